@@ -1,0 +1,71 @@
+"""What a backup is called and where it lies."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from upkeep.domain.units import utc
+
+_BACKUP_ID = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]{2})Z-[0-9a-f]{4}")
+_NAME = re.compile(r"[^\s/\\.][^\s/\\]*")
+
+
+def new_backup_id(now: datetime, entropy: bytes) -> str:
+    """``20261121T020003Z-<4 hex>``: when in UTC, and two random bytes that keep apart two runs of one second."""
+    if len(entropy) < 2:
+        raise ValueError(f"a backup id needs 2 bytes of entropy, not {len(entropy)}")
+    return f"{utc(now, 'the time of a backup'):%Y%m%dT%H%M%SZ}-{entropy[:2].hex()}"
+
+
+def taken_at(backup_id: str) -> datetime:
+    """When the backup began, in UTC, to the second."""
+    parts = _BACKUP_ID.fullmatch(backup_id)
+    if parts is None:
+        raise ValueError(f"{backup_id!r} is not a backup id such as 20261121T020003Z-0a1b")
+    year, month, day, hour, minute, second = map(int, parts.groups())
+    try:
+        return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+    except ValueError as error:
+        raise ValueError(f"{backup_id!r} is not a backup id: {error}") from error
+
+
+def is_backup_id(text: str) -> bool:
+    try:
+        taken_at(text)
+    except ValueError:
+        return False
+    return True
+
+
+@dataclass(frozen=True, order=True)
+class BackupRef:
+    """One backup of one target: the small reference that passes between tasks."""
+
+    site: str
+    target: str
+    backup_id: str
+
+    def __post_init__(self) -> None:
+        for field, name in (("site", self.site), ("target", self.target)):
+            if not _NAME.fullmatch(name) or not name.isprintable():
+                raise ValueError(f"{field} {name!r} can't be one folder's name")
+        taken_at(self.backup_id)
+
+    @property
+    def prefix(self) -> str:
+        """The backup's folder in its store. It ends with a slash, so ``app`` never takes ``app-test`` along."""
+        return f"{self.site}/{self.target}/{self.backup_id}/"
+
+    def to_dict(self) -> dict[str, str]:
+        return {"site": self.site, "target": self.target, "backup_id": self.backup_id}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, object]) -> BackupRef:
+        match dict(fields):
+            case {"site": str(site), "target": str(target), "backup_id": str(backup_id), **rest} if not rest:
+                return cls(site, target, backup_id)
+            case other:
+                raise ValueError(f"{other!r} is not a reference to a backup: it needs site, target and backup_id only")

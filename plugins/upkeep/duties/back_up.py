@@ -1,0 +1,256 @@
+"""Back up one target: one stream from the dump to the store, the manifest last."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import upkeep
+from upkeep.domain.backup import BackupRef, new_backup_id
+from upkeep.domain.manifest import NAME as MANIFEST
+from upkeep.domain.manifest import Manifest, StoredFile, digest
+from upkeep.domain.units import human_bytes, human_seconds
+from upkeep.duties.catalogue import Backup, Catalogue, read_catalogue, read_manifest
+from upkeep.duties.job import Job
+from upkeep.duties.packing import pack, packed_name, packing_tools, unpack_line
+from upkeep.duties.waiting import ship_waiting
+from upkeep.engines.base import Engine, Stream
+from upkeep.engines.pipeline import Ended, run
+from upkeep.errors import BackupSpooled, ManifestBroken, StoreError, StoreFull, StoreUnreachable
+from upkeep.stores.base import ObjectWriter, Store
+
+log = logging.getLogger(__name__)
+
+PROGRESS_EVERY_S = 10
+OWN_BACKUPS_LOOKED_AT = 3
+"""How many of the newest backups are looked into for one that this very run made before it was killed."""
+
+
+def back_up(job: Job, target: str, *, dry_run: bool = False) -> dict[str, Any]:
+    """Make one backup of one target, or find the one that this run already made.
+
+    What an earlier run left is settled first: backups waiting in the spool are shipped, unfinished ones are removed.
+    Where the store is away or full the backup is finished into the spool, and ``BackupSpooled`` says so.
+
+    Errors: ``Busy``, ``SourceError``, ``ToolError``, ``StoreError``, ``BackupSpooled``.
+    """
+    job.site.target(target)
+    if dry_run:
+        return _rehearse(job, target)
+    with job.hold(target):
+        away = ship_waiting(job, target)
+        if own := _made_by_this_run(job, target, away):
+            log.info("%s was made by an earlier try of this run", own.ref.backup_id)
+            return _result(own.ref, own.size, found=True)
+        if not away:
+            sweep_orphans(job, target)
+        ref = BackupRef(job.site.name, target, new_backup_id(job.now(), os.urandom(2)))
+        engine = job.engine(target)
+        with job.ledger.record(
+            job.act("back_up", target, command=f"back up as {ref.backup_id}"), secrets=engine.secrets
+        ) as entry:
+            manifest, sealed, away = _make_somewhere(job, ref, engine, away)
+            entry.note(
+                bytes=manifest.size,
+                checksum=digest(sealed),
+                backup_id=ref.backup_id,
+                size=manifest.size,
+                rows_are=manifest.rows_are,
+                position=dict(manifest.position),
+                warnings=list(manifest.warnings[:20]),
+                seconds=manifest.timings_s["total"],
+                waits_in=job.spool.url if away else "",
+            )
+            if away:
+                raise _spooled(job, ref) from away
+        return _result(ref, manifest.size)
+
+
+def sweep_orphans(job: Job, target: str) -> None:
+    """Remove what killed runs left of this target. Call it only while holding the target.
+
+    A folder whose manifest is gone although the ledger says that the backup was finished and never removed isn't an
+    orphan: somebody deleted the manifest, and the files may be the only copy. It is left and reported.
+    """
+    store, prefix = job.store, f"{job.site.name}/{target}/"
+    for name in store.sweep(prefix):
+        log.warning("removed %s, which a killed run left half-written", name)
+    orphans = read_catalogue(store, job.site.name, target).orphans
+    finished = _finished_and_kept(job, target) if orphans else set()
+    for backup_id, keys in orphans.items():
+        if backup_id in finished:
+            log.error(
+                "%s%s has lost its manifest, but the ledger says it was finished: left as it is", prefix, backup_id
+            )
+            continue
+        with job.ledger.record(job.act("sweep", target, command=f"remove unfinished {backup_id}")) as entry:
+            for key in keys:
+                store.delete(key)
+            entry.note(backup_id=backup_id, objects=len(keys))
+
+
+def _finished_and_kept(job: Job, target: str) -> set[str]:
+    finished: set[str] = set()
+    for record in job.ledger.acts(site=job.site.name, target=target):
+        backup_id = record.detail.get("backup_id")
+        if record.started.duty in ("back_up", "ship") and record.state == "done":
+            finished.add(str(backup_id))
+        elif record.started.duty == "forget":  # begun is enough: a killed removal leaves a folder without its manifest
+            finished.discard(record.started.command.rpartition(" ")[2])
+    return finished
+
+
+def _make_somewhere(
+    job: Job, ref: BackupRef, engine: Engine, away: StoreError | None
+) -> tuple[Manifest, bytes, StoreError | None]:
+    """Into the store, or into the spool when the store is away; the error that kept it away comes back too."""
+    if away is None:
+        try:
+            job.store.check()
+            return (*_make(job, ref, engine, job.store), None)
+        except (StoreUnreachable, StoreFull) as error:
+            log.warning("the store is away, so the backup goes to the spool: %s", error.message)
+            away = error
+    try:
+        return (*_make(job, ref, engine, job.spool), away)
+    except StoreError as error:
+        raise type(error)(
+            f"neither the store nor the spool took the backup: {away.message}; {error.message}",
+            hint=f"{away.hint}; {error.hint}",
+        ) from error
+
+
+def _make(job: Job, ref: BackupRef, engine: Engine, store: Store) -> tuple[Manifest, bytes]:
+    started, clock = job.now(), time.monotonic()
+    files: list[StoredFile] = []
+    ended: dict[str, list[Ended]] = {}
+    timings: dict[str, float] = {}
+    with _unfinished_removed(store, ref):
+        with engine.snapshot() as snapshot:
+            for stream in snapshot.streams:
+                begun = time.monotonic()
+                file, ended[stream.name] = _store_stream(job, ref, engine, store, stream)
+                files.append(file)
+                timings[stream.name] = round(time.monotonic() - begun, 3)
+            facts = snapshot.facts(ended)
+        timings["total"] = round(time.monotonic() - clock, 3)
+        manifest = Manifest(
+            upkeep=upkeep.__version__,
+            backup=ref,
+            engine=job.site.target(ref.target).engine,
+            run=job.run.as_dict(),
+            started_at=started.isoformat(),
+            finished_at=job.now().isoformat(),
+            source=facts.source,
+            tools={**facts.tools, **packing_tools(job.site.encryption)},
+            position=facts.position,
+            contents=facts.contents,
+            rows_are=facts.rows_are,
+            warnings=tuple(facts.warnings),
+            files=tuple(files),
+            timings_s=timings,
+            restore=engine.restore_command({file.stream: unpack_line(file.name) for file in files}),
+        )
+        sealed = manifest.to_bytes()
+        store.put(ref.prefix + MANIFEST, sealed)
+    for warning in manifest.warnings:
+        log.warning("%s: %s", ref.target, warning)
+    log.info("%s/%s: %s in %s", ref.site, ref.target, human_bytes(manifest.size), human_seconds(timings["total"]))
+    return manifest, sealed
+
+
+def _store_stream(
+    job: Job, ref: BackupRef, engine: Engine, store: Store, stream: Stream
+) -> tuple[StoredFile, list[Ended]]:
+    name = packed_name(stream.name, job.site.encryption)
+    with store.writer(ref.prefix + name) as sink:
+        meter = _Meter(sink, f"{ref.site}/{ref.target}")
+        ended = run(
+            [stream.command, *pack(job.site.compression, job.site.encryption)],
+            meter.write,
+            secrets=engine.secrets,
+            started=stream.started,
+        )
+    return StoredFile(name, stream.name, meter.size, meter.sha256.hexdigest()), ended[:1]
+
+
+@contextmanager
+def _unfinished_removed(store: Store, ref: BackupRef) -> Iterator[None]:
+    """Take back the files of a backup that failed half-way; where even that fails, the next run's sweep does it."""
+    try:
+        yield
+    except BaseException as error:
+        try:
+            for stored in list(store.list(ref.prefix)):
+                store.delete(stored.key)
+        except StoreError as second:
+            error.add_note(
+                f"what was written of {ref.backup_id} could not be removed ({second.message}); the next run will"
+            )
+        raise
+
+
+def _made_by_this_run(job: Job, target: str, away: StoreError | None) -> Backup | None:
+    """The backup that an earlier try of this same run finished before it was killed, if it is not known to be bad."""
+    store = job.spool if away else job.store
+    try:
+        catalogue: Catalogue = read_catalogue(store, job.site.name, target)
+    except (StoreUnreachable, StoreFull):
+        return None  # the store went away this moment; making the backup will meet the same and use the spool
+    for backup in reversed(catalogue.backups[-OWN_BACKUPS_LOOKED_AT:]):
+        try:
+            manifest, _ = read_manifest(store, backup.ref)
+        except ManifestBroken:
+            continue
+        if manifest.run.get("run_id") == job.run.run_id and not backup.failure:
+            if away:
+                raise _spooled(job, backup.ref) from away
+            return backup
+    return None
+
+
+def _rehearse(job: Job, target: str) -> dict[str, Any]:
+    """All of it up to the dump: log in, pick the client, open the snapshot, reach the store."""
+    engine = job.engine(target)
+    with engine.snapshot() as snapshot:
+        streams = [packed_name(stream.name, job.site.encryption) for stream in snapshot.streams]
+        commands = [" ".join(stream.command.argv) for stream in snapshot.streams]
+    job.store.check()
+    log.info("%s: would write %s to %s", target, ", ".join(streams), job.store.url)
+    return {"site": job.site.name, "target": target, "dry_run": True, "files": streams, "commands": commands}
+
+
+def _spooled(job: Job, ref: BackupRef) -> BackupSpooled:
+    return BackupSpooled(
+        f"the backup {ref.backup_id} of {ref.site}/{ref.target} waits in the spool {job.spool.root} on {job.run.host}: "
+        "the store did not take it",
+        hint="bring the store back; the next run on this worker ships it (or run this task again)",
+    )
+
+
+def _result(ref: BackupRef, size: int, *, found: bool = False) -> dict[str, Any]:
+    return {**ref.to_dict(), "bytes": size, "found": found}
+
+
+class _Meter:
+    """Counts and hashes what goes into the store, and says now and then how far it is."""
+
+    def __init__(self, sink: ObjectWriter, what: str) -> None:
+        self._sink, self._what = sink, what
+        self.sha256 = hashlib.sha256()
+        self.size = 0
+        self._begun = self._said = time.monotonic()
+
+    def write(self, chunk: bytes) -> None:
+        self.sha256.update(chunk)
+        self._sink.write(chunk)
+        self.size += len(chunk)
+        now = time.monotonic()
+        if now - self._said >= PROGRESS_EVERY_S:
+            self._said = now
+            log.info("%s: %s stored after %s", self._what, human_bytes(self.size), human_seconds(now - self._begun))

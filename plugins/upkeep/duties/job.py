@@ -1,0 +1,117 @@
+"""What a duty works with: one site, its store, the ledger, and who asked for the work."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from upkeep.domain.endpoint import Endpoint
+from upkeep.ledger import Act, Ledger
+from upkeep.site import Cache, Database, Folder, Site
+from upkeep.stores.base import Store
+from upkeep.stores.local_store import LocalStore
+from upkeep.stores.opening import FilesystemMaker, open_spool, open_store
+
+if TYPE_CHECKING:
+    from upkeep.engines.base import Engine
+
+Connect = Callable[[str], Endpoint]
+"""From an Airflow connection id to where it leads. Raises ``ConnectionUnknown``."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Who does this, and on whose word."""
+
+    run_id: str
+    task_id: str = ""
+    try_number: int = 1
+    actor: str = ""
+    trigger: str = ""
+    host: str = field(default_factory=socket.gethostname)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "run_id": self.run_id,
+            "try": self.try_number,
+            "actor": self.actor,
+            "trigger": self.trigger,
+            "host": self.host,
+        }
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass
+class Job:
+    """One site at work. Every duty takes one; operators and the command line each know how to make one."""
+
+    site: Site
+    run: Run
+    ledger: Ledger
+    connect: Connect
+    make_filesystem: FilesystemMaker
+    now: Callable[[], datetime] = _utc_now
+
+    @cached_property
+    def store(self) -> Store:
+        return open_store(self.site.store, self.connect, self.make_filesystem)
+
+    @cached_property
+    def spool(self) -> LocalStore:
+        return open_spool(self.site.spool)
+
+    def act(self, duty: str, target: str, *, command: str = "", approver: str = "") -> Act:
+        return Act(
+            site=self.site.name,
+            duty=duty,
+            target=target,
+            run_id=self.run.run_id,
+            task_id=self.run.task_id,
+            try_number=self.run.try_number,
+            actor=self.run.actor,
+            trigger=self.run.trigger,
+            host=self.run.host,
+            command=command,
+            config_hash=self.site.fingerprint,
+            approver=approver,
+        )
+
+    def engine(self, target: str) -> Engine:
+        """The engine of one target, logged in to nothing yet."""
+        section = self.site.section(target)
+        if isinstance(section, Database):
+            endpoint = self.connect(section.conn_id)
+            name = section.database or endpoint.schema or section.name
+            if section.engine == "mysql":
+                from upkeep.engines.mysql_engine import MySqlEngine
+
+                return MySqlEngine(endpoint, name, lock_timeout_s=section.lock_timeout_s)
+            from upkeep.engines.postgres_engine import PostgresEngine
+
+            return PostgresEngine(
+                endpoint, name, lock_timeout_s=section.lock_timeout_s, with_passwords=bool(self.site.encryption)
+            )
+        if isinstance(section, Cache):
+            from upkeep.engines.redis_engine import RedisEngine
+
+            return RedisEngine(self.connect(section.conn_id))
+        return self._files_engine(section)
+
+    def _files_engine(self, section: Folder) -> Engine:
+        from upkeep.engines.files_engine import FilesEngine
+
+        stores = [self.site.spool]
+        if isinstance(self.store, LocalStore):
+            stores.append(str(self.store.root))
+        return FilesEngine(section.paths, section.optional_paths, never=stores)
+
+    def hold(self, target: str) -> Any:
+        """Keep every other run away from one target's backups; vanishes with this process. Errors: ``Busy``."""
+        return self.ledger.hold(f"{self.site.name}/{target}")

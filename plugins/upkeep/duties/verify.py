@@ -1,0 +1,243 @@
+"""Verify backups: read every byte back from the store, and look through what comes out."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from typing import Any
+
+from upkeep.domain.endpoint import Endpoint
+from upkeep.domain.manifest import Manifest, StoredFile, digest
+from upkeep.domain.proof import ProofLevel
+from upkeep.domain.shrink import judge_size
+from upkeep.domain.units import human_seconds
+from upkeep.duties.catalogue import Backup, Catalogue, read_catalogue, read_manifest, write_proof
+from upkeep.duties.job import Job
+from upkeep.duties.packing import unpack
+from upkeep.engines.base import StructureCheck
+from upkeep.engines.pipeline import Pipeline
+from upkeep.errors import BackupShrunk, ManifestBroken, ObjectDamaged, ObjectMissing, ProofFailed, ToolFailed
+
+log = logging.getLogger(__name__)
+
+
+def verify(job: Job, target: str, backup_id: str) -> dict[str, Any]:
+    """Prove one backup, and on the way every older one of the target that nobody has proven yet.
+
+    Those are what a killed run left unverified and what was shipped from a spool. One pass over the stored bytes serves
+    both rungs: their hash (checksum), and what they unpack to (structure).
+
+    Errors: ``ProofFailed``, ``ManifestBroken`` or ``BackupShrunk`` for the backup asked for, after the others had their
+    turn; ``ObjectMissing`` when there is no such backup; ``StoreUnreachable`` says nothing about a backup.
+    """
+    catalogue = read_catalogue(job.store, job.site.name, target)
+    wanted = catalogue.find(backup_id)
+    if wanted is None:
+        raise ObjectMissing(
+            f"the store {job.store.url} holds no backup {backup_id} of {job.site.name}/{target}",
+            hint=f"upkeep backups {job.site.name} {target} lists what it holds",
+        )
+    identity = _identity(job)
+    unproven = [b for b in catalogue.backups if b.failure is None and b.level < _reachable(job, identity)]
+    failures: dict[str, ProofFailed | ManifestBroken] = {}
+    for backup in [wanted, *(other for other in reversed(unproven) if other.ref != wanted.ref)]:
+        try:
+            _prove(job, backup, identity)
+        except (ProofFailed, ManifestBroken) as error:
+            failures[backup.ref.backup_id] = error
+            log.error("%s: %s", backup.ref.backup_id, error)
+    if failures:
+        raise failures.get(backup_id) or next(iter(failures.values()))
+    return {**wanted.ref.to_dict(), "level": _reachable(job, identity).label, "size": _compare(job, catalogue, wanted)}
+
+
+def _prove(job: Job, backup: Backup, identity: Endpoint | None) -> None:
+    ref, begun = backup.ref, time.monotonic()
+    with job.ledger.record(job.act("verify", ref.target, command=f"verify {ref.backup_id}")) as entry:
+        entry.note(backup_id=ref.backup_id)
+        level = ProofLevel.CHECKSUM
+        figures: dict[str, Any] = {}
+        try:
+            manifest = _trusted_manifest(job, backup)
+            check_structure = identity is not None or not manifest.encrypted
+            for file in manifest.files:
+                figures[file.stream] = _look_through(job, manifest, file, identity if check_structure else None)
+            if check_structure:
+                level = ProofLevel.STRUCTURE
+        except (ProofFailed, ManifestBroken) as error:
+            reached = ProofLevel.STRUCTURE if isinstance(error, _StructureFailed) else ProofLevel.CHECKSUM
+            _write(job, backup, reached, ok=False, figures={"error": str(error)})
+            raise
+        seconds = round(time.monotonic() - begun, 3)
+        _write(job, backup, level, ok=True, figures={**figures, "seconds": seconds})
+        entry.note(bytes=manifest.size, level=level.label, seconds=seconds, figures=figures)
+        log.info("%s/%s %s: %s proven in %s", ref.site, ref.target, ref.backup_id, level.label, human_seconds(seconds))
+
+
+class _StructureFailed(ProofFailed):
+    """The bytes are those that were stored, but what they unpack to is not whole."""
+
+
+def _look_through(job: Job, manifest: Manifest, file: StoredFile, identity: Endpoint | None) -> dict[str, Any]:
+    """One pass over one file. A wrong hash outweighs whatever the unpacking said of the wrong bytes."""
+    where = f"{manifest.backup.prefix}{file.name}"
+    reader = _HashedReader(job, where, file)
+    opened = identity is not None or not manifest.encrypted
+    try:
+        figures = _unpacked(job, manifest, file, identity, reader) if opened else _drained(reader)
+    except ProofFailed as error:
+        reader.finish()
+        raise _StructureFailed(f"{where}: {error.message}", hint=error.hint) from error
+    reader.finish()
+    return figures
+
+
+def _drained(reader: _HashedReader) -> dict[str, Any]:
+    for _ in reader:
+        pass
+    return {"encrypted": "not looked into: this site names no identity"}
+
+
+def _unpacked(
+    job: Job, manifest: Manifest, file: StoredFile, identity: Endpoint | None, reader: _HashedReader
+) -> dict[str, Any]:
+    engine = job.engine(manifest.backup.target)
+    check = engine.structure_check(file.stream, {"tools": manifest.tools, "contents": manifest.contents})
+    try:
+        with ExitStack() as stack:
+            commands = stack.enter_context(unpack(file.name, identity))
+            pipeline = stack.enter_context(Pipeline(commands, feed=True))
+            consumer = _Consumer(pipeline, check)
+            with suppress(BrokenPipeError):  # the unpacking program ended early: its exit status says why
+                for chunk in reader:
+                    pipeline.stdin.write(chunk)
+            with suppress(BrokenPipeError):
+                pipeline.stdin.close()
+            consumer.join()
+            pipeline.finish()
+        return check.close()
+    except ToolFailed as error:
+        raise ProofFailed(
+            f"it can't be unpacked: {error.message}", hint="don't rely on this backup: back up again"
+        ) from error
+    finally:
+        check.abandon()
+
+
+class _Consumer(threading.Thread):
+    """Hands what a pipeline prints to a check, while the main thread feeds the pipeline."""
+
+    def __init__(self, pipeline: Pipeline, check: StructureCheck) -> None:
+        super().__init__(name="structure check", daemon=True)
+        self._pipeline, self._check = pipeline, check
+        self._error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            for chunk in self._pipeline.output():
+                if self._error is None:
+                    self._feed(chunk)
+        except BaseException as error:  # carried over to join
+            self._error = self._error or error
+
+    def _feed(self, chunk: bytes) -> None:
+        try:
+            self._check.feed(chunk)
+        except BaseException as error:  # carried over to join; the rest is still read, or the feeder would hang
+            self._error = error
+
+    def join(self, timeout: float | None = None) -> None:
+        super().join(timeout)
+        if self._error is not None:
+            raise self._error
+
+
+class _HashedReader:
+    """A stored file's bytes in order, hashed on the way; ``finish`` reads what is left and compares."""
+
+    def __init__(self, job: Job, key: str, file: StoredFile) -> None:
+        self._key, self._file = key, file
+        self._chunks = job.store.read(key)
+        self._sha256, self._size = hashlib.sha256(), 0
+        self._damage: ObjectDamaged | ObjectMissing | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            for chunk in self._chunks:
+                self._sha256.update(chunk)
+                self._size += len(chunk)
+                yield chunk
+        except (ObjectDamaged, ObjectMissing) as error:
+            self._damage = error
+
+    def finish(self) -> None:
+        for _ in self:
+            pass
+        if isinstance(self._damage, ObjectMissing):
+            raise ProofFailed(f"{self._key} is missing from the store", hint=_HINT) from self._damage
+        if self._size != self._file.size:
+            raise ProofFailed(
+                f"{self._key} has {self._size} bytes, its manifest says {self._file.size}", hint=_HINT
+            ) from self._damage
+        if self._damage or self._sha256.hexdigest() != self._file.sha256:
+            raise ProofFailed(f"{self._key} has another SHA-256 than its manifest says", hint=_HINT) from self._damage
+
+
+_HINT = (
+    "it was damaged in the store after it was written: don't rely on it, back up again, and have the storage checked"
+)
+
+
+def _trusted_manifest(job: Job, backup: Backup) -> Manifest:
+    """The manifest, if it is the very one that the ledger saw written. Errors: ``ManifestBroken``."""
+    manifest, raw = read_manifest(job.store, backup.ref)
+    if manifest.backup != backup.ref:
+        raise ManifestBroken(
+            f"the manifest of {backup.ref.backup_id} is that of {manifest.backup.site}/{manifest.backup.target} "
+            f"{manifest.backup.backup_id}",
+            hint="somebody copied it there: don't rely on this backup",
+        )
+    for record in job.ledger.acts(site=backup.ref.site, target=backup.ref.target, duty="back_up"):
+        if record.detail.get("backup_id") != backup.ref.backup_id or record.finished is None:
+            continue
+        if record.finished.checksum and record.finished.checksum != digest(raw):
+            raise ManifestBroken(
+                f"the manifest of {backup.ref.backup_id} is sealed, but it is not the one that the ledger saw written",
+                hint="somebody replaced it, or copied it: don't rely on this backup, find out who did it",
+            )
+    return manifest
+
+
+def _compare(job: Job, catalogue: Catalogue, backup: Backup) -> str:
+    earlier = [
+        other.size
+        for other in catalogue.backups
+        if other.taken_at < backup.taken_at and other.failure is None and other.level >= ProofLevel.CHECKSUM
+    ]
+    verdict = judge_size(backup.size, earlier, job.site.max_shrink_pct)
+    if not verdict.ok:
+        raise BackupShrunk(
+            f"the backup {backup.ref.backup_id} of {backup.ref.site}/{backup.ref.target} is whole, but suspiciously "
+            f"small: {verdict.reason}",
+            hint="if much was deleted on purpose, all is well, and tomorrow's is compared with this one; if not, look "
+            "for lost rows now, while the older backups are still there (nothing of this target was removed tonight)",
+        )
+    return verdict.reason
+
+
+def _write(job: Job, backup: Backup, level: ProofLevel, *, ok: bool, figures: dict[str, Any]) -> None:
+    write_proof(job.store, backup.ref, level, ok=ok, at=job.now(), run=job.run.as_dict(), figures=figures)
+
+
+def _identity(job: Job) -> Endpoint | None:
+    encryption = job.site.encryption
+    return job.connect(encryption.identity_conn_id) if encryption and encryption.identity_conn_id else None
+
+
+def _reachable(job: Job, identity: Endpoint | None) -> ProofLevel:
+    return ProofLevel.CHECKSUM if job.site.encryption and identity is None else ProofLevel.STRUCTURE

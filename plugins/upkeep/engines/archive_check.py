@@ -1,0 +1,151 @@
+"""Looks through PostgreSQL's files as they stream past: archives with pg_restore itself, scripts by their last line."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from upkeep.engines.base import StructureCheck
+from upkeep.engines.pipeline import Command, Pipeline
+from upkeep.engines.tools import Tool
+from upkeep.errors import ProofFailed, ToolFailed
+
+_ENTRY = re.compile(r"^\d+; \d+ \d+ TABLE DATA (.*)$", re.MULTILINE)
+
+
+class ArchiveCheck(StructureCheck):
+    """Two pg_restores read along: one lists the contents, one turns the whole archive into a script and throws it away.
+
+    Listing alone reads only the head of the file, so a truncated archive would pass.
+    """
+
+    def __init__(self, tool: Tool, tables: Mapping[str, Any]) -> None:
+        self._tool, self._tables = tool, tables
+        self._size = 0
+        self._readers = (
+            _Reader(Command([tool.path, "--list"])),
+            _Reader(Command([tool.path, "--file=/dev/null"])),
+        )
+
+    def feed(self, chunk: bytes) -> None:
+        self._size += len(chunk)
+        for reader in self._readers:
+            reader.feed(chunk)
+
+    def close(self) -> dict[str, Any]:
+        listing, _ = (reader.close() for reader in self._readers)
+        # An entry ends with its owner, which pg_restore doesn't separate from a name that has spaces.
+        entries = _ENTRY.findall(listing.decode("utf-8", "replace"))
+        missing = [full for full in self._tables if not any(_names(entry, full) for entry in entries)]
+        if missing:
+            raise ProofFailed(
+                f"{len(missing)} of {len(self._tables)} tables have no data in the archive: {', '.join(missing[:5])}",
+                hint="back up again; if it recurs, check what the account may read",
+            )
+        return {"plain_bytes": self._size, "tables": len(self._tables), "entries": listing.count(b"\n")}
+
+    def abandon(self) -> None:
+        for reader in self._readers:
+            reader.abandon()
+
+
+class ScriptCheck(StructureCheck):
+    """A plain SQL script of pg_dumpall: whole when its closing comment is there."""
+
+    def __init__(self, end: str) -> None:
+        self._end = end.encode()
+        self._tail = b""
+        self._size = 0
+
+    def feed(self, chunk: bytes) -> None:
+        self._size += len(chunk)
+        self._tail = (self._tail + chunk)[-4096:]
+
+    def close(self) -> dict[str, Any]:
+        if self._end not in self._tail:
+            raise ProofFailed(
+                f"the script does not end with {self._end.decode()!r}: it broke off",
+                hint="don't rely on it: back up again",
+            )
+        return {"plain_bytes": self._size}
+
+
+class PipedCheck(StructureCheck):
+    """A check that one program makes which reads the whole stream; ``judge`` looks at what it printed."""
+
+    def __init__(self, command: Command) -> None:
+        self._reader = _Reader(command)
+        self._size = 0
+
+    def feed(self, chunk: bytes) -> None:
+        self._size += len(chunk)
+        self._reader.feed(chunk)
+
+    def close(self) -> dict[str, Any]:
+        return {"plain_bytes": self._size, **self.judge(self._reader.close())}
+
+    def judge(self, output: bytes) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def abandon(self) -> None:
+        self._reader.abandon()
+
+
+class _Reader:
+    """One program that is fed while its output is collected."""
+
+    def __init__(self, command: Command) -> None:
+        self._pipeline = Pipeline([command], feed=True)
+        self._pipeline.__enter__()
+        self._output = bytearray()
+        self._done = False
+        self._thread = threading.Thread(target=self._collect, name=f"output of {command.name}", daemon=True)
+        self._thread.start()
+
+    def _collect(self) -> None:
+        for chunk in self._pipeline.output():
+            self._output += chunk
+
+    def feed(self, chunk: bytes) -> None:
+        if self._done:
+            return
+        try:
+            view = memoryview(chunk)
+            while view:
+                view = view[self._pipeline.stdin.write(view) or 0 :]
+        except BrokenPipeError:
+            self._done = True  # it has seen enough, or failed: its exit status says which
+
+    def close(self) -> bytes:
+        with suppress(BrokenPipeError):
+            self._pipeline.stdin.close()
+        self._thread.join()
+        try:
+            self._pipeline.finish()
+        except ToolFailed as error:
+            raise ProofFailed(
+                f"the file can't be read to its end: {error.message}",
+                hint="don't rely on this backup: back up again",
+            ) from error
+        finally:
+            self._pipeline.end()
+        return bytes(self._output)
+
+    def abandon(self) -> None:
+        self._pipeline.end()
+
+
+def _names(entry: str, full: str) -> bool:
+    """Whether a listing's ``schema table owner`` is about ``schema.table``; either name may itself hold spaces or dots.
+
+    pg_restore prints newlines in names as spaces.
+    """
+    flat = " ".join(full.split("\n"))
+    return any(entry.startswith(f"{flat[:dot]} {flat[dot + 1 :]} ") for dot in _dots(flat))
+
+
+def _dots(text: str) -> list[int]:
+    return [place for place, letter in enumerate(text) if letter == "."]

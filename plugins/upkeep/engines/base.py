@@ -1,0 +1,85 @@
+"""What every engine can do for a backup: hold a consistent view, stream it out, say what is in it, check it later."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+from upkeep.engines.pipeline import Command, Ended
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One file of a backup while it is being made, before compression.
+
+    ``started`` is called once the program runs and before anything reads its output, with the descriptor of that
+    output: a MySQL snapshot is aligned there.
+    """
+
+    name: str
+    command: Command
+    started: Callable[[int], None] | None = None
+
+
+@dataclass
+class Facts:
+    """What is known about a dump besides its bytes; goes into the manifest as it stands."""
+
+    source: dict[str, Any]
+    tools: dict[str, str]
+    position: dict[str, Any] = field(default_factory=dict)
+    """Where the log stood at the moment of the snapshot, or ``{"missing": why}``."""
+    contents: dict[str, Any] = field(default_factory=dict)
+    """What is in the dump: tables with row counts, views, routines..."""
+    rows_are: str = ""
+    """``exact`` (counted in the dump's own snapshot), or why they are only an estimate."""
+    warnings: list[str] = field(default_factory=list)
+
+
+class Snapshot(ABC):
+    """A consistent view of one target, held while its streams are read."""
+
+    streams: tuple[Stream, ...]
+
+    @abstractmethod
+    def facts(self, ended: Mapping[str, list[Ended]]) -> Facts:
+        """What the dump holds. Call after every stream was read; ``ended`` has each stream's program by stream name."""
+
+
+class StructureCheck(ABC):
+    """Looks through one decompressed file of a backup as it streams past; constant memory."""
+
+    @abstractmethod
+    def feed(self, chunk: bytes) -> None: ...
+
+    @abstractmethod
+    def close(self) -> dict[str, Any]:
+        """The figures found. Errors: ``ProofFailed`` naming what is wrong with the file."""
+
+    def abandon(self) -> None:
+        """The stream broke off: end whatever the check had started."""
+        return
+
+
+class Engine(ABC):
+    """One target's system."""
+
+    secrets: tuple[str, ...] = ()
+
+    @abstractmethod
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        """Open a consistent view. Errors: ``SourceError``, ``ToolMissing``, ``ToolUnfit``."""
+
+    @abstractmethod
+    def restore_command(self, files: Mapping[str, str]) -> str:
+        """The shell line that restores this backup with stock tools only, run in the backup's folder.
+
+        ``files`` maps each stream's name to the command that prints it decrypted and decompressed.
+        """
+
+    @abstractmethod
+    def structure_check(self, stream: str, manifest: Mapping[str, Any]) -> StructureCheck:
+        """A check for the file made from ``stream``, against what the manifest says is in it."""

@@ -1,0 +1,135 @@
+"""Folders: one tar archive with owners, modes and links; links are stored, never followed."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from upkeep.engines.archive_check import PipedCheck
+from upkeep.engines.base import Engine, Facts, Snapshot, Stream, StructureCheck
+from upkeep.engines.pipeline import Command, Ended
+from upkeep.engines.tools import describe, require
+from upkeep.errors import ProofFailed, SourceError
+
+CHANGED_WHILE_READ = 1
+"""GNU tar's exit status for a file that changed or vanished while it was read: a warning, not a broken archive."""
+
+
+class FilesEngine(Engine):
+    def __init__(self, paths: Sequence[str], optional_paths: Sequence[str] = (), *, never: Sequence[str] = ()) -> None:
+        """``never``: folders that must not be inside ``paths``, such as the store itself."""
+        self.paths, self.optional_paths, self.never = tuple(paths), tuple(optional_paths), tuple(never)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        present = [*self.paths, *(path for path in self.optional_paths if os.path.lexists(path))]
+        for path in present:
+            self._require_plain(path)
+        snapshot = _FilesSnapshot(self, present)
+        try:
+            yield snapshot
+        finally:
+            snapshot.end()
+
+    def restore_command(self, files: Mapping[str, str]) -> str:
+        return f"mkdir -p restored && {files['files.tar']} | tar --extract --preserve-permissions --directory=restored"
+
+    def structure_check(self, stream: str, manifest: Mapping[str, Any]) -> StructureCheck:
+        return TarCheck(entries=int(manifest["contents"]["entries"]))
+
+    def _require_plain(self, path: str) -> None:
+        if not os.path.lexists(path):
+            raise SourceError(
+                f"the path {path} does not exist on {socket.gethostname()}",
+                hint="mend it in the site file, or list it under optional_paths",
+            )
+        if Path(path).is_symlink():
+            raise SourceError(
+                f"the path {path} is a symbolic link to {Path(path).readlink()}: its archive would hold only the link",
+                hint=f"name the real path in the site file: {os.path.realpath(path)}",
+            )
+        real = os.path.realpath(path)
+        for folder in self.never:
+            if Path(os.path.realpath(folder)).is_relative_to(real):
+                raise SourceError(
+                    f"the path {path} contains the store {folder}: the backup would back up itself",
+                    hint="keep the store outside the folders that are backed up",
+                )
+
+
+class _FilesSnapshot(Snapshot):
+    def __init__(self, engine: FilesEngine, paths: Sequence[str]) -> None:
+        self._engine, self._paths = engine, paths
+        self._entries = 0
+        self._reader, self._writer = os.pipe()
+        self._counter = threading.Thread(target=self._count, name="tar index", daemon=True)
+        tar = require("tar", package="tar")
+        self._tool = describe(tar).label
+        self.streams = (
+            Stream(
+                "files.tar",
+                Command(
+                    [tar, "--create", "--file=-", "--directory=/", "--xattrs", "--acls", "--sparse", "--sort=name",
+                     "--verbose", f"--index-file=/dev/fd/{self._writer}", "--", *(_below_root(path) for path in paths)],
+                    ok_statuses=frozenset({0, CHANGED_WHILE_READ}),
+                    pass_fds=(self._writer,),
+                    env={"LC_ALL": "C.UTF-8"},
+                ),
+                started=self._started,
+            ),
+        )  # fmt: skip
+
+    def _started(self, _: int) -> None:
+        os.close(self._writer)  # only tar may hold it now, or its end would never be seen
+        self._writer = -1
+        self._counter.start()
+
+    def _count(self) -> None:
+        with os.fdopen(self._reader, "rb", closefd=False) as index:
+            while chunk := index.read1(1 << 20):
+                self._entries += chunk.count(b"\n")  # tar escapes newlines in names: one line, one entry
+
+    def facts(self, ended: Mapping[str, list[Ended]]) -> Facts:
+        self._counter.join()
+        tar = ended["files.tar"][0]
+        skipped = sorted(set(self._engine.optional_paths) - set(self._paths))
+        return Facts(
+            source={"host": socket.gethostname(), "flavour": "files", "paths": list(self._paths)},
+            tools={"dump": self._tool},
+            contents={"entries": self._entries},
+            rows_are="exact",
+            warnings=[*tar.lines, *(f"optional path {path} does not exist" for path in skipped)],
+        )
+
+    def end(self) -> None:
+        if self._writer >= 0:
+            os.close(self._writer)
+        if self._counter.ident:
+            self._counter.join()
+        os.close(self._reader)
+
+
+class TarCheck(PipedCheck):
+    """``tar --list`` reads the whole archive and must find as many entries as went in."""
+
+    def __init__(self, entries: int) -> None:
+        self._wanted = entries
+        super().__init__(Command([require("tar", package="tar"), "--list", "--file=-"], env={"LC_ALL": "C.UTF-8"}))
+
+    def judge(self, output: bytes) -> dict[str, Any]:
+        found = output.count(b"\n")
+        if found != self._wanted:
+            raise ProofFailed(
+                f"the archive holds {found} entries, {self._wanted} went in",
+                hint="back up again; the file is not whole",
+            )
+        return {"entries": found}
+
+
+def _below_root(path: str) -> str:
+    return path.lstrip("/") or "."

@@ -1,0 +1,314 @@
+"""Programs joined by pipes, the last one's output read here in chunks.
+
+A shell pipe reports only its last program, so ``dump | gzip`` publishes half a dump as a success. Here every program's
+exit status counts, every program's standard error is kept, and no program outlives the task: each is started under
+``setpriv --pdeathsig``, so the kernel ends it even when the task is killed with SIGKILL.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, ClassVar
+
+from upkeep.domain.masking import mask
+from upkeep.errors import Stopped, ToolFailed
+
+CHUNK = 1 << 20
+STDERR_KEPT = 16 << 10
+"""Bytes of standard error kept per program: the end, where the reason is."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """One program of a pipeline.
+
+    ``env`` is added to the task's environment and is where secrets go; ``argv`` is visible to everybody on the machine.
+    """
+
+    argv: Sequence[str]
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    ok_statuses: frozenset[int] = frozenset({0})
+    pass_fds: tuple[int, ...] = ()
+    """Descriptors the program inherits: secrets in memory, side channels."""
+
+    @property
+    def name(self) -> str:
+        return Path(self.argv[0]).name
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How one program ended; ``stderr`` is masked."""
+
+    name: str
+    status: int
+    stderr: str
+
+    @property
+    def lines(self) -> list[str]:
+        return [line for line in self.stderr.splitlines() if line.strip()]
+
+
+class Pipeline:
+    """Run ``commands`` joined by pipes.
+
+    Use as a context manager; leaving the block by an exception ends every program. ``secrets`` are masked in whatever
+    the programs print. ``started`` is called with the first program's output before the second one reads it.
+
+    >>> with Pipeline([Command(["printf", "one"]), Command(["cat"])]) as pipeline:
+    ...     b"".join(pipeline.output())
+    b'one'
+    """
+
+    _running: ClassVar[set[Pipeline]] = set()
+    _stopping: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        commands: Sequence[Command],
+        *,
+        secrets: Iterable[str] = (),
+        feed: bool = False,
+        started: Callable[[int], None] | None = None,
+    ) -> None:
+        self.commands = list(commands)
+        self.started = started
+        self.secrets = tuple(secrets)
+        self.feed = feed
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self._tails: list[_Tail] = []
+
+    def __enter__(self) -> Pipeline:
+        if Pipeline._stopping:
+            raise _stopped(self.commands[0].name)
+        Pipeline._running.add(self)
+        try:
+            upstream: IO[bytes] | None = None
+            for place, command in enumerate(self.commands):
+                first = place == 0
+                process = subprocess.Popen(
+                    ["setpriv", "--pdeathsig", "KILL", "--", *command.argv],
+                    stdin=(subprocess.PIPE if self.feed else subprocess.DEVNULL) if first else upstream,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    env={**os.environ, **command.env},
+                    start_new_session=True,
+                    pass_fds=command.pass_fds,
+                    bufsize=0,
+                )
+                self.processes.append(process)
+                self._tails.append(_Tail(process))
+                if first and self.started and process.stdout:
+                    self.started(process.stdout.fileno())
+                if upstream is not None:
+                    upstream.close()  # only the next program may hold it, or a dead reader would never be noticed
+                upstream = process.stdout
+        except BaseException:
+            self.end()
+            raise
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            self.end()
+        else:
+            self.finish()
+
+    @property
+    def stdin(self) -> IO[bytes]:
+        stdin = self.processes[0].stdin
+        if stdin is None:
+            raise ValueError("this pipeline was not started with feed=True")
+        return stdin
+
+    def output(self) -> Iterator[bytes]:
+        """The last program's output in chunks of at most 1 MiB, until it closes it."""
+        stdout = self.processes[-1].stdout
+        if stdout is None:
+            raise ValueError("this pipeline has not been started")
+        descriptor = stdout.fileno()
+        while chunk := os.read(descriptor, CHUNK):
+            yield chunk
+        if Pipeline._stopping:
+            raise _stopped(self.commands[0].name)
+
+    def finish(self) -> list[Ended]:
+        """Wait for every program and judge each one's exit status.
+
+        Errors: ``ToolFailed`` names the last program of the pipe that failed: when a reader dies, its writers fail too,
+        of a broken pipe, and would hide the cause.
+        """
+        if self.processes[0].stdin and not self.processes[0].stdin.closed:
+            self._close(self.processes[0].stdin)
+        stdout = self.processes[-1].stdout
+        if stdout and not stdout.closed:
+            while os.read(stdout.fileno(), CHUNK):
+                pass
+            stdout.close()
+        ended = [self._ended(place) for place in range(len(self.processes))]
+        Pipeline._running.discard(self)
+        if Pipeline._stopping:
+            raise _stopped(self.commands[0].name)
+        failed = [
+            (command, end)
+            for command, end in zip(self.commands, ended, strict=True)
+            if end.status not in command.ok_statuses
+        ]
+        if failed:
+            root_causes = [(command, end) for command, end in failed if end.status != -signal.SIGPIPE]
+            command, end = (root_causes or failed)[-1]
+            last_words = end.lines[-1] if end.lines else "no message"
+            raise ToolFailed(
+                f"{command.name} ended with {_status_in_words(end.status)}: {last_words}",
+                hint=hint_for(end.stderr, end.status),
+                status=end.status,
+                stderr=end.stderr,
+            )
+        return ended
+
+    def end(self) -> None:
+        """Kill what still runs and wait for it; never raises on a program that is already gone."""
+        for process in self.processes:
+            if process.poll() is None:
+                _kill_group(process.pid)
+        for process, tail in zip(self.processes, self._tails, strict=True):
+            process.wait()
+            tail.join()
+            for stream in (process.stdin, process.stdout):
+                if stream and not stream.closed:
+                    self._close(stream)
+        Pipeline._running.discard(self)
+
+    @classmethod
+    def stop_all(cls) -> None:
+        """Kill the programs of every pipeline in this process: the task was told to stop.
+
+        Each pipeline's reader then meets the end of its input and raises ``Stopped``, so that clean-up and the
+        ledger's finished row still happen.
+        """
+        cls._stopping = True
+        for pipeline in list(cls._running):
+            for process in pipeline.processes:
+                if process.poll() is None:
+                    _kill_group(process.pid)
+
+    def _ended(self, place: int) -> Ended:
+        process, command = self.processes[place], self.commands[place]
+        status = process.wait()
+        return Ended(command.name, status, mask(self._tails[place].text(), self.secrets))
+
+    @staticmethod
+    def _close(stream: IO[bytes]) -> None:
+        with suppress(BrokenPipeError):  # the reader is gone; its exit status says why
+            stream.close()
+
+
+class _Tail:
+    """Keeps the end of a program's standard error, however much it prints."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._kept = bytearray()
+        self._stream = process.stderr
+        self._thread = threading.Thread(target=self._drain, name=f"stderr of {process.pid}", daemon=True)
+        self._thread.start()
+
+    def _drain(self) -> None:
+        if self._stream is None:
+            return
+        with self._stream:
+            while chunk := os.read(self._stream.fileno(), CHUNK):
+                self._kept += chunk
+                del self._kept[:-STDERR_KEPT]
+
+    def join(self) -> None:
+        self._thread.join()
+
+    def text(self) -> str:
+        self.join()
+        return self._kept.decode("utf-8", "replace")
+
+
+def run(
+    commands: Sequence[Command],
+    sink: Callable[[bytes], object],
+    *,
+    secrets: Iterable[str] = (),
+    started: Callable[[int], None] | None = None,
+) -> list[Ended]:
+    """Run a pipeline to its end and hand its output to ``sink`` in chunks. Errors: as ``Pipeline.finish``."""
+    with Pipeline(commands, secrets=secrets, started=started) as pipeline:
+        for chunk in pipeline.output():
+            sink(chunk)
+        return pipeline.finish()
+
+
+def capture(command: Command, *, secrets: Iterable[str] = (), limit: int = 64 << 20) -> bytes:
+    """The whole output of one program whose output is small (at most ``limit`` bytes). Errors: ``ToolFailed``."""
+    kept = bytearray()
+
+    def keep(chunk: bytes) -> None:
+        if len(kept) + len(chunk) > limit:
+            raise ToolFailed(
+                f"{command.name} printed more than {limit} bytes",
+                hint="report this: the output should be small",
+                status=0,
+            )
+        kept.extend(chunk)
+
+    run([command], keep, secrets=secrets)
+    return bytes(kept)
+
+
+def _kill_group(pid: int) -> None:
+    with suppress(ProcessLookupError):  # ended between the look and the kill
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _status_in_words(status: int) -> str:
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return f"signal {signal.Signals(-status).name}"
+    except ValueError:
+        return f"signal {-status}"
+
+
+_SERVER_GONE = (
+    "lost connection|gone away|connection refused|can't connect|could not connect|server closed the connection|"
+    "terminating connection|connection to server|connection reset"
+)
+_HINTS = {
+    "access denied|authentication failed|password authentication|noauth|wrongpass|invalid password": (
+        "check user and password of the Airflow connection; the account must be allowed to log in from this worker"
+    ),
+    r"permission denied|must be (super)?owner|need\(?s?\)? .*privilege|command denied|process privilege": (
+        "grant the account the missing privilege: docs/runbooks/daily.md lists what a backup account needs"
+    ),
+    "no space left|disk full|disk quota": "free space on the disk named above, then run the task again",
+    _SERVER_GONE: "check that the server runs and that this worker reaches its port, then run the task again",
+    "unknown database|does not exist": "check the database name in the site file and in the connection",
+}
+
+
+def hint_for(stderr: str, status: int) -> str:
+    """The next action for what a client program said; falls back to where its words can be read."""
+    for pattern, hint in _HINTS.items():
+        if re.search(pattern, stderr, re.IGNORECASE):
+            return hint
+    if status < 0:
+        return "something killed it: look for an out-of-memory kill in the worker's kernel log, then run the task again"
+    return "its last words are in the task's log; run the task again once the cause is mended"
+
+
+def _stopped(name: str) -> Stopped:
+    return Stopped(
+        f"{name} was ended because the task was told to stop", hint="run the task again; nothing half done counts"
+    )

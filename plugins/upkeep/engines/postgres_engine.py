@@ -1,0 +1,224 @@
+"""PostgreSQL: an archive that pg_restore can use in parallel, plus roles and tablespaces, all from one snapshot."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+
+from upkeep.domain.endpoint import Endpoint
+from upkeep.domain.masking import mask
+from upkeep.engines.archive_check import ArchiveCheck, ScriptCheck
+from upkeep.engines.base import Engine, Facts, Snapshot, Stream, StructureCheck
+from upkeep.engines.pipeline import Command, Ended, hint_for
+from upkeep.engines.private_file import private_file
+from upkeep.engines.tools import Tool, postgres_tool
+from upkeep.errors import SourceError
+from upkeep.resources import sql
+
+CONNECT_TIMEOUT_S = 10
+
+
+class PostgresEngine(Engine):
+    """``lock_timeout_s``: the longest that pg_dump waits for a table somebody is altering before it gives up.
+
+    ``with_passwords``: keep the roles' password hashes. Only ask for it when the backup is encrypted.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, database: str, *, lock_timeout_s: int = 5, with_passwords: bool = False
+    ) -> None:
+        self.endpoint, self.database, self.lock_timeout_s = endpoint, database, lock_timeout_s
+        self.with_passwords = with_passwords
+        self.secrets = endpoint.secrets()
+
+    def connect(self) -> psycopg.Connection[DictRow]:
+        where = self.endpoint
+        try:
+            conninfo = psycopg.conninfo.make_conninfo(
+                host=where.host or None,
+                port=where.port,
+                user=where.user or None,
+                password=where.secret or None,
+                dbname=self.database,
+                connect_timeout=CONNECT_TIMEOUT_S,
+                application_name="upkeep",
+                **{key: str(where.extra[key]) for key in _TLS if key in where.extra},
+            )
+            return psycopg.connect(conninfo, row_factory=dict_row)
+        except psycopg.Error as error:
+            raise self._failed("log in to", error) from error
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        with private_file(self._pgpass()) as passwords, self.connect() as connection:
+            try:
+                snapshot = _PostgresSnapshot(self, connection, passwords)
+            except psycopg.Error as error:
+                raise self._failed("look into", error) from error
+            try:
+                yield snapshot
+            finally:
+                snapshot.end()
+
+    def restore_command(self, files: Mapping[str, str]) -> str:
+        name = shlex.quote(self.database)
+        # Roles that exist already are no failure of a restore, so psql goes on over them.
+        return (
+            f"{files['globals.sql']} | psql --dbname=postgres --quiet ; createdb --template=template0 {name} && "
+            f"{files['dump']} | pg_restore --exit-on-error --dbname={name}"
+        )
+
+    def structure_check(self, stream: str, manifest: Mapping[str, Any]) -> StructureCheck:
+        if stream == "globals.sql":
+            return ScriptCheck(end="-- PostgreSQL database cluster dump complete")
+        major = int(str(manifest["tools"]["dump_major"]))
+        return ArchiveCheck(postgres_tool("pg_restore", major), tables=manifest["contents"].get("tables", {}))
+
+    def environment(self, passwords: int) -> dict[str, str]:
+        """What libpq programs read instead of flags: nothing of it shows in ``ps``."""
+        where = self.endpoint
+        settings = {
+            "PGHOST": where.host,
+            "PGPORT": str(where.port or ""),
+            "PGUSER": where.user,
+            "PGPASSFILE": f"/dev/fd/{passwords}",
+            "PGCONNECT_TIMEOUT": str(CONNECT_TIMEOUT_S),
+            "PGAPPNAME": "upkeep",
+            **{f"PG{key.upper()}": str(where.extra[key]) for key in _TLS if key in where.extra},
+        }
+        return {key: value for key, value in settings.items() if value}
+
+    def _pgpass(self) -> str:
+        secret = re.sub(r"([\\:])", r"\\\1", self.endpoint.secret)
+        return f"*:*:*:*:{secret}\n" if secret else ""
+
+    def _failed(self, verb: str, error: psycopg.Error) -> SourceError:
+        words = mask(str(error).strip(), self.secrets)
+        return SourceError(
+            f"can't {verb} database {self.database!r} on {self.endpoint.host}:{self.endpoint.port or 5432} "
+            f"(connection {self.endpoint.conn_id}): {words}",
+            hint=hint_for(words, 1),
+        )
+
+
+class _PostgresSnapshot(Snapshot):
+    def __init__(self, engine: PostgresEngine, connection: psycopg.Connection[DictRow], passwords: int) -> None:
+        self._engine, self._connection = engine, connection
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        connection.read_only = True
+        self._all(sql("postgres", "set_patience"))
+        self._server = self._all(sql("postgres", "list_server"))[0]
+        self._major = int(self._server["version_num"]) // 10000
+        self._snapshot = str(self._all(sql("postgres", "export_snapshot"))[0]["snapshot"])
+        self._tool: Tool = postgres_tool("pg_dump", self._major)
+        dumpall = postgres_tool("pg_dumpall", self._major)
+        self._tables = self._all(sql("postgres", "list_tables"))
+        self._others = self._all(sql("postgres", "list_objects"))
+        self._counts: dict[str, int] = {}
+        self._count_error: BaseException | None = None
+        self._counter = threading.Thread(target=self._count, name="row counter", daemon=True)
+        self._with_passwords = engine.with_passwords and bool(self._server["may_read_passwords"])
+        environment = engine.environment(passwords)
+        self.streams = (
+            Stream(
+                "globals.sql",
+                Command(
+                    [dumpall.path, "--globals-only", "--no-password", f"--database={_conninfo(engine.database)}",
+                     *([] if self._with_passwords else ["--no-role-passwords"])],
+                    env=environment,
+                    pass_fds=(passwords,),
+                ),
+            ),
+            Stream(
+                "dump",
+                Command(
+                    [self._tool.path, "--format=custom", "--compress=0", "--no-password",
+                     f"--snapshot={self._snapshot}", f"--lock-wait-timeout={engine.lock_timeout_s}s",
+                     f"--dbname={_conninfo(engine.database)}"],
+                    env=environment,
+                    pass_fds=(passwords,),
+                ),
+                started=lambda _: self._counter.start(),
+            ),
+        )  # fmt: skip
+
+    def _count(self) -> None:
+        try:
+            for table in self._tables:
+                name = psycopg.sql.Identifier(table["schema"], table["name"])
+                query = psycopg.sql.SQL("SELECT count(*) AS row_count FROM ONLY {}").format(name)
+                with self._connection.cursor() as cursor:
+                    row = cursor.execute(query).fetchone()
+                self._counts[_full(table)] = int(row["row_count"]) if row else 0
+        except BaseException as error:  # carried over to the thread that asks for the figures
+            self._count_error = error
+
+    def facts(self, ended: Mapping[str, list[Ended]]) -> Facts:
+        self._counter.join()
+        warnings = [line for ends in ended.values() for end in ends for line in end.lines]
+        why = ""
+        if self._count_error:
+            why = f"counting rows failed: {mask(str(self._count_error).strip(), self._engine.secrets)}"
+            warnings.append(f"row counts are the server's estimates: {why}")
+        if not self._with_passwords:
+            reason = (
+                "the backup is not encrypted"
+                if not self._engine.with_passwords
+                else "the account may not read pg_authid"
+            )
+            warnings.append(f"roles are kept without their passwords: {reason}")
+        return Facts(
+            source={
+                "database": self._engine.database,
+                "host": self._engine.endpoint.host,
+                "port": self._engine.endpoint.port or 5432,
+                "flavour": "postgres",
+                "version": str(self._server["version"]),
+                "identity": str(self._server["identity"]),
+            },
+            tools={"dump": self._tool.label, "dump_major": str(self._tool.version[0])},
+            position={"lsn": str(self._server["lsn"]), "timeline": int(self._server["timeline"] or 0)},
+            contents={
+                "tables": {
+                    _full(table): {"rows": max(int(table["row_estimate"]), 0) if why else self._counts[_full(table)]}
+                    for table in self._tables
+                },
+                **{
+                    kind: sorted(str(other["name"]) for other in self._others if other["kind"] == kind)
+                    for kind in ("schemas", "views", "routines", "triggers", "sequences", "extensions")
+                },
+                "large_objects": int(self._server["large_objects"]),
+            },
+            rows_are=f"estimates: {why}" if why else "exact",
+            warnings=warnings,
+        )
+
+    def end(self) -> None:
+        if self._counter.is_alive():
+            with suppress(psycopg.Error):
+                self._connection.cancel_safe(timeout=CONNECT_TIMEOUT_S)  # the dump failed: its counts are of no use
+            self._counter.join(timeout=CONNECT_TIMEOUT_S)
+
+    def _all(self, statement: str) -> list[DictRow]:
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement.encode())
+            return list(cursor.fetchall()) if cursor.description else []
+
+
+_TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
+
+
+def _conninfo(database: str) -> str:
+    """A database name as a connection string: a name that holds ``=`` would otherwise be read as one."""
+    return psycopg.conninfo.make_conninfo(dbname=database)
+
+
+def _full(table: Mapping[str, Any]) -> str:
+    return f"{table['schema']}.{table['name']}"

@@ -1,0 +1,155 @@
+"""Every error Upkeep raises on purpose.
+
+    UpkeepError
+    ├── SiteFileError       a site file that can't be used; carries every problem found in it
+    ├── PolicyRefused       a retention policy nobody could mean: it keeps nothing, or contradicts itself
+    ├── ConnectionUnknown   an Airflow connection id that leads nowhere
+    ├── WindowClosed        the maintenance window isn't open and nobody overrode it
+    ├── Busy                another run holds the same target or server
+    ├── Stopped             the task was told to stop; what it had begun is unfinished
+    ├── ToolError
+    │   ├── ToolMissing     a client program isn't installed
+    │   ├── ToolUnfit       it is installed, but in a release or flavour that would make a bad backup
+    │   └── ToolFailed      it ran and failed; carries exit status and the (masked) end of its standard error
+    ├── SourceError         the system under care can't be read: down, refused, wrong password
+    ├── StoreError
+    │   ├── StoreUnreachable    no answer after every retry; what was being written waits in the spool
+    │   ├── StoreFull           no room
+    │   ├── ObjectMissing       the store holds nothing under that name
+    │   ├── ObjectHeld          a lock (WORM) forbids the delete until it expires
+    │   └── ObjectDamaged       what came back, or what the store says it holds, differs from what was written
+    ├── BackupError
+    │   ├── ManifestBroken  a manifest that can't be read, or that was edited after it was sealed
+    │   ├── ProofFailed     a backup that did not reach the next rung of the ladder
+    │   ├── BackupSpooled   finished, but waiting in the spool because the store is away: not green
+    │   └── BackupShrunk    suspiciously small against the last one
+    └── LedgerError
+        ├── LedgerUnavailable   the record can't be written, so nothing may be done
+        └── LedgerBroken        a row was altered, removed or reordered
+
+A message is lower case, names the object it is about, and ends with ``HINT:`` and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class UpkeepError(Exception):
+    """An error a person has to act on.
+
+    :param message: what is wrong, lower case, naming the object.
+    :param hint: the next action, in a form that can be carried out.
+    """
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        self.message = message
+        self.hint = hint
+        super().__init__(f"{message}\nHINT: {hint}")
+
+
+class SiteFileError(UpkeepError):
+    """A site file with one or more problems; ``problems`` holds one line for each."""
+
+    def __init__(self, message: str, *, hint: str, problems: tuple[str, ...] = ()) -> None:
+        self.problems = problems
+        super().__init__("\n".join([message, *(f"  - {problem}" for problem in problems)]), hint=hint)
+
+
+class PolicyRefused(UpkeepError):
+    pass
+
+
+class ConnectionUnknown(UpkeepError):
+    pass
+
+
+class WindowClosed(UpkeepError):
+    pass
+
+
+class Busy(UpkeepError):
+    pass
+
+
+class Stopped(UpkeepError):
+    pass
+
+
+class ToolError(UpkeepError):
+    pass
+
+
+class ToolMissing(ToolError):
+    pass
+
+
+class ToolUnfit(ToolError):
+    pass
+
+
+class ToolFailed(ToolError):
+    """A client program that exited badly; ``status`` is its exit status (negative: the signal that ended it)."""
+
+    def __init__(self, message: str, *, hint: str, status: int, stderr: str = "") -> None:
+        self.status = status
+        self.stderr = stderr
+        super().__init__(message, hint=hint)
+
+
+class SourceError(UpkeepError):
+    pass
+
+
+class StoreError(UpkeepError):
+    pass
+
+
+class StoreUnreachable(StoreError):
+    pass
+
+
+class StoreFull(StoreError):
+    pass
+
+
+class ObjectMissing(StoreError):
+    pass
+
+
+class ObjectHeld(StoreError):
+    pass
+
+
+class ObjectDamaged(StoreError):
+    pass
+
+
+class BackupError(UpkeepError):
+    pass
+
+
+class ManifestBroken(BackupError):
+    pass
+
+
+class ProofFailed(BackupError):
+    pass
+
+
+class BackupSpooled(BackupError):
+    pass
+
+
+class BackupShrunk(BackupError):
+    pass
+
+
+class LedgerError(UpkeepError):
+    pass
+
+
+class LedgerUnavailable(LedgerError):
+    pass
+
+
+class LedgerBroken(LedgerError):
+    pass

@@ -1,0 +1,348 @@
+"""A site file: one system under care, in one YAML file, checked strictly.
+
+Unknown keys are errors, and every problem is reported at once with its path in the file: an operator who mends one
+problem at a time at 2 a.m. gives up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Hashable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+import yaml
+from croniter import croniter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from upkeep.domain.proof import ProofLevel
+from upkeep.domain.retention import RetentionPolicy
+from upkeep.errors import PolicyRefused, SiteFileError
+
+NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+"""Names become folders in the store and parts of DAG ids, so they are plain and short."""
+
+
+def _known_zone(zone: str) -> str:
+    try:
+        ZoneInfo(zone)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError(f"{zone!r} is not an IANA time zone such as Asia/Shanghai") from error
+    return zone
+
+
+def _valid_cron(expression: str) -> str:
+    if len(expression.split()) != 5 or not croniter.is_valid(expression):
+        raise ValueError(f"{expression!r} is not a cron expression of five fields such as '0 2 * * *'")
+    return expression
+
+
+def _absolute(path: str) -> str:
+    if not path.startswith("/"):
+        raise ValueError(f"{path!r} must be absolute: workers start in folders of their own")
+    return path
+
+
+def _store_url(url: str) -> str:
+    if "://" not in url:
+        raise ValueError(f"{url!r} is not a URL such as file:///backup, oss://bucket/prefix or s3://bucket/prefix")
+    if url.startswith("file://") and not url.startswith("file:///"):
+        raise ValueError(f"{url!r} has two slashes too few: file:///backup")
+    if "@" in url:
+        raise ValueError("credentials don't belong in a site file: use conn_id")
+    return url
+
+
+def _age_recipient(key: str) -> str:
+    if key.startswith("AGE-SECRET-KEY"):
+        raise ValueError(
+            "this is a private key: it must not be in a site file; make a new pair and list its public key"
+        )
+    if not key.startswith(("age1", "ssh-ed25519 ", "ssh-rsa ")):
+        raise ValueError("not an age recipient: it starts with age1, ssh-ed25519 or ssh-rsa")
+    return key
+
+
+Name = Annotated[str, Field(pattern=NAME)]
+ConnId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=250)]
+AbsolutePath = Annotated[str, AfterValidator(_absolute)]
+
+
+class Strict(BaseModel):
+    # Inputs stay out of pydantic's own text: somebody will paste a private key here one day.
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True, hide_input_in_errors=True)
+
+
+class Rhythm(Strict):
+    """When maintenance of one rhythm may start, and for how long it may work."""
+
+    at: Annotated[str, AfterValidator(_valid_cron)] = Field(description="cron expression in the site's time zone")
+    length_h: float = Field(gt=0, le=24, description="how long the window stays open, in hours")
+
+
+class Rhythms(Strict):
+    daily: Rhythm
+    weekly: Rhythm | None = None
+    monthly: Rhythm | None = None
+
+
+class StoreSettings(Strict):
+    """Where backups go. Credentials only as an Airflow connection id."""
+
+    url: Annotated[str, AfterValidator(_store_url)]
+    conn_id: ConnId | None = None
+    storage_class: Literal["Standard", "IA", "Archive", "ColdArchive"] | None = Field(None, description="OSS only")
+    server_side_encryption: Literal["AES256", "KMS"] | None = Field(None, description="OSS only")
+    part_mb: int = Field(8, ge=1, le=100, description="OSS: size of an upload's first parts; later parts grow")
+    threads: int = Field(3, ge=1, le=16, description="OSS: parts under way at once")
+
+    @model_validator(mode="after")
+    def _cloud_needs_credentials(self) -> StoreSettings:
+        if self.url.startswith("oss://") and not self.conn_id:
+            raise ValueError("an oss:// store needs conn_id: the Airflow connection with endpoint, keys and region")
+        return self
+
+
+class Compression(Strict):
+    level: int = Field(1, ge=1, le=19, description="zstd level")
+    threads: int = Field(2, ge=1, le=64)
+
+
+class Encryption(Strict):
+    """age encryption to public keys. The private key never lives here."""
+
+    recipients: Annotated[list[Annotated[str, AfterValidator(_age_recipient)]], Field(min_length=1)]
+    identity_conn_id: ConnId | None = Field(
+        None,
+        description="connection whose password is the private key; without it a backup can't be looked into after "
+        "it was stored, so its ladder ends at checksum",
+    )
+
+
+class Retention(Strict):
+    """How many backups of each target stay. The floor ``keep_at_least`` counts proven backups only."""
+
+    daily: int = Field(0, ge=0)
+    weekly: int = Field(0, ge=0)
+    monthly: int = Field(0, ge=0)
+    yearly: int = Field(0, ge=0)
+    keep_last: int = Field(0, ge=0)
+    keep_at_least: int = Field(3, ge=1)
+    min_age_days: int = Field(1, ge=0)
+    max_age_days: int | None = Field(None, ge=1)
+    counts_from: Literal["checksum", "structure", "restored", "drilled"] = Field(
+        "structure", description="the rung from which a backup counts as proven"
+    )
+
+    @model_validator(mode="after")
+    def _is_a_policy(self) -> Retention:
+        try:
+            self.policy("UTC")
+        except PolicyRefused as error:
+            raise ValueError(f"{error.message}; {error.hint}") from error
+        return self
+
+    def policy(self, timezone: str) -> RetentionPolicy:
+        counts = self.model_dump(exclude={"counts_from"})
+        return RetentionPolicy(**counts, timezone=timezone, counts_from=ProofLevel[self.counts_from.upper()])
+
+
+class Database(Strict):
+    name: Name
+    engine: Literal["mysql", "postgres"] = Field(description="mysql serves MariaDB too")
+    conn_id: ConnId
+    database: str | None = Field(
+        None, description="its name on the server; default: the connection's schema, else name"
+    )
+    lock_timeout_s: int = Field(5, ge=1, le=300, description="how long to wait for the lock that aligns the snapshots")
+
+
+class Cache(Strict):
+    """A Redis."""
+
+    name: Name
+    conn_id: ConnId
+
+
+class Folder(Strict):
+    """Paths kept in one archive. Links are stored, never followed."""
+
+    name: Name
+    paths: Annotated[list[AbsolutePath], Field(min_length=1)]
+    optional_paths: list[AbsolutePath] = Field(default_factory=list, description="kept where they exist")
+
+
+class Target(Strict):
+    """One thing that is backed up, whatever section of the file it comes from."""
+
+    name: str
+    engine: Literal["mysql", "postgres", "redis", "files"]
+    conn_id: str | None
+
+    @property
+    def server(self) -> str:
+        """What must not be read by two dumps at once: a connection id, or ``files``."""
+        return self.conn_id or "files"
+
+
+class Site(Strict):
+    """One system under care."""
+
+    name: Name
+    title: str
+    timezone: Annotated[str, AfterValidator(_known_zone)]
+    rhythms: Rhythms
+    store: StoreSettings
+    spool: AbsolutePath = Field(
+        "/var/spool/upkeep", description="folder on the worker where a finished backup waits while the store is away"
+    )
+    compression: Compression = Compression()
+    encryption: Encryption | None = None
+    retention: Retention
+    max_shrink_pct: int = Field(50, ge=1, le=99, description="a backup smaller than the last by more than this fails")
+    databases: list[Database] = Field(default_factory=list)
+    caches: list[Cache] = Field(default_factory=list)
+    folders: list[Folder] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Site:
+        names = [target.name for target in self.targets]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(
+                f"target names must differ across databases, caches and folders: {', '.join(twice)} stands twice"
+            )
+        if not names:
+            raise ValueError("no target: list at least one of databases, caches, folders")
+        if self.encryption and not self.encryption.identity_conn_id and self.retention.counts_from != "checksum":
+            raise ValueError(
+                f"retention.counts_from is {self.retention.counts_from}, but without encryption.identity_conn_id an "
+                "encrypted backup never gets past checksum, so nothing would ever be removed: name the connection that "
+                "holds the private key, or set retention.counts_from: checksum"
+            )
+        return self
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        return (
+            *(Target(name=d.name, engine=d.engine, conn_id=d.conn_id) for d in self.databases),
+            *(Target(name=c.name, engine="redis", conn_id=c.conn_id) for c in self.caches),
+            *(Target(name=f.name, engine="files", conn_id=None) for f in self.folders),
+        )
+
+    def target(self, name: str) -> Target:
+        for target in self.targets:
+            if target.name == name:
+                return target
+        raise SiteFileError(
+            f"site {self.name!r} has no target {name!r}",
+            hint=f"its targets are: {', '.join(target.name for target in self.targets)}",
+        )
+
+    def servers(self) -> dict[str, tuple[str, ...]]:
+        """Target names by server, in file order: dumps of one server never run side by side."""
+        groups: dict[str, list[str]] = {}
+        for target in self.targets:
+            groups.setdefault(target.server, []).append(target.name)
+        return {server: tuple(names) for server, names in groups.items()}
+
+    def section(self, target: str) -> Database | Cache | Folder:
+        """The part of the file that describes ``target``."""
+        self.target(target)
+        sections: list[Database | Cache | Folder] = [*self.databases, *self.caches, *self.folders]
+        return next(section for section in sections if section.name == target)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the settings in force, for the ledger: which configuration did this run follow?"""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+
+def load_site(path: Path) -> Site:
+    """Read one site file. Errors: ``SiteFileError`` with every problem, each with its path in the file."""
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506 - a SafeLoader subclass
+    except (OSError, UnicodeDecodeError) as error:
+        raise SiteFileError(
+            f"site file {path} can't be read: {error}", hint="check its name, mode and encoding (UTF-8)"
+        ) from error
+    except yaml.YAMLError as error:
+        raise SiteFileError(
+            f"site file {path} is not valid YAML",
+            hint=f"mend it, then run: upkeep check {path}",
+            problems=(str(error),),
+        ) from error
+    if not isinstance(content, dict):
+        raise SiteFileError(
+            f"site file {path} holds no settings", hint="start from a sample in include/sites", problems=()
+        )
+    try:
+        return Site.model_validate(content)
+    except ValidationError as error:
+        raise SiteFileError(
+            f"site file {path} has {error.error_count()} problem{'s' if error.error_count() != 1 else ''}:",
+            hint=f"mend them, then run: upkeep check {path}",
+            problems=tuple(_problems(error)),
+        ) from error
+
+
+def load_sites(folder: Path) -> tuple[dict[str, Site], list[SiteFileError]]:
+    """Every ``*.yaml`` of ``folder``: the sites by name, and one error for each file that can't be used.
+
+    One broken file never hides the others. A site name used twice is an error of the later file.
+    """
+    sites: dict[str, Site] = {}
+    broken: list[SiteFileError] = []
+    origin: dict[str, Path] = {}
+    if not folder.is_dir():
+        return {}, [
+            SiteFileError(
+                f"the folder of site files {folder} does not exist", hint="set UPKEEP_SITES to the right folder"
+            )
+        ]
+    for path in sorted((*folder.glob("*.yaml"), *folder.glob("*.yml"))):
+        try:
+            site = load_site(path)
+        except SiteFileError as error:
+            broken.append(error)
+            continue
+        if site.name in sites:
+            broken.append(
+                SiteFileError(
+                    f"site file {path} is called {site.name!r}, as is {origin[site.name]}",
+                    hint="give one of them another name; a site's backups are stored under it",
+                )
+            )
+            continue
+        sites[site.name], origin[site.name] = site, path
+    return sites, broken
+
+
+def _problems(error: ValidationError) -> Iterator[str]:
+    for problem in error.errors(include_url=False):
+        where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"]).lstrip(".")
+        what = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            what = "unknown key"
+        elif problem["type"] == "missing":
+            what = "missing"
+        elif problem["type"] != "value_error" and not isinstance(problem["input"], dict | list):
+            what = f"{what} (is {problem['input']!r})"  # our own validators say what they saw, and hide what is secret
+        yield f"{where or 'file'}: {what}"
+
+
+class _StrictLoader(yaml.CSafeLoader):
+    """YAML without the trap of a key that stands twice, where the last one silently wins."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                continue  # the base class reports it
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)

@@ -1,0 +1,177 @@
+"""A folder as a store. Whole objects only: a temporary name, fsync, rename, fsync of the folder."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+from upkeep.errors import ObjectMissing, StoreError, StoreFull, StoreUnreachable
+from upkeep.stores.base import ObjectWriter, Store, StoredObject, require_folder
+
+PARTIAL = ".partial-"
+"""Names that begin so are half-written: never listed, removed by ``sweep``."""
+CHUNK = 1 << 20
+
+
+class LocalStore(Store):
+    """Objects as files below ``root``; new files are readable by their owner only.
+
+    The root must exist: creating it would hide that the disk meant for it isn't mounted, and fill the one below.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.url = f"file://{root}"
+
+    @contextmanager
+    def writer(self, key: str) -> Iterator[ObjectWriter]:
+        final = self._path(key)
+        partial = final.with_name(f"{PARTIAL}{secrets.token_hex(4)}-{final.name}"[:255])
+        with self._translated(key):
+            self._require_root()
+            final.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb", buffering=0) as file:
+                yield _FileWriter(self, key, file.fileno())
+                with self._translated(key):
+                    os.fsync(file.fileno())
+            with self._translated(key):
+                partial.replace(final)
+                _fsync_folder(final.parent)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+    def read(self, key: str) -> Iterator[bytes]:
+        path = self._path(key)
+        with self._translated(key), path.open("rb", buffering=0) as file:
+            while chunk := file.read(CHUNK):
+                yield chunk
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        with self._translated(prefix):
+            self._require_root()
+            for path in _files(self._path(require_folder(prefix))):
+                try:
+                    state = path.stat()
+                except FileNotFoundError:
+                    continue  # removed while we looked
+                key = path.relative_to(self.root).as_posix()
+                yield StoredObject(key, state.st_size, datetime.fromtimestamp(state.st_mtime, UTC))
+
+    def folders(self, prefix: str = "") -> Iterator[str]:
+        with self._translated(prefix):
+            self._require_root()
+            folder = self._path(require_folder(prefix))
+            names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()) if folder.is_dir() else []
+        for name in names:
+            if next(_files(folder / name), None) is not None:
+                yield name
+
+    def delete(self, key: str) -> None:
+        path = self._path(key)
+        with self._translated(key):
+            path.unlink(missing_ok=True)
+            for folder in path.parents:
+                if folder == self.root:
+                    break
+                try:
+                    folder.rmdir()
+                except OSError as error:
+                    if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                        break  # still holds other objects
+                    if error.errno != errno.ENOENT:
+                        raise
+
+    def check(self) -> None:
+        key = f".upkeep/check-{secrets.token_hex(4)}"
+        self.put(key, b"upkeep")
+        self.delete(key)
+
+    def sweep(self, prefix: str = "") -> tuple[str, ...]:
+        removed = []
+        with self._translated(prefix):
+            for folder, _, names in os.walk(self._path(require_folder(prefix))):
+                for name in names:
+                    if name.startswith(PARTIAL):
+                        path = Path(folder, name)
+                        path.unlink(missing_ok=True)
+                        removed.append(path.relative_to(self.root).as_posix())
+        return tuple(removed)
+
+    def free_bytes(self) -> int:
+        """Room left for this user on the store's disk, in bytes."""
+        with self._translated(""):
+            return shutil.disk_usage(self.root).free
+
+    def _path(self, key: str) -> Path:
+        parts = PurePosixPath(key)
+        if parts.is_absolute() or ".." in parts.parts:
+            raise StoreError(
+                f"key {key!r} points outside the store {self.url}", hint="use a key below the store's root"
+            )
+        return self.root / parts
+
+    def _require_root(self) -> None:
+        if not self.root.is_dir():
+            raise StoreUnreachable(
+                f"the store's folder {self.root} does not exist",
+                hint=f"mount the disk it lives on, or create it: install -d -m 700 {self.root}",
+            )
+
+    @contextmanager
+    def _translated(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise ObjectMissing(
+                f"the store {self.url} holds no object {key!r}", hint="upkeep backups lists what it holds"
+            ) from error
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise StoreFull(
+                    f"no room in the store {self.url} for {key!r}: {error.strerror}",
+                    hint="free space there: upkeep plan retention shows what could go; nothing half-written was kept",
+                ) from error
+            if error.errno in (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EROFS, errno.ENODEV):
+                raise StoreUnreachable(
+                    f"the store {self.url} failed on {key!r}: {error.strerror}",
+                    hint="check the disk or the network mount behind it",
+                ) from error
+            raise StoreError(
+                f"the store {self.url} refused {key!r}: {error.strerror}",
+                hint=f"check owner and mode of {self.root}: this process runs as user id {os.geteuid()}",
+            ) from error
+
+
+class _FileWriter:
+    def __init__(self, store: LocalStore, key: str, descriptor: int) -> None:
+        self._store, self._key, self._descriptor = store, key, descriptor
+
+    def write(self, chunk: bytes) -> None:
+        with self._store._translated(self._key):
+            view = memoryview(chunk)
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            if not name.startswith(PARTIAL):
+                yield Path(parent, name)
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

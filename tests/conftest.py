@@ -1,0 +1,36 @@
+"""Sets up Airflow's environment before anything imports it, and registers the servers' fixtures.
+
+Every process has an Airflow home of its own: with pytest-xdist each worker is one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+HOME = Path(tempfile.mkdtemp(prefix="upkeep-airflow-"))
+
+os.environ.update(
+    {
+        "AIRFLOW_HOME": str(HOME),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{HOME / 'airflow.db'}",
+    }
+)
+
+pytest_plugins = ["tests.servers.fixtures"]
+
+
+def _remove_home(owner: int = os.getpid()) -> None:
+    """A forked child leaves it alone: it isn't its own."""
+    if os.getpid() == owner:
+        shutil.rmtree(HOME, ignore_errors=True)
+
+
+atexit.register(_remove_home)

@@ -291,6 +291,8 @@ def test_damage_found_tonight_in_an_old_backup_is_not_removed_tonight() -> None:
         "damaged: a proof failed (had reached structure); left as evidence until min_age_days 7 pass"
     )
     assert plan([found_tonight, *nights(3)], rules, now=NOW + timedelta(days=7)).removes
+    before_the_clock_was_corrected = backup(NOW - timedelta(days=1), failed=True, failed_at=NOW - timedelta(days=99))
+    assert plan([before_the_clock_was_corrected, *nights(1)], rules).leaves
     proven_again = replace(found_tonight, failed=False)
     assert plan([proven_again, *nights(3)], policy(daily=3, min_age_days=7)).removes
 
@@ -332,7 +334,10 @@ def test_a_backup_from_the_future_is_left_alone_and_counts_for_nothing() -> None
 
 def test_five_minutes_between_two_clocks_are_no_future() -> None:
     result = plan([backup(NOW + timedelta(minutes=5)), *nights(2)], policy(daily=1))
-    assert result.keeps[0].reasons[0] == "newest proven of day 2026-11-22 (daily 1 of 1)"
+    assert result.keeps[0].reasons == (
+        "newest proven of day 2026-11-22 (daily 1 of 1)",
+        "the newest proven backup (keep_at_least)",
+    )
     assert len(result.removes) == 2
 
 
@@ -456,6 +461,12 @@ def test_unless_tonights_backup_is_proven_nothing_is_removed_and_every_reason_sa
             "max_age_days is 6",
             "set max_age_days to 7 or more, or leave it out",
             id="a maximum below the minimum",
+        ),
+        pytest.param(
+            {"daily": 1, "max_age_days": 0},
+            "max_age_days is 0",
+            "set max_age_days to 1 or more, or leave it out",
+            id="a maximum of no days",
         ),
         pytest.param(
             {"daily": 1, "counts_from": ProofLevel.STORED},

@@ -43,12 +43,10 @@ def back_up(job: Job, target: str, *, dry_run: bool = False) -> dict[str, Any]:
     if dry_run:
         return _rehearse(job, target)
     with job.hold(target):
-        away = ship_waiting(job, target)
+        away = _settle(job, target)
         if own := _made_by_this_run(job, target, away):
             log.info("%s was made by an earlier try of this run", own.ref.backup_id)
             return _result(own.ref, own.size, found=True)
-        if not away:
-            sweep_orphans(job, target)
         ref = BackupRef(job.site.name, target, new_backup_id(job.now(), os.urandom(2)))
         engine = job.engine(target)
         with job.ledger.record(
@@ -69,6 +67,18 @@ def back_up(job: Job, target: str, *, dry_run: bool = False) -> dict[str, Any]:
             if away:
                 raise _spooled(job, ref) from away
         return _result(ref, manifest.size)
+
+
+def _settle(job: Job, target: str) -> StoreError | None:
+    """Ship what waits and remove what is unfinished; returns what keeps the store away, if anything does."""
+    try:
+        job.store.check()
+        ship_waiting(job, target)
+        sweep_orphans(job, target)
+    except (StoreUnreachable, StoreFull) as error:
+        log.warning("the store is away: %s", error.message)
+        return error
+    return None
 
 
 def sweep_orphans(job: Job, target: str) -> None:
@@ -111,7 +121,6 @@ def _make_somewhere(
     """Into the store, or into the spool when the store is away; the error that kept it away comes back too."""
     if away is None:
         try:
-            job.store.check()
             return (*_make(job, ref, engine, job.store), None)
         except (StoreUnreachable, StoreFull) as error:
             log.warning("the store is away, so the backup goes to the spool: %s", error.message)

@@ -25,7 +25,7 @@ def plan_forgetting(job: Job, target: str, backup_id: str | None = None) -> Rete
     return plan_retention(candidates(job.store, catalogue), policy, job.now(), _tonight(job, catalogue, backup_id))
 
 
-def forget(job: Job, target: str, backup_id: str, *, dry_run: bool = False) -> dict[str, Any]:
+def forget(job: Job, target: str, backup_id: str | None, *, dry_run: bool = False) -> dict[str, Any]:
     """Remove the backups of ``target`` that no rule keeps, unless tonight's (``backup_id``) isn't proven.
 
     Of each backup the manifest goes first: a crash after it leaves an orphan, never something that still looks whole.

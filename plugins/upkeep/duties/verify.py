@@ -12,7 +12,7 @@ from typing import Any
 
 from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.manifest import Manifest, StoredFile, digest
-from upkeep.domain.proof import ProofLevel
+from upkeep.domain.proof import ProofLevel, is_proven
 from upkeep.domain.shrink import judge_size
 from upkeep.domain.units import human_seconds
 from upkeep.duties.catalogue import Backup, Catalogue, read_catalogue, read_manifest, write_proof
@@ -214,10 +214,12 @@ def _trusted_manifest(job: Job, backup: Backup) -> Manifest:
 
 
 def _compare(job: Job, catalogue: Catalogue, backup: Backup) -> str:
+    counts_from = job.site.retention.policy(job.site.timezone).counts_from
     earlier = [
         other.size
         for other in catalogue.backups
-        if other.taken_at < backup.taken_at and other.failure is None and other.level >= ProofLevel.CHECKSUM
+        if other.taken_at < backup.taken_at
+        and is_proven(other.level, other.failure is not None, counts_from=counts_from)
     ]
     verdict = judge_size(backup.size, earlier, job.site.max_shrink_pct)
     if not verdict.ok:

@@ -9,7 +9,7 @@ from upkeep.domain.backup import BackupRef
 from upkeep.domain.manifest import NAME as MANIFEST
 from upkeep.duties.catalogue import read_catalogue, read_manifest
 from upkeep.duties.job import Job
-from upkeep.errors import ObjectDamaged, ObjectMissing, StoreError, StoreFull, StoreUnreachable
+from upkeep.errors import ObjectDamaged, ObjectMissing
 
 log = logging.getLogger(__name__)
 
@@ -19,22 +19,16 @@ def waiting(job: Job, target: str) -> tuple[BackupRef, ...]:
     return tuple(backup.ref for backup in read_catalogue(job.spool, job.site.name, target).backups)
 
 
-def ship_waiting(job: Job, target: str) -> StoreError | None:
+def ship_waiting(job: Job, target: str) -> None:
     """Move what waits to the store, manifest last; the spool's copy goes only after the store holds all of it.
 
-    Returns the error when the store is still away: that is no failure of what comes next, which may use the spool too.
+    Errors: ``StoreUnreachable`` and ``StoreFull`` when the store still doesn't take it; then it goes on waiting.
     """
     _tidy(job, target)
     for ref in waiting(job, target):
-        try:
-            job.store.check()
-            with job.ledger.record(job.act("ship", target, command=f"ship {ref.backup_id} from the spool")) as entry:
-                entry.note(backup_id=ref.backup_id, bytes=_ship(job, ref))
-        except (StoreUnreachable, StoreFull) as error:
-            log.warning("%s still waits in the spool: %s", ref.backup_id, error.message)
-            return error
+        with job.ledger.record(job.act("ship", target, command=f"ship {ref.backup_id} from the spool")) as entry:
+            entry.note(backup_id=ref.backup_id, bytes=_ship(job, ref))
         log.info("shipped %s from the spool to %s", ref.backup_id, job.store.url)
-    return None
 
 
 def _tidy(job: Job, target: str) -> None:

@@ -107,7 +107,7 @@ class _MySqlSnapshot(Snapshot):
         self._counts: dict[str, int] = {}
         self._count_error: BaseException | None = None
         self._counter: threading.Thread | None = None
-        self.streams = (Stream("dump.sql", self._dump_command(options), self._align),)
+        self.streams = (Stream("dump.sql", self._dump_command(options), self._started),)
 
     def _dump_command(self, options: int) -> Command:
         flags = [
@@ -123,6 +123,12 @@ class _MySqlSnapshot(Snapshot):
             [self._tool.path, f"--defaults-extra-file=/dev/fd/{options}", *flags, "--", self._engine.database],
             pass_fds=(options,),
         )
+
+    def _started(self, output: int) -> None:
+        try:
+            self._align(output)
+        except pymysql.MySQLError as error:
+            raise self._engine._failed("align the snapshots of", error) from error
 
     def _align(self, output: int) -> None:
         """Make this session's snapshot, the binlog position and mysqldump's snapshot the same moment.
@@ -276,5 +282,6 @@ def _option_file(endpoint: Endpoint) -> str:
 
 
 def _quoted(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
-    return f'"{escaped}"'
+    for plain, escaped in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t")):
+        value = value.replace(plain, escaped)
+    return f'"{value}"'

@@ -6,7 +6,7 @@ import re
 import shlex
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -57,7 +57,7 @@ class PostgresEngine(Engine):
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
-        with private_file(self._pgpass()) as passwords, self.connect() as connection:
+        with private_file(self._pgpass()) as passwords, closing(self.connect()) as connection:
             try:
                 snapshot = _PostgresSnapshot(self, connection, passwords)
             except psycopg.Error as error:

@@ -27,7 +27,6 @@ FINISH_PAUSES_S = (0, 1, 5)
 it look as if it had died."""
 
 _CHUNK = 500
-_INTEGERS = ("try_number", "rows", "bytes")
 
 
 def _utc_now() -> datetime:
@@ -175,9 +174,11 @@ class Ledger:
         with self.database.writing(hint=hint) as connection:
             if event == "finished" and _is_there(connection, act_id, event):
                 return  # an earlier try was committed, and only the answer was lost
-            head = _locked_head(connection, _text(act.site))
+            head = _locked_head(connection, _exact(act.site))
             values: dict[str, Any] = {
-                **{name: _stored(name, value) for name, value in {**vars(act), **outcome}.items()},
+                **{name: _exact(value) for name, value in vars(act).items()},
+                "try_number": int(act.try_number),
+                **{name: None if value is None else _exact(value) for name, value in outcome.items()},
                 "seq": head.seq + 1,
                 "act_id": act_id,
                 "event": event,
@@ -256,13 +257,9 @@ def _stamp(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-def _stored(name: str, value: Any) -> Any:
-    """Exactly what the database will give back, for that is what is hashed."""
-    if name in _INTEGERS:
-        return None if value is None else int(value)
-    return None if value is None else _text(value)
-
-
-def _text(value: Any) -> str:
-    """Text every database can keep: PostgreSQL has no NUL, UTF-8 no lone surrogates (file names can hold both)."""
-    return str(value).encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+def _exact(value: Any) -> Any:
+    """What the database will give back, to the letter, for that is what is hashed. None becomes empty."""
+    if isinstance(value, int):
+        return int(value)
+    # PostgreSQL's text has no NUL, UTF-8 no lone surrogates; a file name may hold both.
+    return "" if value is None else str(value).encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

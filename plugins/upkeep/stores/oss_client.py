@@ -95,7 +95,8 @@ class OssClient:
         # At DEBUG and INFO oss2 logs headers and refused requests whole, and so the security token.
         logging.getLogger("oss2").setLevel(logging.WARNING)
         endpoint = self.credentials.endpoint
-        host, region = _host(endpoint), str(endpoint.extra.get("region") or "")
+        host = _host(endpoint)
+        region = str(endpoint.extra.get("region") or "").removeprefix("oss-")  # some consoles show it with the prefix
         if not region:
             found = re.search(r"oss-([a-z]+-[a-z0-9-]+?)(-internal)?\.aliyuncs\.com", host)
             raise StoreError(
@@ -107,7 +108,7 @@ class OssClient:
                 oss2.ProviderAuthV4(self.credentials),
                 host,
                 self.bucket_name,
-                is_cname=bool(endpoint.extra.get("cname")),
+                is_cname=str(endpoint.extra.get("cname")).lower() in ("true", "1", "yes"),
                 session=oss2.Session(pool_size=self.options.threads + 1),
                 connect_timeout=self.options.timeout_s,
                 app_name="airflow-upkeep",

@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -37,6 +38,7 @@ class OssCredentials:
         self._read_endpoint = endpoint
         self._lock = threading.Lock()
         self._endpoint: Endpoint | None = None
+        self._expires_at: float | None = None
         self._read_at = 0.0
         self._role: Any = None
 
@@ -81,23 +83,29 @@ class OssCredentials:
         return hidden
 
     def _current(self) -> Endpoint:
-        if self._endpoint is None or self._due(self._endpoint):
+        if self._endpoint is None:
             self._read()
-        assert self._endpoint is not None  # noqa: S101 - _read has just set it
+        elif self._due(self._endpoint):
+            self._read_at = time.monotonic()
+            with suppress(Exception):
+                # The old key still works, or else the store refuses it and ``renew`` raises what went wrong here.
+                self._read()
+        assert self._endpoint is not None  # noqa: S101 - _read has set it
         return self._endpoint
 
     def _read(self) -> None:
-        self._endpoint = self._read_endpoint()
+        endpoint = self._read_endpoint()
+        self._expires_at = _expiry(endpoint)
+        self._endpoint = endpoint
         self._read_at = time.monotonic()
 
     def _due(self, endpoint: Endpoint) -> bool:
         if not endpoint.extra.get("security_token"):
             return False
         age_s = time.monotonic() - self._read_at
-        expires_at = _expiry(endpoint)
-        if expires_at is None:
+        if self._expires_at is None:
             return age_s > UNDATED_S
-        return age_s > RECHECK_S and time.time() > expires_at - EARLY_S
+        return age_s > RECHECK_S and time.time() > self._expires_at - EARLY_S
 
     def _role_keys(self, role: str, endpoint: Endpoint) -> Any:
         from oss2.credentials import EcsRamRoleCredentialsProvider

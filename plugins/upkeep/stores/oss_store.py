@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -135,7 +134,7 @@ class OssStore(Store):
             # Keys that may write but not delete are a sound way to guard backups; this one tiny object stays.
             return
 
-    def sweep(self, prefix: str = "") -> builtins.list[str]:
+    def sweep(self, prefix: str = "") -> tuple[str, ...]:
         """Abort every unfinished multipart upload below ``prefix``; says which object each was to become, and when."""
         swept = []
         for upload in list(self._uploads(require_folder(prefix))):
@@ -143,7 +142,7 @@ class OssStore(Store):
             self._abort(key, upload)
             begun = datetime.fromtimestamp(upload.initiation_date, UTC)
             swept.append(f"{key} (upload begun {begun:%Y-%m-%dT%H:%M:%SZ})")
-        return swept
+        return tuple(swept)
 
     def _abort(self, key: str, upload: Any) -> None:
         from oss2.exceptions import NoSuchUpload

@@ -1,0 +1,51 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Debian keeps mariadbd in /usr/sbin, which isn't on everybody's PATH.
+export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
+
+.PHONY: help
+help: ## say what each target does
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: .venv/ready ## make .venv and install what is missing (PYTHON=... picks the interpreter); the others call it
+
+ifdef PYTHON
+.PHONY: .venv/ready # the interpreter named may not be the one .venv was made with
+endif
+.venv/ready: pyproject.toml constraints.txt scripts/setup.sh scripts/apt_install.sh
+	@bash scripts/setup.sh
+
+.PHONY: demo
+demo: setup ## both sample sites' nightly backup on throwaway servers, under the real scheduler; about a minute
+	@python -m demo.demo
+
+.PHONY: up
+up: setup ## Airflow's UI with the sample sites on throwaway servers, until Ctrl-C
+	@python -m demo.up
+
+.PHONY: test
+test: lint ## lint, then all tests on real throwaway servers (ARGS=... goes to pytest)
+	pytest -n 2 --dist loadfile --durations=15 --durations-min=1 $(ARGS)
+
+.PHONY: lint
+lint: setup ## ruff and mypy
+	ruff check
+	ruff format --check
+	mypy
+
+.PHONY: bench
+bench: setup ## measure against the manuals' scripts on about 1 GB; takes minutes and 10 GB of disk
+	python -m bench
+
+.PHONY: constraints
+constraints: setup ## resolve constraints.txt anew, to the newest versions that fit Python 3.11 to 3.13
+	@bash scripts/constraints.sh
+
+.PHONY: clean
+clean: ## remove .venv, caches and what builds left
+	rm -rf .venv .run .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,56 @@
+"""The day. One DAG for each site: ``<site>_daily``.
+
+guard_window -> for each target: back_up -> verify -> apply_retention -> report -> watch
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG, task_group
+
+from upkeep.operators.backups import ApplyRetentionOperator, BackUpTargetOperator, VerifyBackupOperator
+from upkeep.operators.pools import pool_of
+from upkeep.operators.rhythm import rhythm_dag, sites_to_build
+from upkeep.operators.runs import CheckRunOperator, CheckWindowOperator, ReportRunOperator
+from upkeep.site import Site
+
+DOC = """
+### Every night
+
+1. **guard_window**: stop here unless the maintenance window is open. A run started by hand may override that; the
+   ledger then holds the name and the reason.
+2. For each target, one after the other where they share a server:
+   **back_up**: dump, compress, hash and upload as one stream; the manifest comes last.
+   **verify**: read it back from the store and look through it.
+   **apply_retention**: remove what no rule keeps, but only behind tonight's proven backup.
+3. **report**: one page about this run, whatever happened.
+4. **watch**: fails the run if anything failed.
+
+**Red?** Open the task that failed: its last lines say what happened and end with `HINT:` and the next action. Clearing
+the task is always safe. More in `docs/runbooks/daily.md`.
+"""
+
+
+@task_group
+def keep_safe(target: str, site: str, pool: str) -> None:
+    backup = BackUpTargetOperator(task_id="back_up", site=site, target=target, pool=pool)
+    proof = VerifyBackupOperator(task_id="verify", site=site, target=target, backup=backup.output)
+    kept = ApplyRetentionOperator(task_id="apply_retention", site=site, target=target, backup=backup.output)
+    backup >> proof >> kept
+
+
+def daily(site: Site) -> DAG:
+    with rhythm_dag(site, "daily", site.rhythms.daily, doc=DOC) as dag:
+        guard = CheckWindowOperator(task_id="guard_window", site=site.name, rhythm="daily")
+        report = ReportRunOperator(task_id="report", site=site.name, rhythm="daily", trigger_rule="all_done")
+        watch = CheckRunOperator(
+            task_id="watch", site=site.name, report=report.output, trigger_rule="all_done", retries=0
+        )
+        for server, targets in site.servers().items():
+            kept = keep_safe.override(group_id=server).partial(site=site.name, pool=pool_of(server))
+            guard >> kept.expand(target=list(targets)) >> report
+        report >> watch
+    return dag
+
+
+for _site in sites_to_build("daily"):
+    globals()[f"{_site.name}_daily"] = daily(_site)

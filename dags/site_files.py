@@ -1,0 +1,10 @@
+"""Loads every site file strictly: a broken one is this file's import error, and all other sites keep their DAGs."""
+
+from __future__ import annotations
+
+from upkeep.resources import sites_folder
+from upkeep.site import load_sites
+
+_, _broken = load_sites(sites_folder())
+if _broken:
+    raise ExceptionGroup(f"{len(_broken)} site file(s) can't be used", _broken)

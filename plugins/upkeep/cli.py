@@ -1,0 +1,242 @@
+"""The command line: what an operator or an auditor needs when Airflow is not at hand.
+
+Connections come from ``AIRFLOW_CONN_<ID>`` like everywhere else in Airflow, as JSON or as a URI.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from upkeep.connections import connection_from_environment, filesystem_from_environment
+from upkeep.domain.backup import BackupRef
+from upkeep.domain.units import human_bytes
+from upkeep.duties.catalogue import pin, read_catalogue, read_manifest, read_pin, unpin
+from upkeep.duties.forget import plan_forgetting
+from upkeep.duties.job import Job, Run
+from upkeep.errors import ConnectionUnknown, SiteFileError, UpkeepError
+from upkeep.ledger import Head, Ledger, default_url, url_of, verify
+from upkeep.resources import sites_folder
+from upkeep.site import Site, load_site, load_sites
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status: 0 all is well, 1 something is wrong with what was looked at, 2 it could not be looked at."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except UpkeepError as error:
+        print(f"ERROR: {error}", file=sys.stderr)
+        return 2
+
+
+def check(options: argparse.Namespace) -> int:
+    """Every problem of every file, with its path in the file."""
+    files = [Path(name) for name in options.files]
+    if files:
+        found = [_checked(path) for path in files]
+        sites = [site for site in found if isinstance(site, Site)]
+        broken = [error for error in found if isinstance(error, SiteFileError)]
+    else:
+        by_name, broken = load_sites(sites_folder())
+        sites = list(by_name.values())
+    for site in sites:
+        names = ", ".join(f"{target.name} ({target.engine})" for target in site.targets)
+        print(f"ok      {site.name}: {names}; store {site.store.url}")
+    for error in broken:
+        print(f"broken  {error}")
+    return 1 if broken else 0
+
+
+def schema(_: argparse.Namespace) -> int:
+    """The JSON Schema of a site file, for editors."""
+    print(json.dumps(Site.model_json_schema(), indent=2, ensure_ascii=False))
+    return 0
+
+
+def backups(options: argparse.Namespace) -> int:
+    """What the store holds, and how far each backup has been proven."""
+    job = _job(options.site)
+    names = [options.target] if options.target else [target.name for target in job.site.targets]
+    rows: list[dict[str, Any]] = []
+    for name in names:
+        job.site.target(name)
+        catalogue = read_catalogue(job.store, job.site.name, name)
+        for backup in catalogue.backups:
+            rows.append(
+                {
+                    "target": name,
+                    "backup_id": backup.ref.backup_id,
+                    "taken_at": backup.taken_at.isoformat(),
+                    "bytes": backup.size,
+                    "standing": backup.standing,
+                    "pinned": read_pin(job.store, backup.ref) if backup.pinned else None,
+                }
+            )
+        rows += [{"target": name, "backup_id": orphan, "standing": "unfinished"} for orphan in catalogue.orphans]
+    if options.json:
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        return 0
+    for row in rows:
+        size = human_bytes(row["bytes"]) if "bytes" in row else ""
+        pinned = f"  pinned by {row['pinned']}" if row.get("pinned") else ""
+        print(f"{row['target']:<20} {row['backup_id']}  {size:>10}  {row['standing']:<10}{pinned}".rstrip())
+    if not rows:
+        print(f"no backups of {job.site.name} in {job.store.url}")
+    return 0
+
+
+def show_backup(options: argparse.Namespace) -> int:
+    """The manifest of one backup, with the line that restores it."""
+    job = _job(options.site)
+    manifest, raw = read_manifest(job.store, BackupRef(job.site.name, options.target, options.backup_id))
+    print(raw.decode(), end="")
+    print(f"\n# in a folder that holds {', '.join(file.name for file in manifest.files)}:\n{manifest.restore}")
+    return 0
+
+
+def pin_backup(options: argparse.Namespace) -> int:
+    """Keep one backup whatever retention says."""
+    job = _job(options.site)
+    ref = BackupRef(job.site.name, options.target, options.backup_id)
+    with job.ledger.record(job.act("pin", options.target, command=f"pin {ref.backup_id}")) as entry:
+        entry.note(reason=options.reason)
+        pin(job.store, ref, by=job.run.actor, reason=options.reason, at=job.now())
+    return 0
+
+
+def unpin_backup(options: argparse.Namespace) -> int:
+    """Let retention decide about one backup again."""
+    job = _job(options.site)
+    ref = BackupRef(job.site.name, options.target, options.backup_id)
+    with job.ledger.record(job.act("unpin", options.target, command=f"unpin {ref.backup_id}")):
+        unpin(job.store, ref)
+    return 0
+
+
+def plan_retention(options: argparse.Namespace) -> int:
+    """What retention would keep and remove now, with a reason for each; changes nothing."""
+    job = _job(options.site)
+    for name in [options.target] if options.target else [target.name for target in job.site.targets]:
+        print("\n".join(plan_forgetting(job, name).lines()))
+    return 0
+
+
+def verify_ledger(options: argparse.Namespace) -> int:
+    """Whether any row was altered, removed or reordered; --noted compares with a head that a report printed."""
+    ledger = _ledger()
+    found = verify(ledger, options.site, noted=options.noted)
+    for chain in found.chains:
+        head = f"head {chain.head.site}:{chain.head.seq}:{chain.head.hash}" if chain.head else "no head"
+        print(f"{'broken' if chain.problems else 'whole '}  {chain.site}: {chain.count} rows, {head}")
+    for problem in found.problems:
+        print(f"        {problem.site or 'database'}: {problem.what}")
+    if not found.chains:
+        print(f"the ledger {ledger.place} holds no rows yet")
+    return 0 if found.clean else 1
+
+
+def show_ledger(options: argparse.Namespace) -> int:
+    """The last acts, newest last."""
+    records = _ledger().acts(site=options.site, limit=options.last, newest_first=True)
+    for record in reversed(list(records)):
+        row = record.started
+        print(f"{row.at[:19]}Z  {record.state:<8} {row.duty:<13} {row.site}/{row.target}  {row.actor}  {row.command}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="upkeep", description="Look after the systems described in the site files.")
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(under: Any, name: str, command: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = under.add_parser(name, help=command.__doc__, description=command.__doc__)
+        added.set_defaults(command=command)
+        return added
+
+    add(verbs, "check", check).add_argument("files", nargs="*", metavar="FILE", help="default: all of UPKEEP_SITES")
+    add(verbs, "schema", schema)
+
+    listing = add(verbs, "backups", backups)
+    listing.add_argument("site")
+    listing.add_argument("target", nargs="?")
+    listing.add_argument("--json", action="store_true")
+
+    for name, command in (("show", show_backup), ("pin", pin_backup), ("unpin", unpin_backup)):
+        one = add(verbs, name, command)
+        one.add_argument("site")
+        one.add_argument("target")
+        one.add_argument("backup_id")
+        if command is pin_backup:
+            one.add_argument("--reason", required=True)
+
+    plans = verbs.add_parser("plan", help="Say what would be done, and why.").add_subparsers(
+        required=True, metavar="WHAT"
+    )
+    retention = add(plans, "retention", plan_retention)
+    retention.add_argument("site")
+    retention.add_argument("target", nargs="?")
+
+    book = verbs.add_parser("ledger", help="The record of every act.").add_subparsers(required=True, metavar="WHAT")
+    checked = add(book, "verify", verify_ledger)
+    checked.add_argument("site", nargs="?")
+    checked.add_argument("--noted", type=_head, action="append", default=[], metavar="SITE:SEQ:HASH")
+    shown = add(book, "show", show_ledger)
+    shown.add_argument("site", nargs="?")
+    shown.add_argument("--last", type=int, default=50, metavar="N")
+    return parser
+
+
+def _head(text: str) -> Head:
+    site, seq, digest = text.split(":")
+    return Head(site, int(seq), digest)
+
+
+def _checked(path: Path) -> Site | SiteFileError:
+    try:
+        return load_site(path)
+    except SiteFileError as error:
+        return error
+
+
+def _job(site: str) -> Job:
+    return Job(
+        site=_site(site),
+        run=Run(run_id=f"cli-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}", actor=getpass.getuser(), trigger="cli"),
+        ledger=_ledger(),
+        connect=connection_from_environment,
+        make_filesystem=filesystem_from_environment,
+    )
+
+
+def _site(name: str) -> Site:
+    sites, broken = load_sites(sites_folder())
+    if name not in sites:
+        for error in broken:
+            print(f"broken  {error}", file=sys.stderr)
+        raise SiteFileError(
+            f"no usable file in {sites_folder()} describes site {name!r}",
+            hint=f"known sites: {', '.join(sites) or 'none'}; UPKEEP_SITES names another folder",
+        )
+    return sites[name]
+
+
+def _ledger() -> Ledger:
+    try:
+        return Ledger(url_of(connection_from_environment("upkeep_ledger")))
+    except ConnectionUnknown:
+        return Ledger(default_url(Path(os.environ.get("AIRFLOW_HOME") or "~/airflow").expanduser()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""Report on one run: from the ledger, never from Airflow's own history, which is purged."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from upkeep.duties.job import Job
+from upkeep.duties.waiting import waiting
+from upkeep.errors import StoreError
+from upkeep.reports import build_run_report, to_html, to_markdown, to_text
+
+log = logging.getLogger(__name__)
+
+
+def report_run(job: Job, rhythm: str, *, chosen: Sequence[str] = (), dry_run: bool = False) -> dict[str, Any]:
+    """Build the run's page, keep it in the store as Markdown and HTML, and log the short text.
+
+    A store that is away doesn't stop the report: it goes to the spool, and says so.
+    """
+    targets = [target.name for target in job.site.targets if not chosen or target.name in chosen]
+    report = build_run_report(
+        site=job.site,
+        run_id=job.run.run_id,
+        rhythm=rhythm,
+        ledger=job.ledger,
+        now=job.now(),
+        expected_targets=targets,
+        waiting={target: [ref.backup_id for ref in waiting(job, target)] for target in targets},
+        dry_run=dry_run,
+    )
+    text = to_text(report)
+    for line in text.splitlines():
+        log.info("%s", line)
+    pages = {"md": to_markdown(report), "html": to_html(report)}
+    return {"ok": report.ok, "headline": report.headline, "text": text, "page": _keep(job, rhythm, pages)}
+
+
+def _keep(job: Job, rhythm: str, pages: dict[str, str]) -> str:
+    """Write the pages; returns where the HTML one is. A rerun on the same day and run replaces its own page."""
+    local = job.now().astimezone(ZoneInfo(job.site.timezone))
+    safe_run = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in job.run.run_id)
+    key = f"{job.site.name}/_reports/{local:%Y-%m-%d}-{rhythm}-{safe_run}"
+    for store in (job.store, job.spool):
+        try:
+            for kind, page in pages.items():
+                store.put(f"{key}.{kind}", page.encode())
+            return f"{store.url}/{key}.html"
+        except StoreError as error:
+            log.warning("the report could not be kept in %s: %s", store.url, error.message)
+    return ""

@@ -1,0 +1,67 @@
+"""Operators of the nightly backup."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowSkipException
+
+from upkeep.duties.back_up import back_up
+from upkeep.duties.forget import forget
+from upkeep.duties.job import Job
+from upkeep.duties.verify import verify
+from upkeep.operators.base import UpkeepOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class BackUpTargetOperator(UpkeepOperator):
+    """Back up one target; skipped when the form chose others. A retry finds what an earlier try already finished."""
+
+    template_fields = ("target",)
+    map_index_template = "{{ task.target }}"
+
+    def __init__(self, *, target: str, **kwargs: Any) -> None:
+        super().__init__(map_index_template=self.map_index_template, **kwargs)
+        self.target = target
+
+    def work(self, job: Job, context: Context) -> dict[str, Any]:
+        chosen = context["params"].get("targets") or []
+        if chosen and self.target not in chosen:
+            raise AirflowSkipException(f"{self.target} was not chosen in the form")
+        return back_up(job, self.target, dry_run=_is_dry(context))
+
+
+class VerifyBackupOperator(UpkeepOperator):
+    """Read one backup back from the store and look through it."""
+
+    template_fields = ("target", "backup")
+
+    def __init__(self, *, target: str, backup: Any, **kwargs: Any) -> None:
+        super().__init__(map_index_template="{{ task.target }}", **kwargs)
+        self.target = target
+        self.backup = backup
+
+    def work(self, job: Job, context: Context) -> dict[str, Any]:
+        if _is_dry(context):
+            return dict(self.backup)
+        return verify(job, self.target, self.backup["backup_id"])
+
+
+class ApplyRetentionOperator(UpkeepOperator):
+    """Remove the backups of one target that no rule keeps; only behind tonight's proven backup."""
+
+    template_fields = ("target", "backup")
+
+    def __init__(self, *, target: str, backup: Any, **kwargs: Any) -> None:
+        super().__init__(map_index_template="{{ task.target }}", **kwargs)
+        self.target = target
+        self.backup = backup
+
+    def work(self, job: Job, context: Context) -> dict[str, Any]:
+        return forget(job, self.target, self.backup.get("backup_id"), dry_run=_is_dry(context))
+
+
+def _is_dry(context: Context) -> bool:
+    return bool(context["params"].get("dry_run"))

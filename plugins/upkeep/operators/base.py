@@ -1,0 +1,116 @@
+"""What all operators share: from an Airflow context to a job, and from a signal to a stop."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseHook, BaseOperator
+from airflow.sdk.exceptions import AirflowNotFoundException
+
+from upkeep.domain.endpoint import Endpoint
+from upkeep.duties.job import Job, Run
+from upkeep.errors import ConnectionUnknown, SiteFileError
+from upkeep.ledger import Ledger, default_url, url_of
+from upkeep.resources import sites_folder
+from upkeep.site import Site, load_sites
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+LEDGER_CONN_ID = "upkeep_ledger"
+
+
+class UpkeepOperator(BaseOperator):
+    """One duty for one site. The site file is read when the task runs, so a change counts from the next task on."""
+
+    def __init__(self, *, site: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.site = site
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        return self.work(job_of(self.site, context), context)
+
+    def work(self, job: Job, context: Context) -> dict[str, Any]:
+        """Call the duty; what it returns goes to XCom, so it is small, plain and without secrets."""
+        raise NotImplementedError
+
+    def on_kill(self) -> None:
+        # Imported here: a DAG file is parsed far more often than a task is killed.
+        from upkeep.engines.pipeline import Pipeline
+
+        Pipeline.stop_all()
+
+
+def job_of(site: str, context: Context) -> Job:
+    """The job a task works on. Errors: ``SiteFileError`` when the site's file has gone or broken since."""
+    dag_run, instance = context["dag_run"], context["ti"]
+    manual = getattr(dag_run, "triggering_user_name", None)
+    return Job(
+        site=site_named(site),
+        run=Run(
+            run_id=str(context["run_id"]),
+            task_id=str(instance.task_id),
+            try_number=int(instance.try_number),
+            actor=str(manual or "airflow"),
+            trigger=str(getattr(dag_run.run_type, "value", dag_run.run_type)),
+        ),
+        ledger=open_ledger(),
+        connect=connect,
+        make_filesystem=_object_storage,
+    )
+
+
+def site_named(name: str) -> Site:
+    sites, broken = load_sites(sites_folder())
+    if name in sites:
+        return sites[name]
+    if broken:
+        raise broken[0]
+    raise SiteFileError(f"no file in {sites_folder()} describes site {name!r}", hint="put it back, or remove its DAGs")
+
+
+def connect(conn_id: str) -> Endpoint:
+    """From an Airflow connection to a plain value. Errors: ``ConnectionUnknown``."""
+    try:
+        connection = BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException as error:
+        raise ConnectionUnknown(
+            f"Airflow has no connection {conn_id!r}",
+            hint=f"add it under Admin, Connections, or set AIRFLOW_CONN_{conn_id.upper()}",
+        ) from error
+    return Endpoint(
+        conn_id=conn_id,
+        kind=connection.conn_type or "",
+        host=connection.host or "",
+        port=connection.port,
+        user=connection.login or "",
+        secret=connection.password or "",
+        schema=connection.schema or "",
+        extra=_extra(connection.extra_dejson),
+    )
+
+
+def open_ledger() -> Ledger:
+    """The ledger behind the connection ``upkeep_ledger``; without one, a SQLite file in Airflow's home."""
+    try:
+        return Ledger(url_of(connect(LEDGER_CONN_ID)))
+    except ConnectionUnknown:
+        return Ledger(default_url(airflow_home()))
+
+
+def airflow_home() -> Path:
+    return Path(os.environ.get("AIRFLOW_HOME") or "~/airflow").expanduser()
+
+
+def _extra(extra: Mapping[str, Any]) -> Mapping[str, Any]:
+    return dict(extra)
+
+
+def _object_storage(url: str, conn_id: str | None) -> tuple[Any, str]:
+    from airflow.sdk import ObjectStoragePath
+
+    path = ObjectStoragePath(url, conn_id=conn_id)
+    return path.fs, path.path

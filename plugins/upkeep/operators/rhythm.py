@@ -1,0 +1,103 @@
+"""The frame every scheduled DAG shares: its schedule, limits, alert and form, all from the site file."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from airflow.sdk import (  # type: ignore[attr-defined]  # airflow.sdk's stub lacks the deadline names
+    DAG,
+    AsyncCallback,
+    CronTriggerTimetable,
+    DeadlineAlert,
+    DeadlineReference,
+    ExceptionRetryPolicy,
+    Param,
+    RetryAction,
+    RetryRule,
+    get_parsing_context,
+)
+
+from upkeep.errors import (
+    BackupShrunk,
+    ConnectionUnknown,
+    ManifestBroken,
+    ProofFailed,
+    SiteFileError,
+    ToolMissing,
+    ToolUnfit,
+    WindowClosed,
+)
+from upkeep.resources import sites_folder
+from upkeep.site import Rhythm, Site, load_sites
+from upkeep.triggers.deadline import record_overrun
+
+HOPELESS: list[type[BaseException] | str] = [
+    BackupShrunk, ConnectionUnknown, ManifestBroken, ProofFailed, SiteFileError, ToolMissing, ToolUnfit, WindowClosed,
+]  # fmt: skip
+"""A second try meets these again; a person has to act first."""
+
+
+def sites_to_build(rhythm: str) -> list[Site]:
+    """The sites whose DAG of this rhythm is wanted: all of them for the scheduler, the running one's for a task.
+
+    Files that are broken are left out here; ``dags/site_files.py`` reports them.
+    """
+    sites, _ = load_sites(sites_folder())
+    wanted = get_parsing_context().dag_id
+    return [site for site in sites.values() if wanted in (None, f"{site.name}_{rhythm}")]
+
+
+def rhythm_dag(site: Site, name: str, rhythm: Rhythm, *, doc: str) -> DAG:
+    """The DAG ``<site>_<name>``.
+
+    It is alerted on when the window closes over it, and ended two hours later: what is still at work then is stuck.
+    """
+    length = timedelta(hours=rhythm.length_h)
+    return DAG(
+        dag_id=f"{site.name}_{name}",
+        description=f"{site.title}: {name} maintenance",
+        doc_md=f"{doc}\n\nSite `{site.name}` ({site.title}), window `{rhythm.at}` {site.timezone} for "
+        f"{rhythm.length_h:g} h, store `{site.store.url}`.",
+        schedule=CronTriggerTimetable(rhythm.at, timezone=site.timezone),
+        start_date=datetime(2026, 1, 1, tzinfo=ZoneInfo(site.timezone)),
+        catchup=False,
+        max_active_runs=1,
+        dagrun_timeout=length + timedelta(hours=2),
+        deadline=DeadlineAlert(
+            reference=DeadlineReference.DAGRUN_QUEUED_AT,
+            interval=length,
+            name=f"{name} window",
+            callback=AsyncCallback(record_overrun, {"site": site.name, "rhythm": name, "length_h": rhythm.length_h}),
+        ),
+        default_args={
+            "owner": "upkeep",
+            "retries": 2,
+            "retry_delay": timedelta(minutes=1),
+            "retry_policy": ExceptionRetryPolicy(rules=[RetryRule(exception=HOPELESS, action=RetryAction.FAIL)]),
+        },
+        params=_form(site),
+        render_template_as_native_obj=True,
+        tags=["upkeep", name, site.name],
+    )
+
+
+def _form(site: Site) -> dict[str, Param]:
+    names = [target.name for target in site.targets]
+    return {
+        "targets": Param(
+            names, type="array", items={"type": "string", "enum": names}, examples=names,
+            title="Targets", description="What to work on; all of them unless you take some out.",
+        ),
+        "dry_run": Param(
+            False, type="boolean", title="Dry run",
+            description="Do everything up to the last call, and only say what would be written or removed.",
+        ),
+        "override_window": Param(
+            False, type="boolean", title="Work outside the window",
+            description="Only counts for a run started by hand; your name and reason go into the ledger.",
+        ),
+        "override_reason": Param(
+            "", type="string", title="Reason for working outside the window", description="Required with the override.",
+        ),
+    }  # fmt: skip

@@ -1,0 +1,76 @@
+"""Operators that frame a run: the window before it, the report and the verdict after it."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowFailException
+
+from upkeep.domain.window import Override
+from upkeep.duties.guard import guard_window
+from upkeep.duties.job import Job
+from upkeep.duties.report import report_run
+from upkeep.operators.base import UpkeepOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
+
+
+class CheckWindowOperator(UpkeepOperator):
+    """Let the run go on only inside its window, or on the word of the person who triggered it."""
+
+    def __init__(self, *, rhythm: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.rhythm = rhythm
+
+    def work(self, job: Job, context: Context) -> dict[str, Any]:
+        params = context["params"]
+        override = None
+        if params.get("override_window") and job.run.trigger == "manual":
+            override = Override(by=job.run.actor, reason=str(params.get("override_reason") or ""))
+        verdict = guard_window(job, self.rhythm, override)
+        log.info("%s", verdict.reason)
+        return {"closes_at": verdict.closes_at.isoformat(), "reason": verdict.reason, "overridden": verdict.overridden}
+
+
+class ReportRunOperator(UpkeepOperator):
+    """Write the page about this run, whatever happened before, and say in a few lines what is in it."""
+
+    def __init__(self, *, rhythm: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.rhythm = rhythm
+
+    def work(self, job: Job, context: Context) -> dict[str, Any]:
+        params = context["params"]
+        return report_run(
+            job, self.rhythm, chosen=tuple(params.get("targets") or ()), dry_run=bool(params.get("dry_run"))
+        )
+
+
+class CheckRunOperator(UpkeepOperator):
+    """The watcher: the last task runs whatever happened, so without this one a failed run would end as a success."""
+
+    template_fields = ("report",)
+
+    def __init__(self, *, report: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.report = report
+
+    def work(self, job: Job, context: Context) -> dict[str, Any]:
+        states = context["ti"].get_task_states(dag_id=context["dag"].dag_id, run_ids=[context["run_id"]])
+        failed = sorted(
+            task_id
+            for tasks in states.values()
+            for task_id, state in tasks.items()
+            if str(state) in ("failed", "upstream_failed")
+        )
+        if failed:
+            raise AirflowFailException(
+                f"this run failed: {', '.join(failed)}. {(self.report or {}).get('headline', '')}"
+            )
+        if not self.report or not self.report.get("ok"):
+            raise AirflowFailException((self.report or {}).get("headline") or "this run has no report")
+        return {"ok": True}

@@ -1,0 +1,308 @@
+"""The report on one run: what every expected target came to, and what a person has to know about the run itself.
+
+It is built from the ledger alone. Airflow's own history is purged, and the worker that writes the report isn't the one
+that made the backups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from zoneinfo import ZoneInfo
+
+from upkeep.domain.units import human_bytes, human_seconds, utc
+from upkeep.ledger import Head, Ledger
+from upkeep.reports.attempts import Attempt, State, one_line, read_attempts, visible
+from upkeep.reports.judge_target import DUTIES, tell_target
+from upkeep.reports.target_line import Remark, Removal, Status, TargetLine
+from upkeep.site import Site
+
+PAST_ACTS = 1000
+"""How many of a target's newest acts are looked at for what earlier nights left: several months."""
+
+_HEADLINE_REDS = 2
+_HEADLINE_WHY_CHARS = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """What the guard said before the run began."""
+
+    open: bool
+    verdict: str
+    overridden_by: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """The facts an auditor asks for first."""
+
+    run_id: str
+    rhythm: str
+    actors: tuple[str, ...]
+    """Who started it, as the ledger has it; more than one when somebody else cleared a task."""
+    triggers: tuple[str, ...]
+    hosts: tuple[str, ...]
+    started_at: datetime | None
+    ended_at: datetime | None
+    config_hashes: tuple[str, ...]
+    """SHA-256 of the site's settings in force; more than one when the site file changed under the run."""
+    window: Window | None
+    """None when the ledger has no verdict of this run."""
+    dry: bool
+
+    @property
+    def took(self) -> str:
+        if self.started_at is None or self.ended_at is None or self.ended_at < self.started_at:
+            return ""
+        return human_seconds((self.ended_at - self.started_at).total_seconds())
+
+
+@dataclass(frozen=True)
+class Step:
+    """An act of the run that belongs to no target's line: a check, a purge, whatever a later release does."""
+
+    duty: str
+    target: str
+    state: State
+    outcome: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunReport:
+    """One run, as a person reads it. Every text in it is fit to be shown, but not yet escaped for any format."""
+
+    site: str
+    title: str
+    timezone: str
+    made_at: datetime
+    run: Run
+    lines: tuple[TargetLine, ...]
+    """Worst first, then in the order of the site file."""
+    run_remarks: tuple[Remark, ...]
+    """About the run as a whole."""
+    steps: tuple[Step, ...]
+    head: Head | None
+    """The end of the site's chain when the report was made. A report that was kept proves the rows up to it."""
+
+    @cached_property
+    def status(self) -> Status:
+        found = [line.status for line in self.lines if line.status is not Status.SKIPPED]
+        return min([*found, *(remark.status for remark in self.run_remarks)], default=Status.SKIPPED)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is red."""
+        return self.status is not Status.RED
+
+    @cached_property
+    def remarks(self) -> tuple[Remark, ...]:
+        """All of them, worst first; those about the run before those about its targets."""
+        told = [*self.run_remarks, *(remark for line in self.lines for remark in line.remarks)]
+        return tuple(sorted(told, key=lambda remark: remark.status))
+
+    def remarks_of(self, status: Status) -> tuple[Remark, ...]:
+        return tuple(remark for remark in self.remarks if remark.status is status)
+
+    @property
+    def removed(self) -> tuple[tuple[TargetLine, Removal], ...]:
+        return tuple((line, removal) for line in self.lines for removal in line.removed)
+
+    @property
+    def held(self) -> tuple[tuple[TargetLine, Removal], ...]:
+        return tuple((line, removal) for line in self.lines for removal in line.held)
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is anything to tell under "what changed"."""
+        return any(line.removed or line.held or line.shipped or line.swept or line.proven_late for line in self.lines)
+
+    @cached_property
+    def summary(self) -> str:
+        """One sentence without the status."""
+        tally = self._tally()
+        if reds := self.remarks_of(Status.RED):
+            return f"{_in_short(reds)}; {tally}"
+        if ambers := self.remarks_of(Status.AMBER):
+            subjects = list(dict.fromkeys(remark.subject or "the run" for remark in ambers))
+            return f"{tally}; look at {', '.join(subjects)}"
+        return tally
+
+    @property
+    def headline(self) -> str:
+        """``4 of 4 targets backed up and proven, 412.3 MB, 2 old backups removed``, or ``RED: app has no ...``."""
+        return f"{self.status.name}: {self.summary}" if self.status <= Status.AMBER else self.summary
+
+    def clock(self, moment: datetime | None, form: str = "%Y-%m-%d %H:%M") -> str:
+        """In the site's time zone."""
+        return f"{moment.astimezone(ZoneInfo(self.timezone)):{form}}" if moment else "unknown"
+
+    def _tally(self) -> str:
+        wanted = [line for line in self.lines if line.status is not Status.SKIPPED]
+        left_out = len(self.lines) - len(wanted)
+        if self.run.dry:
+            parts = ["dry run: nothing was written or removed"]
+        elif not wanted:
+            parts = ["no target was chosen"]
+        else:
+            proven = [line for line in wanted if line.proven]
+            parts = [f"{len(proven)} of {counted(len(wanted), 'target')} backed up and proven"]
+            if proven:
+                parts.append(human_bytes(sum(line.size or 0 for line in proven)))
+            if self.removed:
+                parts.append(f"{counted(len(self.removed), 'old backup')} removed")
+            if left_out:
+                parts.append(f"{left_out} left out")
+        return ", ".join(parts)
+
+
+def counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def build_run_report(
+    site: Site,
+    run_id: str,
+    rhythm: str,
+    ledger: Ledger,
+    now: datetime,
+    expected_targets: Sequence[str],
+    waiting: Mapping[str, Sequence[str]],
+    *,
+    chosen: Sequence[str] = (),
+    dry_run: bool = False,
+) -> RunReport:
+    """Read the run's acts and judge them.
+
+    :param expected_targets: the site's targets; each gets a line, whether the ledger knows it or not.
+    :param waiting: ids of finished backups in this worker's spool, by target.
+    :param chosen: the targets that the form chose; none means all. The others are left out, not missing.
+    :param dry_run: nothing was wanted to be written, so nothing is missing.
+    :raises LedgerUnavailable: the ledger doesn't answer.
+    """
+    utc(now, "now")
+    attempts = read_attempts(ledger.acts(site.name, run_id=run_id))
+    window = _window(attempts, rhythm)
+    closed = f"the {rhythm} window was closed" if window and not window.open else ""
+    seen = [attempt.target for attempt in attempts if attempt.duty in DUTIES]
+    left = [target for target, backup_ids in waiting.items() if backup_ids]
+    names = dict.fromkeys(visible(target) for target in (*expected_targets, *seen, *left))
+    left_out = {target: _why_left_out(target, expected_targets, chosen, dry_run) for target in names}
+    lines = [
+        tell_target(
+            target,
+            site,
+            attempts,
+            read_attempts(reversed(ledger.acts(site.name, target=target, limit=PAST_ACTS, newest_first=True))),
+            waiting=[visible(backup_id) for backup_id in waiting.get(target, ())],
+            now=now,
+            left_out=left_out[target],
+            never_begun=closed,
+        )
+        for target in names
+    ]
+    steps = [attempt for attempt in attempts if attempt.duty not in (*DUTIES, "guard_window", "report")]
+    return RunReport(
+        site=site.name,
+        title=visible(site.title),
+        timezone=site.timezone,
+        made_at=now,
+        run=_run(run_id, rhythm, attempts, window, dry_run),
+        lines=tuple(sorted(lines, key=lambda line: line.status)),
+        run_remarks=(*_tell_window(window, attempts, rhythm), *_tell_steps(steps)),
+        steps=tuple(
+            Step(attempt.duty, attempt.target, attempt.state, attempt.outcome) for attempt in _last_tries(steps)
+        ),
+        head=ledger.heads().get(site.name),
+    )
+
+
+def _why_left_out(target: str, expected: Sequence[str], chosen: Sequence[str], dry_run: bool) -> str:
+    if target not in expected:
+        return "not among the expected targets"
+    if chosen and target not in chosen:
+        return "not chosen in the form"
+    return "dry run: nothing was written" if dry_run else ""
+
+
+def _run(run_id: str, rhythm: str, attempts: Sequence[Attempt], window: Window | None, dry: bool) -> Run:
+    own = [attempt for attempt in attempts if attempt.trigger != "deadline"]  # the triggerer's alert is no part of it
+    moments = [moment for attempt in own for moment in (attempt.started_at, attempt.ended_at) if moment]
+    return Run(
+        run_id=visible(run_id),
+        rhythm=rhythm,
+        actors=_different([attempt.actor for attempt in own]),
+        triggers=_different([attempt.trigger for attempt in own]),
+        hosts=_different([attempt.host for attempt in own]),
+        started_at=min(moments, default=None),
+        ended_at=max(moments, default=None),
+        config_hashes=_different([attempt.config_hash for attempt in own]),
+        window=window,
+        dry=dry,
+    )
+
+
+def _guards(attempts: Sequence[Attempt], rhythm: str) -> list[Attempt]:
+    return [attempt for attempt in attempts if attempt.duty == "guard_window" and attempt.target == rhythm]
+
+
+def _window(attempts: Sequence[Attempt], rhythm: str) -> Window | None:
+    guards = _guards(attempts, rhythm)
+    if not guards:
+        return None
+    guard = guards[-1]
+    said = guard.text("reason") or guard.outcome
+    overridden = guard.state == "done" and bool(guard.detail.get("overridden"))
+    return Window(open=guard.state == "done", verdict=said, overridden_by=guard.approver if overridden else "")
+
+
+def _tell_window(window: Window | None, attempts: Sequence[Attempt], rhythm: str) -> list[Remark]:
+    if window is None:
+        return []
+    if not window.open:
+        trouble = _guards(attempts, rhythm)[-1].trouble
+        why = trouble.why if trouble else f"the guard {window.verdict}"
+        hint = trouble.hint if trouble else "read the log of task guard_window, then clear it"
+        return [Remark(Status.RED, "", f"the {rhythm} window was closed", why, hint)]
+    if window.overridden_by:
+        return [Remark(Status.AMBER, "", "the run worked outside its window", window.verdict)]
+    return []
+
+
+def _tell_steps(steps: Sequence[Attempt]) -> list[Remark]:
+    """What this report knows nothing about must still not fail unseen."""
+    remarks = []
+    for step in _last_tries(steps):
+        what = f"{step.duty} of {step.target}"
+        if step.duty == "miss_deadline":
+            remarks.append(Remark(Status.AMBER, "", "the run outlived its window", step.command))
+        elif step.trouble:
+            hint = step.trouble.hint or f"read the log of task {step.task_id}, try {step.try_number}, on {step.host}"
+            remarks.append(Remark(Status.RED, "", f"{what} failed", step.trouble.why, hint))
+        elif step.state == "died":
+            hint = f"look for the reason on {step.host}, then clear the task {step.task_id}"
+            remarks.append(Remark(Status.RED, "", f"{what} was killed", step.command, hint))
+        elif step.state != "done":
+            remarks.append(Remark(Status.AMBER, "", f"{what} {step.outcome.partition(':')[0]}", step.text("reason")))
+    return remarks
+
+
+def _last_tries(attempts: Sequence[Attempt]) -> list[Attempt]:
+    """Of several tries at one thing the last."""
+    return list({(attempt.duty, attempt.target, attempt.command): attempt for attempt in attempts}.values())
+
+
+def _in_short(remarks: Sequence[Remark]) -> str:
+    """The first few, each once, with the reason of the first."""
+    told = list({remark.title: remark for remark in remarks}.values())
+    why = one_line(told[0].why, _HEADLINE_WHY_CHARS)
+    parts = [f"{told[0].title}: {why}" if why else told[0].title, *(r.title for r in told[1:_HEADLINE_REDS])]
+    if len(told) > _HEADLINE_REDS:
+        parts.append(f"{len(told) - _HEADLINE_REDS} more")
+    return "; ".join(parts)
+
+
+def _different(values: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(value for value in values if value))

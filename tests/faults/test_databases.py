@@ -1,0 +1,126 @@
+"""The dump is killed, the server goes away, the login or the client is wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.scene import Moment, Scene
+from tests.servers.databases import MySqlDatabase, PostgresDatabase
+from tests.servers.mariadb import MariaDbServer
+from tests.servers.postgres import PostgresServer
+from upkeep.duties.back_up import back_up
+from upkeep.engines.pipeline import Pipeline
+from upkeep.errors import SourceError, ToolFailed, ToolMissing, ToolUnfit
+
+PLENTY = 40_000_000
+"""Bytes of rows that don't compress: enough that the dump is far from its end when the first megabyte is stored."""
+
+
+@pytest.fixture(params=["mysql", "postgres"])
+def scene(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    """A scene on a server of its own, which a test may stop."""
+    with MariaDbServer() if request.param == "mysql" else PostgresServer() as server:
+        monkeypatch.setenv("AIRFLOW_CONN_SHOP_DB", server.conn_json("shop"))
+        database = (
+            MySqlDatabase(server, "shop") if isinstance(server, MariaDbServer) else PostgresDatabase(server, "shop")
+        )
+        with database.existing():
+            fill(database)
+            target = {"databases": [{"name": "app", "engine": request.param, "conn_id": "shop_db"}]}
+            made = Scene(tmp_path, target)
+            made.server = server  # type: ignore[attr-defined]  # the tests below reach for it
+            yield made
+
+
+def fill(database: MySqlDatabase | PostgresDatabase) -> None:
+    if isinstance(database, MySqlDatabase):
+        database.execute("CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, filler MEDIUMBLOB)")
+        for _ in range(PLENTY // 500_000):
+            database.execute("INSERT INTO t (filler) VALUES (RANDOM_BYTES(1000))")
+        while database.query("SELECT SUM(LENGTH(filler)) FROM t")[0][0] < PLENTY:
+            database.execute("INSERT INTO t (filler) SELECT RANDOM_BYTES(1000) FROM t LIMIT 20000")
+        return
+    database.execute("CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY, filler text)")
+    database.execute(
+        "INSERT INTO t (filler) SELECT string_agg(md5(random()::text), '') "
+        f"FROM generate_series(1, {PLENTY // 32}) g GROUP BY g / 30"
+    )
+
+
+def kill_the_dump() -> None:
+    (pipeline,) = Pipeline._running
+    os.kill(pipeline.processes[0].pid, signal.SIGKILL)
+
+
+def kill_the_compressor() -> None:
+    (pipeline,) = Pipeline._running
+    os.kill(pipeline.processes[1].pid, signal.SIGKILL)
+
+
+HALF_WAY = Moment("writing", "dump", 2_000_000)
+
+
+@pytest.mark.parametrize("deed", [kill_the_dump, kill_the_compressor], ids=["dump", "zstd"])
+def test_a_program_killed_half_way_is_named_and_leaves_no_backup(scene: Scene, deed: Callable[[], None]) -> None:
+    with pytest.raises(ToolFailed, match="signal SIGKILL") as raised:
+        back_up(scene.when(HALF_WAY, deed), "app")
+    name = "dump" if deed is kill_the_dump else "zstd"
+    assert name in raised.value.message
+    assert "HINT:" in str(raised.value)
+    assert scene.backups() == ()
+    assert scene.leftovers() == []
+    assert len([scene.night("night")]) == len(scene.good())
+
+
+def test_a_server_that_stops_mid_dump_is_named_and_the_older_backup_stays(scene: Scene) -> None:
+    before = scene.night("last night")
+    server: MariaDbServer | PostgresServer = scene.server  # type: ignore[attr-defined]
+    with pytest.raises((ToolFailed, SourceError), match=r"dump|connection") as raised:
+        back_up(scene.when(HALF_WAY, server.kill), "app")
+    assert "HINT:" in str(raised.value)
+    assert scene.good() == [before]
+    assert scene.leftovers() == []
+    with pytest.raises(SourceError, match="shop_db"):
+        back_up(scene.job("night"), "app")
+    server.restart()
+    assert scene.night("night") in scene.good()
+
+
+def test_a_wrong_password_names_the_connection_and_shows_no_secret(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server: MariaDbServer | PostgresServer = scene.server  # type: ignore[attr-defined]
+    wrong = "wrong-secret-Zq7"
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP_DB", server.conn_json("shop").replace(server.password, wrong))
+    if wrong not in os.environ["AIRFLOW_CONN_SHOP_DB"]:
+        import json
+
+        fields = {**json.loads(server.conn_json("shop")), "password": wrong}
+        monkeypatch.setenv("AIRFLOW_CONN_SHOP_DB", json.dumps(fields))
+    with pytest.raises(SourceError, match="connection shop_db") as raised:
+        back_up(scene.job("night"), "app")
+    assert "check user and password" in raised.value.hint
+    assert wrong not in str(raised.value)
+    assert scene.backups() == ()
+
+
+def test_a_missing_client_is_named_with_its_package(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("zstd", "setpriv"):
+        (tools / name).symlink_to(Path("/usr/bin", name))
+    monkeypatch.setenv("PATH", str(tools))
+    monkeypatch.delenv("UPKEEP_PATH", raising=False)
+    monkeypatch.setattr("upkeep.engines.tools.DEBIAN_POSTGRES", tmp_path / "none")
+    with pytest.raises((ToolMissing, ToolUnfit), match="dump") as raised:
+        back_up(scene.job("night"), "app")
+    assert "apt-get install" in raised.value.hint
+    assert scene.backups() == ()
+    assert scene.leftovers() == []

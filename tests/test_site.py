@@ -1,0 +1,182 @@
+"""Site files: strict, and every problem at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import TypeAdapter
+
+from upkeep.domain.proof import ProofLevel
+from upkeep.errors import SiteFileError
+from upkeep.resources import include_folder
+from upkeep.site import Site, load_site, load_sites
+
+MINIMAL: dict[str, Any] = {
+    "name": "shop",
+    "title": "商店",
+    "timezone": "Asia/Shanghai",
+    "rhythms": {"daily": {"at": "0 2 * * *", "length_h": 3}},
+    "store": {"url": "file:///backup"},
+    "retention": {"daily": 7},
+    "databases": [{"name": "app", "engine": "mysql", "conn_id": "shop_mysql"}],
+}
+
+
+def write(folder: Path, content: object, name: str = "shop.yaml") -> Path:
+    path = folder / name
+    path.write_text(
+        content if isinstance(content, str) else yaml.safe_dump(content, allow_unicode=True), encoding="utf-8"
+    )
+    return path
+
+
+def problems(folder: Path, **changes: object) -> tuple[str, ...]:
+    with pytest.raises(SiteFileError) as raised:
+        load_site(write(folder, {**MINIMAL, **changes}))
+    assert "HINT:" in str(raised.value)
+    assert str(folder) in raised.value.message or "shop.yaml" in str(raised.value)
+    return raised.value.problems
+
+
+@pytest.mark.parametrize("name", ["kindergarten", "chronoretrace"])
+def test_the_sample_sites_are_valid(name: str) -> None:
+    site = load_site(include_folder() / "sites" / f"{name}.yaml")
+    assert site.name == name
+    assert {target.engine for target in site.targets} >= {"redis", "files"}
+
+
+def test_the_samples_carry_the_manuals_own_names() -> None:
+    sites, broken = load_sites(include_folder() / "sites")
+    assert broken == []
+    kindergarten, chronoretrace = sites["kindergarten"], sites["chronoretrace"]
+    assert kindergarten.rhythms.daily.at == "0 2 * * *"
+    assert kindergarten.store.url.startswith("oss://")
+    assert kindergarten.databases[0].database == "kindergarten"
+    assert chronoretrace.retention.daily == 30
+    assert chronoretrace.folders[0].paths == ["/etc/chronoretrace", "/opt/chronoretrace/config"]
+
+
+def test_a_minimal_file_is_enough(tmp_path: Path) -> None:
+    site = load_site(write(tmp_path, MINIMAL))
+    assert site.title == "商店"
+    assert site.retention.policy(site.timezone).counts_from is ProofLevel.STRUCTURE
+
+
+def test_every_problem_is_reported_at_once_with_its_path(tmp_path: Path) -> None:
+    found = problems(
+        tmp_path,
+        timezone="Asia/Nowhere",
+        rhythms={"daily": {"at": "every night", "length_h": 0}},
+        databases=[{"name": "App!", "engine": "oracle", "conn_id": "x", "purge": []}],
+        folders=[{"name": "config", "paths": ["etc"]}],
+        colour="blue",
+    )
+    text = "\n".join(found)
+    for place in (
+        "timezone", "rhythms.daily.at", "rhythms.daily.length_h", "databases[0].name", "databases[0].engine",
+        "databases[0].purge", "folders[0].paths[0]", "colour",
+    ):  # fmt: skip
+        assert any(problem.startswith(f"{place}:") for problem in found), f"{place} is not reported in {text}"
+    assert "colour: unknown key" in found
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"store": {"url": "/backup"}}, "is not a URL"),
+        ({"store": {"url": "file://backup"}}, "two slashes too few"),
+        ({"store": {"url": "oss://bucket/prefix"}}, "needs conn_id"),
+        ({"store": {"url": "s3://key:secret@bucket"}}, "use conn_id"),
+        ({"databases": []}, "no target"),
+        ({"caches": [{"name": "app", "conn_id": "r"}]}, "app stands twice"),
+        ({"retention": {"keep_at_least": 3}}, "keep nothing"),
+        ({"encryption": {"recipients": ["age1abc"]}}, "identity_conn_id"),
+        ({"encryption": {"recipients": []}}, "at least 1"),
+        ({"folders": [{"name": "c", "paths": []}]}, "at least 1"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_explained(tmp_path: Path, changes: dict[str, Any], expected: str) -> None:
+    assert expected in "\n".join(problems(tmp_path, **changes))
+
+
+def test_a_private_key_is_refused_and_never_shown(tmp_path: Path) -> None:
+    key = "AGE-SECRET-KEY-1QQPQQQQQQ"
+    with pytest.raises(SiteFileError) as raised:
+        load_site(write(tmp_path, {**MINIMAL, "encryption": {"recipients": [key]}}))
+    shown = f"{raised.value}{raised.value.__cause__}"
+    assert "private key" in shown
+    assert key not in shown
+
+
+def test_a_key_that_stands_twice_is_an_error(tmp_path: Path) -> None:
+    text = yaml.safe_dump(MINIMAL) + "timezone: Europe/Berlin\n"
+    with pytest.raises(SiteFileError, match="stands twice"):
+        load_site(write(tmp_path, text))
+
+
+@pytest.mark.parametrize("text", ["", "just words", "- a\n- list", "name: [unclosed", "name: \x00"])
+def test_what_is_not_a_site_file_is_named(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SiteFileError, match=r"shop\.yaml"):
+        load_site(write(tmp_path, text))
+
+
+def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "shop.yaml"
+    path.write_bytes("title: 商店".encode("gbk"))
+    with pytest.raises(SiteFileError, match="UTF-8"):
+        load_site(path)
+
+
+def test_one_broken_file_hides_no_other(tmp_path: Path) -> None:
+    write(tmp_path, MINIMAL)
+    write(tmp_path, {**MINIMAL, "name": "other"}, "other.yaml")
+    write(tmp_path, "name: broken", "broken.yaml")
+    sites, broken = load_sites(tmp_path)
+    assert sorted(sites) == ["other", "shop"]
+    assert [("broken.yaml" in str(error)) for error in broken] == [True]
+
+
+def test_a_name_used_twice_breaks_the_later_file_only(tmp_path: Path) -> None:
+    write(tmp_path, MINIMAL, "a.yaml")
+    write(tmp_path, MINIMAL, "b.yaml")
+    sites, broken = load_sites(tmp_path)
+    assert list(sites) == ["shop"]
+    assert "b.yaml" in str(broken[0])
+    assert "a.yaml" in str(broken[0])
+
+
+def test_a_missing_folder_is_an_error_not_an_empty_list(tmp_path: Path) -> None:
+    sites, broken = load_sites(tmp_path / "nowhere")
+    assert sites == {}
+    assert "nowhere" in str(broken[0])
+
+
+def test_targets_are_grouped_by_the_server_they_share() -> None:
+    content = {
+        **MINIMAL,
+        "databases": [
+            {"name": "app", "engine": "mysql", "conn_id": "one"},
+            {"name": "crm", "engine": "mysql", "conn_id": "one"},
+            {"name": "log", "engine": "postgres", "conn_id": "two"},
+        ],
+        "folders": [{"name": "etc", "paths": ["/etc"]}],
+    }
+    assert Site.model_validate(content).servers() == {"one": ("app", "crm"), "two": ("log",), "files": ("etc",)}
+
+
+def test_the_fingerprint_follows_the_settings_not_the_layout(tmp_path: Path) -> None:
+    site = load_site(write(tmp_path, MINIMAL))
+    reordered = load_site(write(tmp_path, dict(reversed(MINIMAL.items())), "again.yaml"))
+    changed = load_site(write(tmp_path, {**MINIMAL, "retention": {"daily": 8}}, "changed.yaml"))
+    assert site.fingerprint == reordered.fingerprint != changed.fingerprint
+
+
+def test_the_json_schema_knows_every_section() -> None:
+    schema = TypeAdapter(Site).json_schema()
+    assert json.dumps(schema)
+    assert schema["additionalProperties"] is False
+    assert {"databases", "caches", "folders", "retention", "store"} <= schema["properties"].keys()

@@ -1,4 +1,7 @@
-"""Loads every site file strictly: a broken one is this file's import error, and all other sites keep their DAGs."""
+"""Loads every site file strictly: a broken one is this file's import error, and all other sites keep their DAGs.
+
+Airflow skips files that name neither it nor a DAG (safe mode); this docstring is what makes it read this one.
+"""
 
 from __future__ import annotations
 

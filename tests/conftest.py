@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import atexit
 import os
-import shutil
-import tempfile
 from pathlib import Path
 
+from tests.servers.places import Folder
+
 ROOT = Path(__file__).resolve().parents[1]
-HOME = Path(tempfile.mkdtemp(prefix="upkeep-airflow-"))
+FOLDER = Folder("airflow", account="root")
+HOME = FOLDER.path
 
 os.environ.update(
     {
@@ -30,7 +31,7 @@ pytest_plugins = ["tests.servers.fixtures"]
 def _remove_home(owner: int = os.getpid()) -> None:
     """A forked child leaves it alone: it isn't its own."""
     if os.getpid() == owner:
-        shutil.rmtree(HOME, ignore_errors=True)
+        FOLDER.remove()
 
 
 atexit.register(_remove_home)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import TypeVar
 
 import pytest
 
+from tests.servers.base import Server
 from tests.servers.databases import MySqlDatabase, PostgresDatabase
 from tests.servers.mariadb import MariaDbServer
 from tests.servers.mysql import MYSQL_BIN, MySqlServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis_server import RedisServer
+
+AnyServer = TypeVar("AnyServer", bound=Server)
 
 
 @pytest.fixture(scope="session")
@@ -40,23 +44,30 @@ def redis_server() -> Iterator[RedisServer]:
         yield server
 
 
+def revived(server: AnyServer) -> AnyServer:
+    """A test may stop or kill the session's server; the next one finds it up again."""
+    if not server.running:
+        server.restart()
+    return server
+
+
 @pytest.fixture
 def mariadb_database(mariadb_server: MariaDbServer) -> Iterator[MySqlDatabase]:
-    database = MySqlDatabase(mariadb_server)
+    database = MySqlDatabase(revived(mariadb_server))
     with database.existing():
         yield database
 
 
 @pytest.fixture
 def mysql_database(mysql_server: MySqlServer) -> Iterator[MySqlDatabase]:
-    database = MySqlDatabase(mysql_server)
+    database = MySqlDatabase(revived(mysql_server))
     with database.existing():
         yield database
 
 
 @pytest.fixture
 def postgres_database(postgres_server: PostgresServer) -> Iterator[PostgresDatabase]:
-    database = PostgresDatabase(postgres_server)
+    database = PostgresDatabase(revived(postgres_server))
     with database.existing():
         yield database
 

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -75,7 +76,7 @@ class PostgresServer(Server):
 
     def connect(
         self, database: str = "", *, user: str = "", password: str | None = None
-    ) -> psycopg.Connection[tuple[object, ...]]:
+    ) -> psycopg.Connection[tuple[Any, ...]]:
         """An autocommitting connection."""
         return psycopg.connect(
             host=self.host,

@@ -8,11 +8,11 @@ import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.servers.data import (
+    Fingerprint,
     describe_folder,
     fill_chronoretrace,
     fill_folder,
@@ -34,12 +34,12 @@ from tests.servers.redis_server import RedisServer
 NOW = datetime(2026, 11, 21)  # noqa: DTZ001 MySQL's DATETIME has no time zone
 
 
-def of_mysql(database: MySqlDatabase) -> Any:
+def of_mysql(database: MySqlDatabase) -> Fingerprint:
     with database.connect() as connection:
         return fingerprint_mysql(connection, database.name)
 
 
-def of_postgres(database: PostgresDatabase) -> Any:
+def of_postgres(database: PostgresDatabase) -> Fingerprint:
     with database.connect() as connection:
         return fingerprint_postgres(connection)
 

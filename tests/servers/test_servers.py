@@ -18,6 +18,7 @@ import redis
 
 from tests.servers.base import AWKWARD, Server, ServerFailed
 from tests.servers.databases import MySqlDatabase, PostgresDatabase
+from tests.servers.fixtures import revived
 from tests.servers.mariadb import MariaDbServer
 from tests.servers.mysql import MYSQL_BIN, MySqlServer
 from tests.servers.places import Folder, free_port, port_is_free
@@ -216,6 +217,13 @@ def test_a_fresh_mysql_database_is_dropped_even_while_in_use(mariadb_server: Mar
         holder.begin()
         holder.cursor().execute("SELECT * FROM t")
     assert (database.name,) not in mysql_databases(mariadb_server)
+
+
+def test_a_test_that_kills_the_sessions_server_does_not_fail_the_next() -> None:
+    with RedisServer() as server:
+        server.kill()
+        assert revived(server) is server
+        server.check()
 
 
 def mysql_databases(server: MariaDbServer) -> list[tuple[str, ...]]:

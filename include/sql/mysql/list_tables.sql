@@ -2,7 +2,8 @@
 SELECT t.TABLE_NAME AS name,
        t.ENGINE AS engine,
        t.TABLE_ROWS AS row_estimate,
-       COALESCE(e.TRANSACTIONS = 'YES', 0) AS transactional
+       COALESCE(e.TRANSACTIONS = 'YES', 0) AS transactional,
+       t.TABLE_TYPE = 'SYSTEM VERSIONED' AS versioned
   FROM information_schema.TABLES t
   LEFT JOIN information_schema.ENGINES e ON e.ENGINE = t.ENGINE
  WHERE t.TABLE_SCHEMA = DATABASE()

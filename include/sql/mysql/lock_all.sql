@@ -1,3 +1,3 @@
--- Holds writes for the milliseconds in which two snapshots are opened. lock_wait_timeout bounds the wait for it: without
--- that, one long SELECT would make every write of the server wait behind this statement.
+-- Holds writes for the milliseconds in which two snapshots are opened. lock_wait_timeout bounds the wait for it, and
+-- engines/writes_held.py has what else it takes to keep this from being in anybody's way.
 FLUSH TABLES WITH READ LOCK;

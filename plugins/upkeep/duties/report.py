@@ -20,7 +20,7 @@ def report_run(job: Job, rhythm: str, *, chosen: Sequence[str] = (), dry_run: bo
 
     A store that is away doesn't stop the report: it goes to the spool, and says so.
     """
-    targets = [target.name for target in job.site.targets if not chosen or target.name in chosen]
+    targets = [target.name for target in job.site.targets]
     report = build_run_report(
         site=job.site,
         run_id=job.run.run_id,
@@ -29,6 +29,7 @@ def report_run(job: Job, rhythm: str, *, chosen: Sequence[str] = (), dry_run: bo
         now=job.now(),
         expected_targets=targets,
         waiting={target: [ref.backup_id for ref in waiting(job, target)] for target in targets},
+        chosen=chosen,
         dry_run=dry_run,
     )
     text = to_text(report)

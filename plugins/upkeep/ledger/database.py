@@ -66,9 +66,9 @@ class Database:
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
-        """One read-only transaction in which everything is as of one moment, however long it takes.
+        """One transaction for reading in which everything is as of one moment.
 
-        On SQLite it keeps writers from committing until it ends: they wait up to ``LOCK_WAIT_S``.
+        Keep it short: on SQLite nobody can commit before it ends.
         """
         with self.told("read"), self._engine.connect() as connection:
             if self.file is None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, select
 
 from upkeep.errors import LedgerBroken
 from upkeep.ledger import tables
@@ -31,8 +31,11 @@ Kind = Literal[
 MOST_PROBLEMS = 1000
 """Listed for one site; beyond that only counted, so that a ruined ledger of a million rows doesn't fill the memory."""
 
+PAGE = 5000
+"""Rows read in one go: a few megabytes."""
+
 _MOST_MOVED = 100
-_FETCH = 2000
+_LARGEST_SEQ = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,10 @@ class Verification:
 
 
 def verify(ledger: Ledger, site: str | None = None, *, noted: Iterable[Head] = ()) -> Verification:
-    """Read every row and recompute every hash, as of one moment and in constant memory.
+    """Read every row and recompute every hash, in constant memory and without keeping anyone from adding rows.
+
+    Rows are read page by page up to where the chain ended at the beginning: they can't change any more, so that needs
+    no long transaction.
 
     :param site: only this one; otherwise every site that has rows, a head, or a noted head.
     :param noted: heads from earlier reports. Only they can show that a whole chain was computed anew, or that all of
@@ -93,27 +99,60 @@ def verify(ledger: Ledger, site: str | None = None, *, noted: Iterable[Head] = (
     trusted = [head for head in noted if site in (None, head.site)]
     with ledger.database.snapshot() as connection:
         heads = {row.site: Head(row.site, row.seq, row.hash) for row in connection.execute(select(HEADS))}
-        with_rows = set(connection.scalars(select(ROWS.c.site).distinct()))
-        sites = [site] if site is not None else sorted(with_rows | heads.keys() | {head.site for head in trusted})
-        chains = tuple(_chain(connection, name, heads.get(name), trusted) for name in sites)
+        known = {*_sites(connection), *heads, *(head.site for head in trusted)}
+        sites = sorted(known) if site is None else [site]
+        ends = {name: connection.scalar(_of(name, func.max(ROWS.c.seq))) for name in sites}
         gone = tables.missing_guards(connection)
     what = "trigger {} is missing or switched off: the database no longer refuses changes"
-    return Verification(chains, tuple(Problem("", 0, "unguarded", what.format(name)) for name in gone))
+    return Verification(
+        chains=tuple(_chain(ledger, name, ends[name], heads.get(name), trusted) for name in sites),
+        guards=tuple(Problem("", 0, "unguarded", what.format(name)) for name in gone),
+    )
 
 
-def _chain(connection: Connection, site: str, head: Head | None, noted: Iterable[Head]) -> Chain:
+def _sites(connection: Connection) -> Iterator[str]:
+    """Every site with rows: one step in the index for each, where DISTINCT would read them all."""
+    smallest = select(func.min(ROWS.c.site))
+    site = connection.scalar(smallest)
+    while site is not None:
+        yield site
+        site = connection.scalar(smallest.where(ROWS.c.site > site))
+
+
+def _of(site: str, *columns: Any) -> Select[Any]:
+    return select(*columns).where(ROWS.c.site == site)
+
+
+def _chain(ledger: Ledger, site: str, end: Any, head: Head | None, noted: Iterable[Head]) -> Chain:
     findings = _Findings(site)
     hashes = {entry.seq: entry.hash for entry in noted if entry.site == site}
-    count, last = _walk(_rows(connection, site), hashes, findings)
+    count, last = _walk(_rows(ledger, site, end, findings), hashes, findings)
     _compare_head(head, last, hashes, findings)
-    _compare_pairs(connection, site, findings)
     return Chain(site, count, head, findings.problems())
 
 
-def _rows(connection: Connection, site: str) -> Iterator[Row]:
-    query = select(ROWS).where(ROWS.c.site == site).order_by(ROWS.c.seq)
-    for found in connection.execute(query, execution_options={"yield_per": _FETCH}).mappings():
-        yield Row(**found)
+def _rows(ledger: Ledger, site: str, end: Any, findings: _Findings) -> Iterator[Row]:
+    """The site's rows up to the number ``end``, in order; what SQL finds wrong with a page is noted on the way."""
+    if end is None:
+        return
+    rest = _of(site, func.min(ROWS.c.seq)).where(ROWS.c.seq <= end)
+    after: int | None = None
+    while True:
+        with ledger.database.snapshot() as connection:
+            first = connection.scalar(rest if after is None else rest.where(ROWS.c.seq > after))
+            if first is None:
+                return
+            if not isinstance(first, int):  # SQLite keeps whatever a forger puts there, and sorts it after all numbers
+                findings.add(0, "altered", f"a row has the number {first!r}")
+                return
+            after = min(first + PAGE - 1, _LARGEST_SEQ)
+            page = and_(ROWS.c.seq >= first, ROWS.c.seq <= after, ROWS.c.seq <= end)
+            rows = [
+                Row(**found)
+                for found in connection.execute(_of(site, ROWS).where(page).order_by(ROWS.c.seq)).mappings()
+            ]
+            _check_pairs(connection, site, page, findings)
+        yield from rows
 
 
 def _walk(rows: Iterable[Row], noted: Mapping[int, str], findings: _Findings) -> tuple[int, Head]:
@@ -122,22 +161,20 @@ def _walk(rows: Iterable[Row], noted: Mapping[int, str], findings: _Findings) ->
     for row in rows:
         count += 1
         whole = row.digest() == row.hash
-        seq: object = row.seq
-        if not isinstance(seq, int):  # SQLite keeps whatever a forger puts there
-            findings.add(0, "altered", f"a row has the number {seq!r}")
-            continue
         if not whole:
             findings.add_altered(row)
-        if seq <= last.seq:
-            findings.add(seq, "duplicated", f"row {seq} is there more than once")
+        if row.seq <= last.seq:
+            findings.add(row.seq, "duplicated", f"row {row.seq} is there more than once")
             continue
-        if seq > last.seq + 1:
-            findings.add(last.seq + 1, "missing", _gone(last.seq + 1, seq - 1))
+        if row.seq > last.seq + 1:
+            findings.add(last.seq + 1, "missing", _gone(last.seq + 1, row.seq - 1))
         elif whole and row.prev_hash != last.hash:
-            findings.add(seq, "unlinked", f"row {seq} doesn't follow row {last.seq}: one of the two was replaced")
-        if noted.get(seq, row.hash) != row.hash:
-            findings.add(seq, "rewritten", f"row {seq} isn't the one whose hash was noted")
-        last = Head(findings.site, seq, row.hash)
+            findings.add(
+                row.seq, "unlinked", f"row {row.seq} doesn't follow row {last.seq}: one of the two was replaced"
+            )
+        if noted.get(row.seq, row.hash) != row.hash:
+            findings.add(row.seq, "rewritten", f"row {row.seq} isn't the one whose hash was noted")
+        last = Head(findings.site, row.seq, row.hash)
     return count, last
 
 
@@ -156,30 +193,15 @@ def _compare_head(head: Head | None, last: Head, noted: Mapping[int, str], findi
         findings.add(last.seq + 1, "truncated", f"{_gone(last.seq + 1, furthest)}: row {furthest} was noted")
 
 
-def _compare_pairs(connection: Connection, site: str, findings: _Findings) -> None:
-    start, finish = ROWS.alias(), ROWS.alias()
-    own_start = and_(
-        start.c.act_id == finish.c.act_id,
-        start.c.event == "started",
-        start.c.site == finish.c.site,
-        start.c.seq < finish.c.seq,
-    )
-    lonely = (
-        select(finish.c.seq)
-        .outerjoin(start, own_start)
-        .where(finish.c.site == site, finish.c.event != "started", start.c.seq.is_(None))
-        .order_by(finish.c.seq)
-    )
-    for seq in connection.scalars(lonely, execution_options={"yield_per": _FETCH}):
+def _check_pairs(connection: Connection, site: str, page: ColumnElement[bool], findings: _Findings) -> None:
+    other = ROWS.alias()
+    same_act = and_(other.c.act_id == ROWS.c.act_id, other.c.site == ROWS.c.site, other.c.seq < ROWS.c.seq)
+    started = exists().where(same_act, other.c.event == "started")
+    for seq in connection.scalars(_of(site, ROWS.c.seq).where(page, ROWS.c.event != "started", ~started)):
         findings.add(seq, "unpaired", f"row {seq} finishes an act that was never started")
-    twice = (
-        select(func.max(ROWS.c.seq), ROWS.c.event)
-        .where(ROWS.c.site == site)
-        .group_by(ROWS.c.act_id, ROWS.c.event)
-        .having(func.count() > 1)
-    )
-    for seq, event in connection.execute(twice, execution_options={"yield_per": _FETCH}):
-        findings.add(seq, "unpaired", f"the act of row {seq} is {event} more than once")
+    before = exists().where(same_act, other.c.event == ROWS.c.event)
+    for row in connection.execute(_of(site, ROWS.c.seq, ROWS.c.event).where(page, before)):
+        findings.add(row.seq, "unpaired", f"row {row.seq}: the act is {row.event} more than once")
 
 
 def _gone(first: int, last: int) -> str:

@@ -262,11 +262,11 @@ class _Teller:
 
     def _tell_tries(self) -> None:
         proofs = [a for a in self._own if a.duty in PROOFS and a.backup_id == self._backup_id]
-        for what, attempts in (("took", self._tries), ("was proven in", proofs)):
+        for what, attempts in (("", self._tries), (" at its proof", proofs)):
             missed = [attempt for attempt in attempts[:-1] if attempt.state != "done"]
             if missed:
                 why = "; ".join(f"try {attempt.try_number} {attempt.outcome}" for attempt in missed)
-                self._remark(Status.AMBER, f"{what} {len(attempts)} tries", why)
+                self._remark(Status.AMBER, f"took {len(attempts)} tries{what}", why)
 
     def _tell_waiting(self) -> None:
         if self._waiting:

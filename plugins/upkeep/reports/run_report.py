@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from upkeep.domain.units import human_bytes, human_seconds, utc
@@ -58,6 +59,13 @@ class Run:
         if self.started_at is None or self.ended_at is None or self.ended_at < self.started_at:
             return ""
         return human_seconds((self.ended_at - self.started_at).total_seconds())
+
+
+class Fact(NamedTuple):
+    name: str
+    value: str
+    exact: bool
+    """Whether it is to be copied letter by letter: an id, a hash."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +146,34 @@ class RunReport:
     def clock(self, moment: datetime | None, form: str = "%Y-%m-%d %H:%M") -> str:
         """In the site's time zone."""
         return f"{moment.astimezone(ZoneInfo(self.timezone)):{form}}" if moment else "unknown"
+
+    @property
+    def facts(self) -> tuple[Fact, ...]:
+        """What an auditor asks for first."""
+        run, window = self.run, self.run.window
+        worked = f"{self.clock(run.started_at)} to {self.clock(run.ended_at)}" if run.started_at else ""
+        found = (
+            Fact("Run", run.run_id, True),
+            Fact("Started by", f"{', '.join(run.actors)} ({', '.join(run.triggers)})" if run.actors else "", False),
+            Fact("Worked", f"{worked}, {run.took}" if run.took else worked, False),
+            Fact("Time zone", self.timezone, False),
+            Fact("Window", window.verdict if window else "the ledger has no verdict of this run", False),
+            Fact("Overridden by", window.overridden_by if window else "", False),
+            Fact("Hosts", ", ".join(run.hosts), False),
+            *(Fact("Settings", config_hash, True) for config_hash in run.config_hashes),
+            Fact("Ledger row", str(self.head.seq) if self.head else "", True),
+            Fact("Ledger hash", self.head.hash if self.head else "", True),
+        )
+        return tuple(fact for fact in found if fact.value)
+
+    @property
+    def anchor_words(self) -> str:
+        if self.head is None:
+            return "The ledger of this site is empty."
+        return (
+            f"Keep this page outside the ledger: while row {self.head.seq} has this hash, nobody has changed that row "
+            "or any before it."
+        )
 
     def _tally(self) -> str:
         wanted = [line for line in self.lines if line.status is not Status.SKIPPED]

@@ -70,8 +70,7 @@ class OssCredentials:
         with self._lock:
             if self._endpoint is not refused:  # another thread has read it meanwhile
                 return True
-            self._read()
-            return _keys(self._current()) != _keys(refused)
+            return _keys(self._read()) != _keys(refused)
 
     def secrets(self) -> tuple[str, ...]:
         """Every value that must not appear in an error."""
@@ -84,20 +83,20 @@ class OssCredentials:
 
     def _current(self) -> Endpoint:
         if self._endpoint is None:
-            self._read()
-        elif self._due(self._endpoint):
+            return self._read()
+        if self._due(self._endpoint):
             self._read_at = time.monotonic()
             with suppress(Exception):
                 # The old key still works, or else the store refuses it and ``renew`` raises what went wrong here.
-                self._read()
-        assert self._endpoint is not None  # noqa: S101 - _read has set it
+                return self._read()
         return self._endpoint
 
-    def _read(self) -> None:
+    def _read(self) -> Endpoint:
         endpoint = self._read_endpoint()
         self._expires_at = _expiry(endpoint)
         self._endpoint = endpoint
         self._read_at = time.monotonic()
+        return endpoint
 
     def _due(self, endpoint: Endpoint) -> bool:
         if not endpoint.extra.get("security_token"):

@@ -77,7 +77,7 @@ class OssStore(Store):
 
     @contextmanager
     def writer(self, key: str) -> Iterator[ObjectWriter]:
-        """See ``Store.writer``. Memory: at most ``oss_upload.BUFFER_MIB``, 40 MiB for objects up to 4 GB.
+        """See ``Store.writer``. Memory: 32 MiB for objects up to 4 GB, 96 MiB beyond, with the default settings.
 
         One case is beyond any client: when the store goes away for good in the very moment in which the object is
         completed, the block fails although the whole object may have appeared.

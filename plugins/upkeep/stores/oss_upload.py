@@ -95,6 +95,9 @@ class OssUpload:
     def abandon(self) -> str:
         """Remove what has been sent. Never raises: the error that led here is the one to report.
 
+        Parts that wait for their next try or are being sent stop at once; one that waits for the store's answer is
+        waited for, ``timeout_s`` at most.
+
         :return: what could not be removed, for a note on that error; empty when nothing is left.
         """
         self._stop.set()
@@ -103,8 +106,8 @@ class OssUpload:
             return ""
         try:
             self._client.call(ABORT, self._key, self._abort, backoff=Backoff(1, self._client.options.backoff_s))
-        except StoreError as error:
-            return f"the unfinished upload stays until the next sweep: {error.message}"
+        except Exception as error:  # the connection may be unreadable too
+            return f"the unfinished upload stays until the next sweep: {error}"
         return ""
 
     def _put(self) -> None:
@@ -131,23 +134,22 @@ class OssUpload:
                 f"and {MAX_PARTS} parts are the most that OSS takes for one object",
                 hint=f"set part_mb of this store to {max(64, 2 * first_mib)}; every part in memory will be as large",
             )
-        if self._pool is None:
-            self._begin()
+        pool = self._pool or self._begin()
         self._collect(until_below=parts_at_once(len(self._buffer) // MIB, self._client.options.threads))
-        assert self._pool is not None  # noqa: S101 - _begin has just made it
         part = memoryview(self._buffer)[: self._filled]
-        self._travelling.add(self._pool.submit(self._upload_part, number, part))
+        self._travelling.add(pool.submit(self._upload_part, number, part))
         self._sent = number
         self._buffer = bytearray(part_mib(number + 1, first_mib) * MIB)
         self._filled = 0
 
-    def _begin(self) -> None:
+    def _begin(self) -> ThreadPoolExecutor:
         headers = self._client.options.object_headers()
         answer = self._client.call(
             WRITE, self._key, lambda bucket: bucket.init_multipart_upload(self._name, headers=headers)
         )
         self._upload_id = answer.upload_id
         self._pool = ThreadPoolExecutor(self._client.options.threads, thread_name_prefix="upkeep-oss")
+        return self._pool
 
     def _collect(self, *, until_below: int) -> None:
         """Wait until fewer parts travel than that; raises the error of any part that was lost for good."""

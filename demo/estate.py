@@ -1,0 +1,99 @@
+"""The two sample systems, alive on this machine: real servers with made-up rows, folders, and site files to them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from demo.sites import fill_folders, move_sites
+from tests.servers.base import Server
+from tests.servers.data import fill_chronoretrace, fill_kindergarten, fill_redis
+from tests.servers.databases import MySqlDatabase, PostgresDatabase
+from tests.servers.mariadb import MariaDbServer
+from tests.servers.mysql import MYSQL_BIN, MySqlServer
+from tests.servers.mysql_family import MySqlFamilyServer
+from tests.servers.postgres import PostgresServer
+from tests.servers.redis_server import RedisServer
+
+ROWS = 20_000
+KEYS = 5_000
+
+
+def new_mysql() -> MySqlFamilyServer:
+    """Oracle's MySQL where it is at hand, else MariaDB in its place."""
+    return MySqlServer() if os.environ.get(MYSQL_BIN) else MariaDbServer()
+
+
+class Estate:
+    """Starts on entering its ``with`` block; nothing of it is left after the block.
+
+    :param place: an empty folder for site files, store, spool and the folders that are backed up.
+    """
+
+    def __init__(self, place: Path, samples: Path) -> None:
+        self.place = place
+        self.samples = samples
+        self.sites = place
+        """The folder of site files, once started."""
+        self.kindergarten = MySqlDatabase(new_mysql(), "kindergarten")
+        self.chronoretrace = PostgresDatabase(PostgresServer(), "chronoretrace")
+        self.caches = {"kindergarten": RedisServer(), "chronoretrace": RedisServer()}
+        self._running = ExitStack()
+
+    def __enter__(self) -> Self:
+        self.sites, folders = move_sites(self.samples, self.place)
+        fill_folders(folders)
+        with self._running as undo, ThreadPoolExecutor() as pool:
+            for server in self._servers():
+                undo.callback(server.close)
+            jobs: list[Callable[[], None]] = [self._start_kindergarten, self._start_chronoretrace, self._start_caches]
+            for done in [pool.submit(job) for job in jobs]:
+                done.result()
+            self._running = undo.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._running.close()
+
+    @property
+    def mysql_name(self) -> str:
+        """What stands for the manual's MySQL."""
+        return "MySQL" if isinstance(self.kindergarten.server, MySqlServer) else "MariaDB (for MySQL)"
+
+    @property
+    def connections(self) -> dict[str, str]:
+        """The sample sites' Airflow connections by id."""
+        return {
+            "kindergarten_mysql": self.kindergarten.server.conn_json("kindergarten"),
+            "kindergarten_redis": self.caches["kindergarten"].conn_json(),
+            "chronoretrace_postgres": self.chronoretrace.server.conn_json("chronoretrace"),
+            "chronoretrace_redis": self.caches["chronoretrace"].conn_json(),
+        }
+
+    def _servers(self) -> list[Server]:
+        return [self.kindergarten.server, self.chronoretrace.server, *self.caches.values()]
+
+    def _start_kindergarten(self) -> None:
+        self.kindergarten.server.start()
+        self.kindergarten.create()
+        with closing(self.kindergarten.connect()) as connection:
+            fill_kindergarten(connection, ROWS)
+
+    def _start_chronoretrace(self) -> None:
+        self.chronoretrace.server.start()
+        self.chronoretrace.create()
+        with closing(self.chronoretrace.connect()) as connection:
+            fill_chronoretrace(connection, ROWS)
+
+    def _start_caches(self) -> None:
+        for seed, cache in enumerate(self.caches.values()):
+            cache.start()
+            with closing(cache.connect()) as client:
+                fill_redis(client, KEYS, seed=seed)

@@ -1,0 +1,68 @@
+"""Following runs until they end, one line for each task that ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from demo.airflow_home import AirflowHome
+from demo.rest import END_STATES, TaskState, patiently
+from demo.screen import Screen
+
+ENDED_WITHIN_S = 180
+LOG_LINES = 25
+
+
+@dataclass(frozen=True)
+class Ended:
+    """One run after its end. ``state`` is ``running`` when the time was over before."""
+
+    dag_id: str
+    run_id: str
+    state: str
+    tasks: tuple[TaskState, ...]
+
+    @property
+    def failed_tasks(self) -> list[TaskState]:
+        """Those that failed themselves, in the order of the log a reader wants."""
+        return [task for task in self.tasks if task.state in ("failed", "up_for_retry", "running")]
+
+
+def follow(airflow: AirflowHome, screen: Screen, runs: Mapping[str, str]) -> list[Ended]:
+    """Wait for the runs, ``dag id -> run id``, and say how each task ends."""
+    deadline = time.monotonic() + ENDED_WITHIN_S
+    last: dict[tuple[str, str, int], str] = {}
+    ended: dict[str, Ended] = {}
+    while len(ended) < len(runs):
+        airflow.check()
+        busy: list[str] = []
+        for dag_id, run_id in runs.items():
+            if dag_id in ended:
+                continue
+            state, tasks = patiently(airflow.rest, dag_id, run_id)
+            _tell(screen, dag_id, tasks, last)
+            busy += [f"{dag_id} {task.name}" for task in tasks if task.state == "running"]
+            if state in ("success", "failed") or time.monotonic() > deadline:
+                ended[dag_id] = Ended(dag_id, run_id, state, tuple(tasks))
+                screen.say(f"{dag_id}: {state}")
+        screen.waiting(f"at work: {', '.join(busy) or 'the scheduler, on the next task'}")
+        time.sleep(0.3)
+    return [ended[dag_id] for dag_id in runs]
+
+
+def show_failures(airflow: AirflowHome, screen: Screen, run: Ended) -> None:
+    """The end of the log of each task that failed."""
+    for task in run.failed_tasks:
+        screen.title(f"{run.dag_id} {task.name}: {task.state}, the end of its log")
+        screen.show("\n".join(airflow.rest.log(run.dag_id, run.run_id, task)[-LOG_LINES:]))
+
+
+def _tell(screen: Screen, dag_id: str, tasks: list[TaskState], last: dict[tuple[str, str, int], str]) -> None:
+    for task in tasks:
+        key = (dag_id, *task.key)
+        if last.get(key) == task.state:
+            continue
+        last[key] = task.state
+        if task.state in END_STATES or task.state == "up_for_retry":
+            screen.say(f"{dag_id:<20}  {task.name:<42}  {task.state:<9} {task.seconds:5.1f} s")

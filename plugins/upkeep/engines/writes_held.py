@@ -1,0 +1,121 @@
+"""Holds the writes of a MySQL or MariaDB server for the moment in which two snapshots are opened.
+
+A global read lock (``FLUSH TABLES WITH READ LOCK``) is the one lock that does it without making anybody else's
+transaction fail: ``LOCK TABLES ... READ`` takes part in deadlocks, and there the server always sacrifices the other
+side. What the global lock does to others in return is bounded here.
+
+- MySQL waits for every running SELECT too, and after giving up still lets nobody open the tables that such a SELECT
+  reads until it ends. So there it is only tried while no statement has been running for a second.
+- On MySQL the statement that gave up still holds the lock. So it lives in a session of its own, and the end of that
+  session releases it, whatever happened.
+- It waits up to ``lock_wait_timeout`` in several places in turn. So a watchdog ends the statement after that time.
+- If this worker vanishes from the network, the server would go on waiting for it. So the session has a short
+  ``wait_timeout``.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import pymysql
+from pymysql.connections import Connection
+from pymysql.constants import ER
+from pymysql.cursors import DictCursor
+
+from upkeep.resources import sql
+
+NO_PRIVILEGE = {
+    ER.ACCESS_DENIED_ERROR,
+    ER.SPECIFIC_ACCESS_DENIED_ERROR,
+    ER.DBACCESS_DENIED_ERROR,
+    ER.TABLEACCESS_DENIED_ERROR,
+}
+GAVE_UP = {ER.LOCK_WAIT_TIMEOUT, ER.QUERY_INTERRUPTED}
+LONG_S = 1
+"""From how many seconds on a running statement keeps the lock from being tried; servers count whole seconds."""
+LOOK_EVERY_S = 0.2
+IDLE = {"Sleep", "Daemon", "Binlog Dump", "Binlog Dump GTID"}
+OWN_THREADS = {"system user", "event_scheduler"}
+
+
+class NotHeld(Exception):  # noqa: N818 - it says why, it is not an error of its own
+    """Writes could not be held, for the reason in the message."""
+
+
+@contextmanager
+def writes_held(
+    connect: Callable[[], Connection[DictCursor]], beside: Connection[DictCursor], *, flavour: str, limit_s: int
+) -> Iterator[None]:
+    """Hold all writes for the length of the block, or raise ``NotHeld`` without having run it.
+
+    ``NotHeld`` also comes at the block's end, when the lock turns out to have been lost within it. ``connect`` opens the
+    session that holds the lock; ``beside`` is another one of the same account, idle meanwhile.
+    """
+    if flavour == "mysql":
+        _wait_for_a_quiet_moment(beside, limit_s)
+    with connect() as holder, holder.cursor() as cursor:
+        cursor.execute("SET SESSION lock_wait_timeout = %s, SESSION wait_timeout = %s", (limit_s, 2 * limit_s + 5))
+        watchdog = threading.Timer(limit_s, _interrupt, (beside, holder.thread_id()))
+        watchdog.start()
+        try:
+            cursor.execute(sql("mysql", "lock_all"))
+        except pymysql.MySQLError as error:
+            raise _why_not(error, limit_s) from error
+        finally:
+            watchdog.cancel()
+            watchdog.join()  # ``beside`` must be idle again
+        yield
+        try:
+            cursor.execute("UNLOCK TABLES")
+        except pymysql.MySQLError as error:
+            raise NotHeld("the session that held writes was lost meanwhile") from error
+
+
+def _wait_for_a_quiet_moment(session: Connection[DictCursor], limit_s: int) -> None:
+    deadline = time.monotonic() + limit_s
+    with session.cursor() as cursor:
+        try:
+            cursor.execute(sql("mysql", "list_transactions"))
+        except pymysql.MySQLError as error:
+            if error.args[0] not in NO_PRIVILEGE:
+                raise
+            raise NotHeld(
+                "the account may not see whether a long statement is running, behind which the read lock would make "
+                "everybody wait: grant PROCESS and RELOAD"
+            ) from error
+        while True:
+            cursor.execute(sql("mysql", "list_sessions"))
+            busy = [
+                other
+                for other in cursor.fetchall()
+                if other["Command"] not in IDLE
+                and other["User"] not in OWN_THREADS
+                and int(other["Time"] or 0) >= LONG_S
+                and other["Id"] != session.thread_id()
+            ]
+            if not busy:
+                return
+            if time.monotonic() >= deadline:
+                longest = max(busy, key=lambda other: int(other["Time"]))
+                raise NotHeld(
+                    f"a statement of {longest['User']} (session {longest['Id']}) has been running for "
+                    f"{longest['Time']} s, and the read lock would make everybody wait behind it"
+                )
+            time.sleep(LOOK_EVERY_S)
+
+
+def _interrupt(session: Connection[DictCursor], thread_id: int) -> None:
+    with suppress(pymysql.MySQLError), session.cursor() as cursor:  # ended by itself this moment
+        cursor.execute("KILL QUERY %s", (thread_id,))
+
+
+def _why_not(error: pymysql.MySQLError, limit_s: int) -> Exception:
+    number = error.args[0] if error.args else 0
+    if number in NO_PRIVILEGE:
+        return NotHeld("the account may not hold writes for a moment: grant RELOAD")
+    if number in GAVE_UP:
+        return NotHeld(f"a long statement kept the read lock away for lock_timeout_s ({limit_s} s)")
+    return error

@@ -21,8 +21,12 @@ ALLOWED = {
     "ledger": {"domain", "site", "errors", "resources"},
     "reports": {"domain", "site", "ledger", "errors", "resources"},
     "duties": {"domain", "site", "engines", "stores", "ledger", "reports", "errors", "resources"},
-    "operators": {"domain", "site", "engines", "stores", "ledger", "reports", "duties", "triggers", "errors", "resources"},
-    "triggers": {"domain", "site", "engines", "stores", "ledger", "reports", "duties", "operators", "errors", "resources"},
+    "operators": {
+        "domain", "site", "engines", "stores", "ledger", "reports", "duties", "triggers", "errors", "resources",
+    },
+    "triggers": {
+        "domain", "site", "engines", "stores", "ledger", "reports", "duties", "operators", "errors", "resources",
+    },
     "connections": {"domain", "errors"},
     "cli": {
         "domain", "site", "engines", "stores", "ledger", "reports", "duties", "errors", "resources", "connections",

@@ -95,7 +95,7 @@ class StoreSettings(Strict):
     conn_id: ConnId | None = None
     storage_class: Literal["Standard", "IA", "Archive", "ColdArchive"] | None = Field(None, description="OSS only")
     server_side_encryption: Literal["AES256", "KMS"] | None = Field(None, description="OSS only")
-    part_mb: int = Field(8, ge=1, le=100, description="OSS: size of an upload's first parts; later parts grow")
+    part_mb: int = Field(8, ge=1, le=48, description="OSS: size of an upload's first parts; later parts grow")
     threads: int = Field(3, ge=1, le=16, description="OSS: parts under way at once")
 
     @model_validator(mode="after")

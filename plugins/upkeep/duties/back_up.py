@@ -56,7 +56,7 @@ def back_up(job: Job, target: str, *, dry_run: bool = False) -> dict[str, Any]:
             entry.note(
                 bytes=manifest.size,
                 checksum=digest(sealed),
-                backup_id=ref.backup_id,
+                backup_id=manifest.backup.backup_id,
                 size=manifest.size,
                 rows_are=manifest.rows_are,
                 position=dict(manifest.position),
@@ -65,8 +65,8 @@ def back_up(job: Job, target: str, *, dry_run: bool = False) -> dict[str, Any]:
                 waits_in=job.spool.url if away else "",
             )
             if away:
-                raise _spooled(job, ref) from away
-        return _result(ref, manifest.size)
+                raise _spooled(job, manifest.backup) from away
+        return _result(manifest.backup, manifest.size)
 
 
 def _settle(job: Job, target: str) -> StoreError | None:
@@ -118,7 +118,10 @@ def _finished_and_kept(job: Job, target: str) -> set[str]:
 def _make_somewhere(
     job: Job, ref: BackupRef, engine: Engine, away: StoreError | None
 ) -> tuple[Manifest, bytes, StoreError | None]:
-    """Into the store, or into the spool when the store is away; the error that kept it away comes back too."""
+    """Into the store, or into the spool when the store is away; the error that kept it away comes back too.
+
+    The spool's gets an id of its own: a store that vanishes at the last moment may have taken the manifest all the same.
+    """
     if away is None:
         try:
             return (*_make(job, ref, engine, job.store), None)
@@ -126,7 +129,8 @@ def _make_somewhere(
             log.warning("the store is away, so the backup goes to the spool: %s", error.message)
             away = error
     try:
-        return (*_make(job, ref, engine, job.spool), away)
+        spooled = BackupRef(ref.site, ref.target, new_backup_id(job.now(), os.urandom(2)))
+        return (*_make(job, spooled, engine, job.spool), away)
     except StoreError as error:
         raise type(error)(
             f"neither the store nor the spool took the backup: {away.message}; {error.message}",

@@ -74,10 +74,11 @@ class Engine(ABC):
         """Open a consistent view. Errors: ``SourceError``, ``ToolMissing``, ``ToolUnfit``."""
 
     @abstractmethod
-    def restore_command(self, files: Mapping[str, str]) -> str:
+    def restore_command(self, files: Mapping[str, str], facts: Facts) -> str:
         """The shell line that restores this backup with stock tools only, run in the backup's folder.
 
-        ``files`` maps each stream's name to the command that prints it decrypted and decompressed.
+        ``files`` maps each stream's name to the command that prints it decrypted and decompressed. The line has to fail,
+        in any shell, when a file can't be unpacked to its end.
         """
 
     @abstractmethod

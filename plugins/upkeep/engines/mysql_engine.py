@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-import re
 import select
 import shlex
 import threading
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import pymysql
-from pymysql.constants import ER
 from pymysql.cursors import DictCursor
 
 from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.masking import mask
 from upkeep.engines.base import Engine, Facts, Snapshot, Stream, StructureCheck
+from upkeep.engines.mysql_grants import blind_spots
 from upkeep.engines.pipeline import Command, Ended, hint_for
-from upkeep.engines.private_file import private_file
+from upkeep.engines.private_file import GatedFile
 from upkeep.engines.sql_check import SqlDumpCheck
-from upkeep.engines.tools import Tool, mysql_dump
+from upkeep.engines.tools import Tool, mysql_dump, numbers
+from upkeep.engines.writes_held import NO_PRIVILEGE, NotHeld, writes_held
 from upkeep.errors import SourceError
 from upkeep.resources import sql
 
 CONNECT_TIMEOUT_S = 10
-NO_PRIVILEGE = {
-    ER.ACCESS_DENIED_ERROR,
-    ER.SPECIFIC_ACCESS_DENIED_ERROR,
-    ER.DBACCESS_DENIED_ERROR,
-    ER.TABLEACCESS_DENIED_ERROR,
-}
+FIRST_CLIENT_ERROR = 2000
+"""PyMySQL's errors below it come from the server, about the statement; from it on, about the connection."""
+KEEPS_HISTORY = (10, 11)
+"""The first mariadb-dump that can write the past rows of system-versioned tables."""
 
 
 class MySqlEngine(Engine):
@@ -52,34 +51,49 @@ class MySqlEngine(Engine):
                 database=self.database,
                 ssl=where.extra.get("ssl"),
                 charset="utf8mb4",
+                sql_mode="NO_ENGINE_SUBSTITUTION",  # a server's ANSI_QUOTES would change how it prints names
                 autocommit=True,
                 connect_timeout=CONNECT_TIMEOUT_S,
                 cursorclass=DictCursor,
             )
         except pymysql.MySQLError as error:
-            raise self._failed("log in to", error) from error
+            raise self.failed("log in to", error) from error
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
-        with private_file(_option_file(self.endpoint)) as options, self.connect() as connection:
+        with closing(GatedFile(_option_file(self.endpoint))) as options, self.connect() as connection:
             try:
                 snapshot = _MySqlSnapshot(self, connection, options)
             except pymysql.MySQLError as error:
-                raise self._failed("look into", error) from error
+                raise self.failed("look into", error) from error
             try:
                 yield snapshot
             finally:
                 snapshot.end()
 
-    def restore_command(self, files: Mapping[str, str]) -> str:
-        name = self.database.replace("`", "``")
-        create = shlex.quote(f"CREATE DATABASE IF NOT EXISTS `{name}`")
-        return f"mysql -e {create} && {files['dump.sql']} | mysql --binary-mode {shlex.quote(self.database)}"
+    def restore_command(self, files: Mapping[str, str], facts: Facts) -> str:
+        """mysql takes a dump that broke off for a whole one, so when unpacking fails it is fed something it refuses."""
+        # MariaDB's newer packages have no program called mysql, and MySQL's refuses the first line of MariaDB's dumps.
+        client = "mariadb" if facts.tools["dump"].startswith("mariadb-dump ") else "mysql"
+        create = (
+            f"CREATE DATABASE IF NOT EXISTS {_identifier(self.database)} "
+            f"CHARACTER SET {facts.source['character_set']} COLLATE {facts.source['collation']}"
+        )
+        line = (
+            f"{client} -e {shlex.quote(create)} && "
+            f"({files['dump.sql']} || printf '\\n!the dump is damaged!\\n') | "
+            f"{client} --binary-mode --max-allowed-packet=1G {shlex.quote(f'--database={self.database}')}"
+        )
+        if facts.source["wide_columns"]:
+            # --hex-blob doubles binary values: a row that once fitted into max_allowed_packet may not fit again. An
+            # account that may not change it goes on with what there is.
+            line = f"{client} -e 'SET GLOBAL max_allowed_packet=1073741824'; {line}"
+        return line
 
     def structure_check(self, stream: str, manifest: Mapping[str, Any]) -> StructureCheck:
         return SqlDumpCheck(tables=manifest["contents"].get("tables", {}))
 
-    def _failed(self, verb: str, error: pymysql.MySQLError) -> SourceError:
+    def failed(self, verb: str, error: pymysql.MySQLError) -> SourceError:
         words = mask(str(error.args[-1] if error.args else error), self.secrets)
         return SourceError(
             f"can't {verb} database {self.database!r} on {self.endpoint.host}:{self.endpoint.port or 3306} "
@@ -90,26 +104,38 @@ class MySqlEngine(Engine):
 
 class _MySqlSnapshot(Snapshot):
     def __init__(
-        self, engine: MySqlEngine, connection: pymysql.connections.Connection[DictCursor], options: int
+        self, engine: MySqlEngine, connection: pymysql.connections.Connection[DictCursor], options: GatedFile
     ) -> None:
-        self._engine, self._connection = engine, connection
-        server = self._one(sql("mysql", "list_server"))
-        self._flavour = "mariadb" if "mariadb" in str(server["version"]).lower() else "mysql"
-        numbers = re.match(r"\d+(?:\.\d+)*", str(server["version"]))
-        self._version = tuple(int(part) for part in (numbers[0] if numbers else "0").split("."))
-        self._server = server
+        self._engine, self._connection, self._options = engine, connection, options
+        self._server = self._one(sql("mysql", "list_server"))
+        self._flavour, self._version = server_release(str(self._server["version"]))
         self._tool: Tool = mysql_dump(self._flavour, self._version)
         self._tables = self._all(sql("mysql", "list_tables"))
         self._others = self._all(sql("mysql", "list_objects"))
+        self._floats = self._all(sql("mysql", "list_float_columns"))
+        self._grants = [str(next(iter(row.values()))) for row in self._all(sql("mysql", "list_grants"))]
+        self._left_out = self._broken_views()
         self._position: dict[str, Any] = {}
         self._aligned = False
         self._why_estimated = ""
         self._counts: dict[str, int] = {}
         self._count_error: BaseException | None = None
         self._counter: threading.Thread | None = None
-        self.streams = (Stream("dump.sql", self._dump_command(options), self._started),)
+        self.streams = (Stream("dump.sql", self._dump_command(), self._started),)
 
-    def _dump_command(self, options: int) -> Command:
+    def _broken_views(self) -> dict[str, str]:
+        """Views of tables, columns or functions that are gone, with their definitions: mysqldump ends at the first one."""
+        broken = {}
+        for view in (str(other["name"]) for other in self._others if other["kind"] == "views"):
+            try:
+                self._execute(f"SHOW FIELDS FROM {_identifier(view)}")
+            except pymysql.MySQLError as error:
+                if error.args[0] >= FIRST_CLIENT_ERROR:
+                    raise
+                broken[view] = str(self._one(f"SHOW CREATE VIEW {_identifier(view)}")["Create View"])
+        return broken
+
+    def _dump_command(self) -> Command:
         flags = [
             "--single-transaction", "--quick", "--skip-lock-tables",
             "--routines", "--triggers", "--events",
@@ -119,47 +145,54 @@ class _MySqlSnapshot(Snapshot):
         if self._flavour == "mysql":
             # The position is in the manifest; in the dump it would make a restore on the source's own replica fail.
             flags += ["--set-gtid-purged=OFF"]
+        if self._keeps_history:
+            flags += ["--dump-history"]
+        flags += [f"--ignore-table={self._engine.database}.{view}" for view in self._left_out]
+        options = self._options.descriptor
         return Command(
             [self._tool.path, f"--defaults-extra-file=/dev/fd/{options}", *flags, "--", self._engine.database],
             pass_fds=(options,),
         )
 
+    @property
+    def _keeps_history(self) -> bool:
+        return any(table["versioned"] for table in self._tables) and self._tool.version >= KEEPS_HISTORY
+
     def _started(self, output: int) -> None:
         try:
             self._align(output)
         except pymysql.MySQLError as error:
-            raise self._engine._failed("align the snapshots of", error) from error
+            raise self._engine.failed("align the snapshots of", error) from error
 
     def _align(self, output: int) -> None:
         """Make this session's snapshot, the binlog position and mysqldump's snapshot the same moment.
 
-        A global read lock is held from before this session's snapshot until mysqldump has opened its own. mysqldump
-        prints less than one buffer (4 KiB) before it opens its transaction, so its first output, or its end, shows that
-        it has; that needs no privilege to see. Writes wait meanwhile: milliseconds as a rule, ``lock_timeout_s`` at
-        the most, each for getting the lock and for holding it.
+        mysqldump is started, but waits for its option file until writes are held: it could otherwise open its snapshot
+        before they are. It prints less than one buffer (4 KiB) before it opens its transaction, so its first output, or
+        its end, shows that it has; that needs no privilege to see. Writes wait meanwhile: milliseconds as a rule,
+        ``lock_timeout_s`` at the most, each for getting the lock and for holding it.
         """
-        self._execute("SET SESSION lock_wait_timeout = %s", self._engine.lock_timeout_s)
-        self._execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        limit_s = self._engine.lock_timeout_s
         try:
-            self._execute(sql("mysql", "lock_all"))
-        except pymysql.MySQLError as error:
-            self._why_estimated = self._why_no_lock(error)
+            with writes_held(self._engine.connect, self._connection, flavour=self._flavour, limit_s=limit_s):
+                begun = time.monotonic()
+                self._execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                self._execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
+                self._position = self._read_position()
+                self._options.open()
+                begins = _is_readable(output, limit_s)
+            if not begins:
+                raise NotHeld(
+                    f"mysqldump did not begin within lock_timeout_s ({limit_s} s), and writes were not held any longer"
+                )
+        except NotHeld as reason:
+            self._why_estimated = str(reason)
             self._position = {"missing": self._why_estimated}
             return
-        try:
-            self._execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
-            self._position = self._read_position()
-            readable, _, _ = select.select([output], [], [], self._engine.lock_timeout_s)
-            self._aligned = bool(readable)
         finally:
-            self._execute("UNLOCK TABLES")
-        if not self._aligned:
-            self._why_estimated = (
-                f"mysqldump did not begin within lock_timeout_s ({self._engine.lock_timeout_s} s), and writes were not "
-                "held up any longer"
-            )
-            self._position = {"missing": self._why_estimated}
-            return
+            self._options.open()
+        self._position["writes_held_s"] = round(time.monotonic() - begun, 3)
+        self._aligned = True
         self._counter = threading.Thread(target=self._count, name="row counter", daemon=True)
         self._counter.start()
 
@@ -185,19 +218,10 @@ class _MySqlSnapshot(Snapshot):
         row = self._one(sql("mysql", "list_mariadb_gtid"), position["file"], position["position"])
         return str(row["gtid"] or "")
 
-    def _why_no_lock(self, error: pymysql.MySQLError) -> str:
-        number = error.args[0] if error.args else 0
-        if number in NO_PRIVILEGE:
-            return "the account may not hold writes for a moment: grant RELOAD"
-        if number == ER.LOCK_WAIT_TIMEOUT:
-            return f"a long statement kept the read lock away for lock_timeout_s ({self._engine.lock_timeout_s} s)"
-        raise error
-
     def _count(self) -> None:
         try:
             for table in self._tables:
-                name = table["name"].replace("`", "``")
-                row = self._one(f"SELECT COUNT(*) AS row_count FROM `{name}`")  # noqa: S608 - a quoted identifier
+                row = self._one(f"SELECT COUNT(*) AS row_count FROM {_identifier(table['name'])}")  # noqa: S608 - quoted
                 self._counts[table["name"]] = int(row["row_count"])
         except BaseException as error:  # carried over to the thread that asks for the figures
             self._count_error = error
@@ -213,12 +237,7 @@ class _MySqlSnapshot(Snapshot):
             warnings.append(f"row counts are the server's estimates: {self._why_estimated}")
         if "missing" in self._position:
             warnings.append(f"no binlog position: {self._position['missing']}")
-        loose = [table for table in self._tables if not table["transactional"]]
-        warnings += [
-            f"table {table['name']!r} uses {table['engine']}, which has no transactions: rows written during the dump "
-            "may be half in it"
-            for table in loose
-        ]
+        warnings += self._warnings_of_contents()
         return Facts(
             source={
                 "database": self._engine.database,
@@ -227,6 +246,9 @@ class _MySqlSnapshot(Snapshot):
                 "flavour": self._flavour,
                 "version": str(self._server["version"]),
                 "identity": str(self._server["identity"]),
+                "character_set": str(self._server["charset_name"]),
+                "collation": str(self._server["collation_name"]),
+                "wide_columns": int(self._server["wide_columns"]),
             },
             tools={"dump": self._tool.label},
             position=self._position,
@@ -235,17 +257,55 @@ class _MySqlSnapshot(Snapshot):
                     table["name"]: {
                         "rows": self._counts[table["name"]] if exact else int(table["row_estimate"] or 0),
                         "engine": table["engine"],
+                        # Outside of every snapshot: what was counted need not be what was dumped.
+                        **({} if table["transactional"] else {"rows_are": "counted beside the dump"}),
                     }
                     for table in self._tables
                 },
                 **{
-                    kind: sorted(str(other["name"]) for other in self._others if other["kind"] == kind)
-                    for kind in ("views", "routines", "triggers", "events")
+                    kind: sorted(
+                        str(other["name"])
+                        for other in self._others
+                        if other["kind"] == kind and other["name"] not in self._left_out
+                    )
+                    for kind in ("views", "sequences", "routines", "triggers", "events")
                 },
+                "left_out": self._left_out,
             },
             rows_are="exact" if exact else f"estimates: {self._why_estimated}",
             warnings=warnings,
         )
+
+    def _warnings_of_contents(self) -> list[str]:
+        """What a reader of the dump has to know about what is in it."""
+        floats: dict[str, list[str]] = {}
+        for column in self._floats:
+            floats.setdefault(str(column["table_name"]), []).append(str(column["column_name"]))
+        return [
+            *blind_spots(self._grants, self._engine.database, self._flavour),
+            *(
+                f"view {view!r} is broken (it refers to something that is gone) and not in the dump; its definition is "
+                "in the manifest under contents.left_out"
+                for view in self._left_out
+            ),
+            *(
+                f"table {table['name']!r} uses {table['engine']}, which has no transactions: rows written during the "
+                "dump may be half in it"
+                for table in self._tables
+                if not table["transactional"]
+            ),
+            *(
+                f"table {table!r}: mysqldump keeps six significant digits of FLOAT columns ({', '.join(columns)}); make "
+                "them DOUBLE if that matters"
+                for table, columns in floats.items()
+            ),
+            *(
+                f"table {table['name']!r} is system-versioned, and {self._tool.label} leaves out its past rows: "
+                "install mariadb-client 10.11 or newer"
+                for table in self._tables
+                if table["versioned"] and not self._keeps_history
+            ),
+        ]
 
     def end(self) -> None:
         if self._counter and self._counter.is_alive():
@@ -266,6 +326,22 @@ class _MySqlSnapshot(Snapshot):
     def _one(self, statement: str, *values: object) -> dict[str, Any]:
         rows = self._all(statement, *values)
         return rows[0] if rows else {}
+
+
+def server_release(version: str) -> tuple[str, tuple[int, ...]]:
+    """Flavour and version from what a server says of itself; MariaDB behind a proxy puts ``5.5.5-`` before it."""
+    flavour = "mariadb" if "mariadb" in version.lower() else "mysql"
+    return flavour, numbers(version.removeprefix("5.5.5-") if flavour == "mariadb" else version)
+
+
+def _is_readable(descriptor: int, within_s: float) -> bool:
+    poll = select.poll()  # select.select refuses descriptors from 1024 on
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(within_s * 1000))
+
+
+def _identifier(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
 
 
 def _option_file(endpoint: Endpoint) -> str:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-_GRANT = re.compile(r"^GRANT (?P<what>.*?) ON (?:TABLE )?(?P<where>\*\.\*|`(?:[^`]|``)*`\.(?:\*|`(?:[^`]|``)*`)) TO ", re.S)
+_GRANT = re.compile(
+    r"^GRANT (?P<what>.*?) ON (?:TABLE )?(?P<where>\*\.\*|`(?:[^`]|``)*`\.(?:\*|`(?:[^`]|``)*`)) TO ", re.S
+)
 
 
 def blind_spots(grants: Iterable[str], database: str, flavour: str) -> list[str]:

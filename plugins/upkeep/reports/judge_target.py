@@ -274,9 +274,10 @@ class _Teller:
             refused = last_of([a for a in self._own if a.backup_id in self._waiting and a.trouble])
             trouble = refused.trouble if refused else None
             ids = ", ".join(self._waiting)
+            older = "has an older backup" if len(self._waiting) == 1 else "has older backups"
             self._remark(
                 Status.RED,
-                "waits in the spool" if own else "has older backups waiting in the spool",
+                "waits in the spool" if own else f"{older} waiting in the spool",
                 trouble.why if trouble else f"finished, but the store doesn't have {ids} yet",
                 (trouble.hint if trouble else "") or "bring the store back; the next run on this worker ships it",
             )

@@ -48,8 +48,8 @@ def _blocks(report: RunReport) -> Iterator[str]:
     yield f"**{report.status.name}:** {escape(report.summary)}"
     if reds := report.remarks_of(Status.RED):
         yield "## Needs action"
-        for remark in reds:
-            yield from _red(report, remark)
+        for remark, line in report.told_with(reds):
+            yield from _red(remark, line)
     if ambers := report.remarks_of(Status.AMBER):
         yield "## Worth a look"
         yield _listed(_amber(remark) for remark in ambers)
@@ -66,11 +66,11 @@ def _blocks(report: RunReport) -> Iterator[str]:
         yield "## Other steps"
         yield _listed(f"{escape(f'{step.duty} of {step.target}')}: {escape(step.outcome)}" for step in report.steps)
     yield "## The run"
-    yield _table(("", ""), list(_facts(report)))
-    yield _anchor(report)
+    yield _listed(f"{fact.name}: {code(fact.value) if fact.exact else escape(fact.value)}" for fact in report.facts)
+    yield escape(report.anchor_words)
 
 
-def _red(report: RunReport, remark: Remark) -> Iterator[str]:
+def _red(remark: Remark, line: TargetLine | None) -> Iterator[str]:
     yield f"### {escape(remark.title)}"
     why = remark.why.strip()
     if "\n" in why:
@@ -79,9 +79,8 @@ def _red(report: RunReport, remark: Remark) -> Iterator[str]:
         yield f"Why: {escape(why)}"
     if remark.hint:
         yield f"**HINT:** {escape(remark.hint)}"
-    for line in report.lines:
-        if line.target == remark.subject and not line.proven:
-            yield f"Until then: {escape(line.earlier_words)}."
+    if line:
+        yield f"Until then: {escape(line.earlier_words)}."
 
 
 def _amber(remark: Remark) -> str:
@@ -114,7 +113,7 @@ def _target_cells(line: TargetLine) -> Sequence[str]:
     return (
         escape(f"{line.target} ({line.engine})" if line.engine else line.target),
         f"**{status}**: {escape(line.reason)}" if line.status is not Status.GREEN else status,
-        code(line.backup_id, in_table=True) if line.backup_id else "",
+        code(line.backup_id, in_table=True) if line.there else "",
         line.size_words,
         line.change_words,
         line.time_words,
@@ -131,15 +130,6 @@ def _proof(line: TargetLine) -> str:
 def _position(line: TargetLine) -> str:
     position = code(line.position) if line.position else f"none: {escape(line.position_missing)}"
     return f"**{escape(line.target)}**: {position}"
-
-
-def _facts(report: RunReport) -> Iterator[Sequence[str]]:
-    for name, value, exact in report.facts:
-        yield name, code(value, in_table=True) if exact else escape(value)
-
-
-def _anchor(report: RunReport) -> str:
-    return escape(report.anchor_words)
 
 
 def _listed(items: Iterable[str]) -> str:

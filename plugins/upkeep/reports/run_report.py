@@ -6,7 +6,7 @@ that made the backups.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -114,6 +114,12 @@ class RunReport:
     def remarks_of(self, status: Status) -> tuple[Remark, ...]:
         return tuple(remark for remark in self.remarks if remark.status is status)
 
+    def told_with(self, remarks: Sequence[Remark]) -> Iterator[tuple[Remark, TargetLine | None]]:
+        """Each remark; with a target's first also its line, if a restore can't start from this run's backup."""
+        fallbacks = {line.target: line for line in self.lines if not line.proven}
+        for remark in remarks:
+            yield remark, fallbacks.pop(remark.subject, None)
+
     @property
     def removed(self) -> tuple[tuple[TargetLine, Removal], ...]:
         return tuple((line, removal) for line in self.lines for removal in line.removed)
@@ -128,54 +134,8 @@ class RunReport:
         return any(line.removed or line.held or line.shipped or line.swept or line.proven_late for line in self.lines)
 
     @cached_property
-    def summary(self) -> str:
-        """One sentence without the status."""
-        tally = self._tally()
-        if reds := self.remarks_of(Status.RED):
-            return f"{_in_short(reds)}; {tally}"
-        if ambers := self.remarks_of(Status.AMBER):
-            subjects = list(dict.fromkeys(remark.subject or "the run" for remark in ambers))
-            return f"{tally}; look at {', '.join(subjects)}"
-        return tally
-
-    @property
-    def headline(self) -> str:
-        """``4 of 4 targets backed up and proven, 412.3 MB, 2 old backups removed``, or ``RED: app has no ...``."""
-        return f"{self.status.name}: {self.summary}" if self.status <= Status.AMBER else self.summary
-
-    def clock(self, moment: datetime | None, form: str = "%Y-%m-%d %H:%M") -> str:
-        """In the site's time zone."""
-        return f"{moment.astimezone(ZoneInfo(self.timezone)):{form}}" if moment else "unknown"
-
-    @property
-    def facts(self) -> tuple[Fact, ...]:
-        """What an auditor asks for first."""
-        run, window = self.run, self.run.window
-        worked = f"{self.clock(run.started_at)} to {self.clock(run.ended_at)}" if run.started_at else ""
-        found = (
-            Fact("Run", run.run_id, True),
-            Fact("Started by", f"{', '.join(run.actors)} ({', '.join(run.triggers)})" if run.actors else "", False),
-            Fact("Worked", f"{worked}, {run.took}" if run.took else worked, False),
-            Fact("Time zone", self.timezone, False),
-            Fact("Window", window.verdict if window else "the ledger has no verdict of this run", False),
-            Fact("Overridden by", window.overridden_by if window else "", False),
-            Fact("Hosts", ", ".join(run.hosts), False),
-            *(Fact("Settings", config_hash, True) for config_hash in run.config_hashes),
-            Fact("Ledger row", str(self.head.seq) if self.head else "", True),
-            Fact("Ledger hash", self.head.hash if self.head else "", True),
-        )
-        return tuple(fact for fact in found if fact.value)
-
-    @property
-    def anchor_words(self) -> str:
-        if self.head is None:
-            return "The ledger of this site is empty."
-        return (
-            f"Keep this page outside the ledger: while row {self.head.seq} has this hash, nobody has changed that row "
-            "or any before it."
-        )
-
-    def _tally(self) -> str:
+    def tally(self) -> str:
+        """What was reached, in figures."""
         wanted = [line for line in self.lines if line.status is not Status.SKIPPED]
         left_out = len(self.lines) - len(wanted)
         if self.run.dry:
@@ -192,6 +152,62 @@ class RunReport:
             if left_out:
                 parts.append(f"{left_out} left out")
         return ", ".join(parts)
+
+    @cached_property
+    def summary(self) -> str:
+        """One sentence without the status."""
+        tally = self.tally
+        if reds := self.remarks_of(Status.RED):
+            return f"{_in_short(reds)}; {tally}"
+        if ambers := self.remarks_of(Status.AMBER):
+            subjects = list(dict.fromkeys(remark.subject or "the run" for remark in ambers))
+            return f"{tally}; look at {', '.join(subjects)}"
+        return tally
+
+    @property
+    def headline(self) -> str:
+        """``4 of 4 targets backed up and proven, 412.3 MB, 2 old backups removed``, or ``RED: app has no ...``."""
+        return f"{self.status.name}: {self.summary}" if self.status <= Status.AMBER else self.summary
+
+    def clock(self, moment: datetime, form: str = "%Y-%m-%d %H:%M") -> str:
+        """In the site's time zone."""
+        return f"{moment.astimezone(ZoneInfo(self.timezone)):{form}}"
+
+    @property
+    def facts(self) -> tuple[Fact, ...]:
+        """What an auditor asks for first."""
+        run, window = self.run, self.run.window
+        found = (
+            Fact("Run", run.run_id, True),
+            Fact("Started by", f"{', '.join(run.actors)} ({', '.join(run.triggers)})" if run.actors else "", False),
+            Fact("Worked", self._worked(), False),
+            Fact("Time zone", self.timezone, False),
+            Fact("Window", window.verdict if window else "the ledger has no verdict of this run", False),
+            Fact("Overridden by", window.overridden_by if window else "", False),
+            Fact("Hosts", ", ".join(run.hosts), False),
+            *(Fact("Settings", config_hash, True) for config_hash in run.config_hashes),
+            Fact("Ledger row", str(self.head.seq) if self.head else "", True),
+            Fact("Ledger hash", self.head.hash if self.head else "", True),
+        )
+        return tuple(fact for fact in found if fact.value)
+
+    def _worked(self) -> str:
+        """``2026-11-21 02:00:04 to 02:01:16, 1 min 12 s``"""
+        begun, ended = self.run.started_at, self.run.ended_at
+        if begun is None or ended is None:
+            return ""
+        same_day = self.clock(begun, "%F") == self.clock(ended, "%F")
+        until = self.clock(ended, "%T" if same_day else "%F %T")
+        return ", ".join(filter(None, (f"{self.clock(begun, '%F %T')} to {until}", self.run.took)))
+
+    @property
+    def anchor_words(self) -> str:
+        if self.head is None:
+            return "The ledger of this site is empty."
+        return (
+            f"Keep this page outside the ledger: while row {self.head.seq} has this hash, nobody has changed that row "
+            "or any before it."
+        )
 
 
 def counted(count: int, noun: str) -> str:

@@ -14,7 +14,7 @@ _WHY_CHARS = 240
 
 def to_text(report: RunReport, *, max_lines: int = LINES) -> str:
     """At most ``max_lines`` lines, worst first; what doesn't fit is counted. No line ends with a line feed."""
-    head = f"{report.site} {report.run.rhythm} {report.clock(report.made_at)}: {one_line(report.headline)}"
+    head = f"{report.status.name}: {report.site} {report.run.rhythm} of {report.clock(report.made_at)}: {report.tally}"
     body = [*_remarks(report), *_targets(report)]
     room = max_lines - 2
     if len(body) > room:

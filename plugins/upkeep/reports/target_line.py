@@ -121,6 +121,11 @@ class TargetLine:
         return self.size / self.seconds if self.size is not None and self.seconds else None
 
     @property
+    def there(self) -> bool:
+        """Whether this run's backup can be found anywhere."""
+        return self.in_store or self.backup_id in self.waiting
+
+    @property
     def size_words(self) -> str:
         return "" if self.size is None else human_bytes(self.size)
 

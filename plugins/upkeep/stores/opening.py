@@ -38,7 +38,8 @@ def open_store(settings: StoreSettings, connect: Callable[[str], Endpoint], make
     from upkeep.stores.fsspec_store import FsspecStore
 
     filesystem, root = make_filesystem(settings.url, settings.conn_id)
-    return FsspecStore(filesystem, root, url=settings.url)
+    hide = connect(settings.conn_id).secrets() if settings.conn_id else ()
+    return FsspecStore(filesystem, root, url=settings.url, hide=hide)
 
 
 def open_spool(folder: str) -> LocalStore:

@@ -1,0 +1,122 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.faults.scene import Scene, days_later, files_scene
+from upkeep.cli import main
+
+
+@pytest.fixture
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    made = files_scene(tmp_path, size=40_000)
+    (tmp_path / "sites").mkdir()
+    content = made.site.model_dump(mode="json", exclude_none=True)
+    (tmp_path / "sites" / "shop.yaml").write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+    monkeypatch.setenv("UPKEEP_SITES", str(tmp_path / "sites"))
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    monkeypatch.delenv("AIRFLOW_CONN_UPKEEP_LEDGER", raising=False)
+    return made
+
+
+def test_check_says_what_each_site_has(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check"]) == 0
+    assert "shop: app (files)" in capsys.readouterr().out
+
+
+def test_check_lists_every_problem_of_every_file_and_fails(
+    scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("name: Wrong!\ncolour: blue\n")
+    assert main(["check", str(wrong), str(tmp_path / "sites" / "shop.yaml"), str(tmp_path / "missing.yaml")]) == 1
+    out = capsys.readouterr().out
+    assert "ok      shop" in out
+    assert "colour: unknown key" in out
+    assert "name: " in out
+    assert "missing.yaml" in out
+    assert out.count("HINT:") == 2
+
+
+def test_the_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["title"] == "Site"
+
+
+def test_backups_show_their_standing(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    backup_id = scene.night("night")
+    assert main(["backups", "shop"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if backup_id in line)
+    assert "structure" in line
+    assert main(["backups", "shop", "app", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["backup_id"] == backup_id
+
+
+def test_show_prints_the_line_that_restores(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    backup_id = scene.night("night")
+    assert main(["show", "shop", "app", backup_id]) == 0
+    assert "tar --extract" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_a_pinned_backup_outlives_its_rules(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    first = scene.night("first", now=days_later(-9))
+    assert main(["pin", "shop", "app", first, "--reason", "审计 2026"]) == 0
+    for days in (-8, -7, -6):
+        scene.night(f"night {days}", now=days_later(days))
+    assert first in scene.good()
+    assert main(["plan", "retention", "shop"]) == 0
+    assert "审计 2026" in capsys.readouterr().out
+    assert main(["unpin", "shop", "app", first]) == 0
+    scene.night("last", now=days_later(-5))
+    assert first not in scene.good()
+
+
+def test_planning_removes_nothing(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    for days in (-3, -2, -1):
+        scene.night(f"night {days}", now=days_later(days))
+    scene.settings = {"retention": {"daily": 1, "keep_at_least": 1, "min_age_days": 0}}
+    before = scene.good()
+    assert main(["plan", "retention", "shop", "app"]) == 0
+    assert scene.good() == before
+
+
+def test_a_whole_ledger_verifies_and_a_forged_one_does_not(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    import sqlite3
+
+    scene.night("night")
+    assert main(["ledger", "verify"]) == 0
+    head = next(word for word in capsys.readouterr().out.split() if word.startswith("shop:") and word.count(":") == 2)
+    assert main(["ledger", "verify", "--noted", head]) == 0
+    assert main(["ledger", "show", "shop"]) == 0
+    assert "back_up" in capsys.readouterr().out
+    (database,) = scene.folder.glob("upkeep_ledger.db")
+    with sqlite3.connect(database) as connection:
+        for (trigger,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            connection.execute(f'DROP TRIGGER "{trigger}"')
+        (table,) = [
+            name
+            for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            if "actor" in [row[1] for row in connection.execute(f'PRAGMA table_info("{name}")')]
+        ]
+        connection.execute(f"UPDATE \"{table}\" SET actor = 'nobody' WHERE seq = 1")
+    connection.close()
+    assert main(["ledger", "verify"]) == 1
+    assert "row 1 was altered" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["backups", "nowhere"], ["backups", "shop", "nothing"], ["show", "shop", "app", "20260101T000000Z-0000"]],
+    ids=lambda arguments: " ".join(arguments),
+)
+def test_a_wrong_name_is_a_clear_error(scene: Scene, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert "ERROR:" in error
+    assert "HINT:" in error

@@ -37,9 +37,12 @@ class AirflowDown(RuntimeError):
 
 
 class AirflowHome:
-    """Prepared on construction, started by ``start``, gone after the ``with`` block (its folder stays)."""
+    """Makes its database from construction on; ``start`` starts it; after the ``with`` block only its folder is left.
 
-    def __init__(self, folder: Path, sites: Path, connections: Mapping[str, str], *, port: int = 0) -> None:
+    The settings go into this process's environment, where every program started from here finds them.
+    """
+
+    def __init__(self, folder: Path, *, port: int = 0) -> None:
         self.folder = folder
         self.logs = folder / "components"
         self.logs.mkdir(parents=True)
@@ -48,11 +51,11 @@ class AirflowHome:
         self.url = f"http://127.0.0.1:{port}"
         self.rest = Rest(self.url, USER, self.password)
         self._programs: list[Program] = []
-        os.environ.update(self._settings(port, sites))
-        os.environ.update({f"AIRFLOW_CONN_{conn_id.upper()}": value for conn_id, value in connections.items()})
+        os.environ.update(self._settings(port))
         passwords = folder / "simple_auth_manager_passwords.json.generated"
         passwords.touch(mode=0o600)
         passwords.write_text(json.dumps({USER: self.password}))
+        self._migration = self._program("migrate", ["db", "migrate"])
 
     def __enter__(self) -> Self:
         return self
@@ -62,11 +65,13 @@ class AirflowHome:
     ) -> None:
         stop_all(self._programs)
 
-    def start(self, screen: Screen, dag_ids: list[str]) -> None:
-        """Make the metadata database, start the components, wait until all are healthy and know the DAGs."""
+    def start(self, screen: Screen, sites: Path, connections: Mapping[str, str], dag_ids: list[str]) -> None:
+        """Start the components, and wait until all are healthy and know the DAGs."""
+        os.environ["UPKEEP_SITES"] = str(sites)
+        os.environ.update({f"AIRFLOW_CONN_{conn_id.upper()}": value for conn_id, value in connections.items()})
         screen.doing("making Airflow's metadata database (SQLite)")
-        if self._program("migrate", ["db", "migrate"]).wait(UP_WITHIN_S) != 0:
-            raise AirflowDown(f"airflow db migrate failed:\n{self._programs[-1].log_tail()}")
+        if self._migration.wait(UP_WITHIN_S) != 0:
+            raise AirflowDown(f"airflow db migrate failed:\n{self._migration.log_tail()}")
         screen.doing(f"starting {', '.join(COMPONENTS)}")
         for name, arguments in COMPONENTS.items():
             self._program(name, arguments)
@@ -108,11 +113,10 @@ class AirflowHome:
         self._programs.append(program)
         return program
 
-    def _settings(self, port: int, sites: Path) -> dict[str, str]:
+    def _settings(self, port: int) -> dict[str, str]:
         here = "127.0.0.1,localhost"
         return {
             "AIRFLOW_HOME": str(self.folder),
-            "UPKEEP_SITES": str(sites),
             "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",

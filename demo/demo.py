@@ -84,14 +84,14 @@ def _demonstrate(screen: Screen, place: Path) -> bool:
 def running(screen: Screen, place: Path, *, port: int = 0) -> Iterator[tuple[Estate, AirflowHome]]:
     """Both systems and an Airflow that looks after them; all of it ends with the block."""
     with ExitStack() as stack:
+        airflow = stack.enter_context(AirflowHome(place / "airflow", port=port))
         estate = Estate(place, ROOT / "include" / "sites")
         screen.doing(
-            f"starting {estate.mysql_name}, PostgreSQL and two Redis servers with {ROWS:,} rows and {KEYS:,} keys"
+            f"starting {estate.mysql_name}, PostgreSQL and two Redis, with {ROWS:,} rows and {KEYS:,} keys each"
         )
         stack.enter_context(estate)
-        screen.say(f"the sample sites are used as they are, but store, spool and folders are moved below {place}")
-        airflow = stack.enter_context(AirflowHome(place / "airflow", estate.sites, estate.connections, port=port))
-        airflow.start(screen, [f"{site}_daily" for site in SITES])
+        screen.say(f"site files: the samples; only store, spool and folders are moved, to {place}")
+        airflow.start(screen, estate.sites, estate.connections, [f"{site}_daily" for site in SITES])
         screen.say(f"Airflow is up at {airflow.url}")
         yield estate, airflow
         screen.doing("stopping Airflow and the servers")

@@ -10,8 +10,11 @@ from demo.airflow_home import AirflowHome
 from demo.rest import END_STATES, TaskState, patiently
 from demo.screen import Screen
 
-ENDED_WITHIN_S = 180
-LOG_LINES = 25
+ENDED_WITHIN_S = 240
+LOG_LINES = 15
+AT_WORK = ("queued", "running", "up_for_retry")
+AIRFLOWS_OWN = ("::", "DAG bundles loaded", "Filling up the DagBag", "Worker startup parse", "Pushing xcom", "/")
+"""How log lines begin that stand in every task's log and tell nothing about it."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,9 @@ class Ended:
 
     @property
     def failed_tasks(self) -> list[TaskState]:
-        """Those that failed themselves, in the order of the log a reader wants."""
-        return [task for task in self.tasks if task.state in ("failed", "up_for_retry", "running")]
+        """Those that failed themselves. The watcher, which comes last, only repeats what the others have said."""
+        failed = [task for task in self.tasks if task.state in ("failed", "up_for_retry", "running")]
+        return [task for task in failed if task.task_id != "watch"] or failed
 
 
 def follow(airflow: AirflowHome, screen: Screen, runs: Mapping[str, str]) -> list[Ended]:
@@ -42,11 +46,11 @@ def follow(airflow: AirflowHome, screen: Screen, runs: Mapping[str, str]) -> lis
                 continue
             state, tasks = patiently(airflow.rest, dag_id, run_id)
             _tell(screen, dag_id, tasks, last)
-            busy += [f"{dag_id} {task.name}" for task in tasks if task.state == "running"]
+            busy += [f"{dag_id} {task.name} ({task.state})" for task in tasks if task.state in AT_WORK]
             if state in ("success", "failed") or time.monotonic() > deadline:
                 ended[dag_id] = Ended(dag_id, run_id, state, tuple(tasks))
                 screen.say(f"{dag_id}: {state}")
-        screen.waiting(f"at work: {', '.join(busy) or 'the scheduler, on the next task'}")
+        screen.waiting(f"waiting for {', '.join(busy) or 'the scheduler to start the next task'}")
         time.sleep(0.3)
     return [ended[dag_id] for dag_id in runs]
 
@@ -55,7 +59,8 @@ def show_failures(airflow: AirflowHome, screen: Screen, run: Ended) -> None:
     """The end of the log of each task that failed."""
     for task in run.failed_tasks:
         screen.title(f"{run.dag_id} {task.name}: {task.state}, the end of its log")
-        screen.show("\n".join(airflow.rest.log(run.dag_id, run.run_id, task)[-LOG_LINES:]))
+        lines = airflow.rest.log(run.dag_id, run.run_id, task)
+        screen.show("\n".join([line for line in lines if not line.startswith(AIRFLOWS_OWN)][-LOG_LINES:]))
 
 
 def _tell(screen: Screen, dag_id: str, tasks: list[TaskState], last: dict[tuple[str, str, int], str]) -> None:
@@ -65,4 +70,4 @@ def _tell(screen: Screen, dag_id: str, tasks: list[TaskState], last: dict[tuple[
             continue
         last[key] = task.state
         if task.state in END_STATES or task.state == "up_for_retry":
-            screen.say(f"{dag_id:<20}  {task.name:<42}  {task.state:<9} {task.seconds:5.1f} s")
+            screen.say(f"{dag_id:<20}  {task.name:<47}  {task.state:<15} {task.seconds:5.1f} s")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from tests.servers.launcher import launch, run_as
 
-STOP_WITHIN_S = 8
+STOP_WITHIN_S = 3
+"""Then it is ended. Nothing is lost by that: all it could still write to is thrown away."""
 
 
 class Program:

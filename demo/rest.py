@@ -72,7 +72,10 @@ class Rest:
 
     def tasks(self, dag_id: str, run_id: str) -> list[TaskState]:
         found = self._api("GET", f"/dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances?limit=500")
-        return [_task_state(item) for item in found["task_instances"]]
+        items = found["task_instances"]
+        # A mapped task has its label only once it has run; until then, that of a task beside it in its group.
+        labels = {_place(item): item["rendered_map_index"] for item in items if item["rendered_map_index"]}
+        return [_task_state(item, labels.get(_place(item)) or "") for item in items]
 
     def result(self, dag_id: str, run_id: str, task_id: str) -> Any:
         """What a task returned; None when it returned nothing."""
@@ -122,11 +125,16 @@ def patiently(rest: Rest, dag_id: str, run_id: str, *, tries: int = 5) -> tuple[
     raise AssertionError("not reached")
 
 
-def _task_state(item: dict[str, Any]) -> TaskState:
+def _place(item: dict[str, Any]) -> tuple[str, int]:
+    """Which member of which group a task is."""
+    return item["task_id"].rpartition(".")[0], item["map_index"]
+
+
+def _task_state(item: dict[str, Any], label: str) -> TaskState:
     return TaskState(
         task_id=item["task_id"],
         map_index=item["map_index"],
-        label=item["rendered_map_index"] or (str(item["map_index"]) if item["map_index"] >= 0 else ""),
+        label=label or (str(item["map_index"]) if item["map_index"] >= 0 else ""),
         state=item["state"] or "",
         try_number=item["try_number"],
         seconds=item["duration"] or 0.0,

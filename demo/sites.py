@@ -18,6 +18,7 @@ def move_sites(samples: Path, place: Path) -> tuple[Path, list[Path]]:
     """
     folder = place / "sites"
     folder.mkdir()
+    (place / "store").mkdir(mode=0o700)  # Upkeep doesn't make it: a folder that isn't there may be a disk not mounted
     wanted: list[Path] = []
     for sample in sorted(samples.glob("*.yaml")):
         site = yaml.safe_load(sample.read_text(encoding="utf-8"))

@@ -39,17 +39,8 @@ AIRFLOW_ALLOWED = {"operators", "triggers", "dags"}
 HEAVY = {"kubernetes", "oss2", "matplotlib", "pandas", "psycopg", "pymysql", "redis"}
 """Too slow to import when a DAG file is parsed; engines load them, and engines are loaded by the task that needs one."""
 PARSED_WITH_A_DAG = {
-    "operators",
-    "triggers",
-    "duties",
-    "domain",
-    "site",
-    "stores",
-    "ledger",
-    "reports",
-    "resources",
-    "errors",
-}
+    "operators", "triggers", "duties", "domain", "site", "stores", "ledger", "reports", "resources", "errors",
+}  # fmt: skip
 NAMES_TAKEN = {
     "airflow", "kubernetes", "redis", "mysql", "postgres", "oss2", "psycopg", "pymysql", "sqlalchemy", "fsspec", "yaml",
 }  # fmt: skip

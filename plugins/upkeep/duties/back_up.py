@@ -120,7 +120,7 @@ def _make_somewhere(
 ) -> tuple[Manifest, bytes, StoreError | None]:
     """Into the store, or into the spool when the store is away; the error that kept it away comes back too.
 
-    The spool's gets an id of its own: a store that vanishes at the last moment may have taken the manifest all the same.
+    The spool's gets an id of its own: a store that vanishes at the last moment may have taken the manifest after all.
     """
     if away is None:
         try:
@@ -167,7 +167,7 @@ def _make(job: Job, ref: BackupRef, engine: Engine, store: Store) -> tuple[Manif
             warnings=tuple(facts.warnings),
             files=tuple(files),
             timings_s=timings,
-            restore=engine.restore_command({file.stream: unpack_line(file.name) for file in files}),
+            restore=engine.restore_command({file.stream: unpack_line(file.name) for file in files}, facts),
         )
         sealed = manifest.to_bytes()
         store.put(ref.prefix + MANIFEST, sealed)

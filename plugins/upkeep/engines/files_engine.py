@@ -36,8 +36,12 @@ class FilesEngine(Engine):
         finally:
             snapshot.end()
 
-    def restore_command(self, files: Mapping[str, str]) -> str:
-        return f"mkdir -p restored && {files['files.tar']} | tar --extract --preserve-permissions --directory=restored"
+    def restore_command(self, files: Mapping[str, str], facts: Facts) -> str:
+        # Without the include tar would leave out attributes outside of user.*, such as capabilities.
+        return (
+            f"mkdir -p restored && {files['files.tar']} | tar --extract --preserve-permissions --xattrs "
+            "--xattrs-include='*' --acls --directory=restored"
+        )
 
     def structure_check(self, stream: str, manifest: Mapping[str, Any]) -> StructureCheck:
         return TarCheck(entries=int(manifest["contents"]["entries"]))

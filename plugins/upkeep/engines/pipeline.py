@@ -56,6 +56,16 @@ class Ended:
     def lines(self) -> list[str]:
         return [line for line in self.stderr.splitlines() if line.strip()]
 
+    @property
+    def reason(self) -> str:
+        """The line that says what went wrong: programs like to follow it up with a query, an advice or a farewell."""
+        lines = [line for line in self.lines if not _FAREWELL.search(line)]
+        errors = [line for line in lines if re.search(r"\berror\b", line, re.IGNORECASE)]
+        return (errors or lines or [""])[-1]
+
+
+_FAREWELL = re.compile(r"Exiting with failure status|: (detail|hint): |^(DETAIL|HINT|CONTEXT|LINE \d+): ")
+
 
 class Pipeline:
     """Run ``commands`` joined by pipes.
@@ -165,9 +175,8 @@ class Pipeline:
         if failed:
             root_causes = [(command, end) for command, end in failed if end.status != -signal.SIGPIPE]
             command, end = (root_causes or failed)[-1]
-            last_words = end.lines[-1] if end.lines else "no message"
             raise ToolFailed(
-                f"{command.name} ended with {_status_in_words(end.status)}: {last_words}",
+                f"{command.name} ended with {_status_in_words(end.status)}: {end.reason or 'no message'}",
                 hint=hint_for(end.stderr, end.status),
                 status=end.status,
                 stderr=end.stderr,
@@ -203,7 +212,7 @@ class Pipeline:
     def _ended(self, place: int) -> Ended:
         process, command = self.processes[place], self.commands[place]
         status = process.wait()
-        return Ended(command.name, status, mask(self._tails[place].text(), self.secrets))
+        return Ended(command.name, status, mask(self._tails[place].text(), self.secrets)[-STDERR_KEPT:])
 
     @staticmethod
     def _close(stream: IO[bytes]) -> None:
@@ -212,7 +221,10 @@ class Pipeline:
 
 
 class _Tail:
-    """Keeps the end of a program's standard error, however much it prints."""
+    """Keeps the end of a program's standard error, however much it prints.
+
+    Twice as much as is shown: a secret that the cut goes through lies in the part that isn't, and can't be left unmasked.
+    """
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._kept = bytearray()
@@ -226,7 +238,7 @@ class _Tail:
         with self._stream:
             while chunk := os.read(self._stream.fileno(), CHUNK):
                 self._kept += chunk
-                del self._kept[:-STDERR_KEPT]
+                del self._kept[: -2 * STDERR_KEPT]
 
     def join(self) -> None:
         self._thread.join()
@@ -281,20 +293,25 @@ def _status_in_words(status: int) -> str:
         return f"signal {-status}"
 
 
-_SERVER_GONE = (
-    "lost connection|gone away|connection refused|can't connect|could not connect|server closed the connection|"
-    "terminating connection|connection to server|connection reset"
-)
 _HINTS = {
-    "access denied|authentication failed|password authentication|noauth|wrongpass|invalid password": (
-        "check user and password of the Airflow connection; the account must be allowed to log in from this worker"
-    ),
-    r"permission denied|must be (super)?owner|need\(?s?\)? .*privilege|command denied|process privilege": (
+    "access denied.* to database|insufficient privileges|permission denied|must be (super)?owner|"
+    r"need\(?s?\)? .*privilege|command denied|process privilege|noperm": (
         "grant the account the missing privilege: docs/runbooks/daily.md lists what a backup account needs"
     ),
+    'access denied|authentication failed|noauth|wrongpass|invalid (user)?name-password|role ".*" does not exist': (
+        "check user and password of the Airflow connection; the account must be allowed to log in from this worker"
+    ),
+    "lock timeout|lock wait timeout": (
+        "a session holds a lock on the object named above: let it finish, or raise lock_timeout_s in the site file, then "
+        "run the task again"
+    ),
     "no space left|disk full|disk quota": "free space on the disk named above, then run the task again",
-    _SERVER_GONE: "check that the server runs and that this worker reaches its port, then run the task again",
-    "unknown database|does not exist": "check the database name in the site file and in the connection",
+    'unknown database|database ".*" does not exist': "check the database name in the site file and in the connection",
+    # Last of all, since PostgreSQL puts "connection to server" before every reason for which it turns a client away.
+    "lost connection|gone away|connection refused|can't connect|could not connect|server closed the connection|"
+    "terminating connection|connection to server|connection reset": (
+        "check that the server runs and that this worker reaches its port, then run the task again"
+    ),
 }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -67,12 +66,12 @@ class PostgresEngine(Engine):
             finally:
                 snapshot.end()
 
-    def restore_command(self, files: Mapping[str, str]) -> str:
-        name = shlex.quote(self.database)
-        # Roles that exist already are no failure of a restore, so psql goes on over them.
+    def restore_command(self, files: Mapping[str, str], facts: Facts) -> str:
+        # Roles that exist already are no failure of a restore, so psql goes on over them. --create makes the database
+        # under its own name, with its own encoding, locale, settings and rights.
         return (
-            f"{files['globals.sql']} | psql --dbname=postgres --quiet ; createdb --template=template0 {name} && "
-            f"{files['dump']} | pg_restore --exit-on-error --dbname={name}"
+            f"{files['globals.sql']} | psql --dbname=postgres --quiet ; "
+            f"{files['dump']} | pg_restore --exit-on-error --create --dbname=postgres"
         )
 
     def structure_check(self, stream: str, manifest: Mapping[str, Any]) -> StructureCheck:

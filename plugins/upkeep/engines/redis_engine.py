@@ -53,7 +53,7 @@ class RedisEngine(Engine):
                     hint=hint_for(words, 1),
                 ) from error
 
-    def restore_command(self, files: Mapping[str, str]) -> str:
+    def restore_command(self, files: Mapping[str, str], facts: Facts) -> str:
         return f'{files["dump.rdb"]} > dump.rdb && redis-server --dir "$PWD" --dbfilename dump.rdb'
 
     def structure_check(self, stream: str, manifest: Mapping[str, Any]) -> StructureCheck:

@@ -9,7 +9,7 @@ from typing import Any
 from upkeep.engines.base import StructureCheck
 from upkeep.errors import ProofFailed
 
-_TABLE = re.compile(rb"^CREATE TABLE (?:IF NOT EXISTS )?`((?:[^`\n]|``)+)`", re.MULTILINE)
+_TABLE = re.compile(rb"^CREATE TABLE (?:IF NOT EXISTS )?`((?:[^`]|``){1,256})`", re.MULTILINE)
 _OVERLAP = 4096
 """Bytes carried from chunk to chunk, so that a statement's head is never cut; a table name is at most 64 characters."""
 

@@ -58,23 +58,36 @@ def require(name: str, *, package: str) -> str:
     return found[0]
 
 
+_VERSIONS = (
+    r"Distrib (\d+(?:\.\d+)+)",  # mysqldump of MariaDB 10 and MySQL 5.7: Ver 10.19 Distrib 10.11.4-MariaDB
+    r"from (\d+(?:\.\d+)+)",  # mariadb-dump of MariaDB 11: mariadb-dump from 11.4.2-MariaDB, client 10.19
+    r"\(PostgreSQL\) (\d+(?:\.\d+)*)",  # pg_dump (PostgreSQL) 18beta1
+    r"(\d+(?:\.\d+)+)",
+)
+
+
 @cache
 def describe(path: str) -> Tool:
     """Flavour and version of a program, from what it says of itself. Errors: ``ToolUnfit`` when it says nothing."""
-    said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=30, check=False).stdout
-    version = (
-        re.search(
-            r"Distrib (\d+(?:\.\d+)+)", said
-        )  # mysqldump of MariaDB and MySQL 5.7: Ver 10.19 Distrib 10.11.4-MariaDB
-        or re.search(r"from (\d+(?:\.\d+)+)", said)  # mariadb-dump of MariaDB 11: mariadb-dump from 11.4.2-MariaDB
-        or re.search(r"(\d+(?:\.\d+)+)", said)
-    )
+    try:
+        done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ToolUnfit(f"{path} --version does not run: {error}", hint="install the program anew") from error
+    said = done.stdout
+    version = next((found for pattern in _VERSIONS if (found := re.search(pattern, said))), None)
     if not version:
-        raise ToolUnfit(f"{path} --version says no version: {said.strip()!r}", hint="install the program anew")
+        words = (said or done.stderr).strip()
+        raise ToolUnfit(f"{path} --version says no version: {words!r}", hint="install the program anew")
     flavour = "mariadb" if "mariadb" in said.lower() else "postgres" if "PostgreSQL" in said else Path(path).name
     if flavour in ("mysqldump", "mysql"):
         flavour = "mysql"
-    return Tool(path, flavour, tuple(int(number) for number in version[1].split(".")))
+    return Tool(path, flavour, numbers(version[1]))
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """The numbers a version begins with: ``8.0.35-27`` -> ``(8, 0, 35)``."""
+    found = re.match(r"\d+(?:\.\d+)*", version)
+    return tuple(int(number) for number in found[0].split(".")) if found else ()
 
 
 def mysql_dump(flavour: str, server_version: tuple[int, ...]) -> Tool:

@@ -23,6 +23,7 @@ from upkeep.site import Site
 PAST_ACTS = 1000
 """How many of a target's newest acts are looked at for what earlier nights left: several months."""
 
+_SECONDS = "%Y-%m-%d %H:%M:%S"
 _HEADLINE_REDS = 2
 _HEADLINE_WHY_CHARS = 120
 
@@ -196,9 +197,10 @@ class RunReport:
         begun, ended = self.run.started_at, self.run.ended_at
         if begun is None or ended is None:
             return ""
-        same_day = self.clock(begun, "%F") == self.clock(ended, "%F")
-        until = self.clock(ended, "%T" if same_day else "%F %T")
-        return ", ".join(filter(None, (f"{self.clock(begun, '%F %T')} to {until}", self.run.took)))
+        first, last = self.clock(begun, _SECONDS), self.clock(ended, _SECONDS)
+        day, _, time = last.partition(" ")
+        until = time if first.startswith(day) else last
+        return ", ".join(filter(None, (f"{first} to {until}", self.run.took)))
 
     @property
     def anchor_words(self) -> str:

@@ -19,8 +19,8 @@ def main() -> int:
             with running(screen, place, port=usual_port()) as (_, airflow):
                 screen.title(f"Open {airflow.url}   user {USER}   password {airflow.password}")
                 screen.show(
-                    "Nothing runs by itself here: trigger kindergarten_daily or chronoretrace_daily, tick 'Work outside\n"
-                    "the window' and give a reason. Ctrl-C stops everything and removes it."
+                    "Nothing runs by itself here: trigger kindergarten_daily or chronoretrace_daily, switch on 'Work\n"
+                    "outside the window' and give a reason. Ctrl-C stops everything and removes it."
                 )
                 screen.waiting("")
                 while True:

@@ -149,6 +149,16 @@ class Retention(Strict):
         return RetentionPolicy(**counts, timezone=timezone, counts_from=ProofLevel[self.counts_from.upper()])
 
 
+class PurgeRule(Strict):
+    """Rows that may go: those whose ``column`` lies more than ``keep_days`` in the past."""
+
+    table: str = Field(min_length=1, description="schema.table on PostgreSQL where it isn't in public")
+    column: str = Field(min_length=1, description="a date or a time; rows where it is NULL stay")
+    keep_days: int = Field(ge=0)
+    archive: bool = Field(False, description="keep the rows in the store before they go")
+    cascade: bool = Field(False, description="let foreign keys remove what refers to these rows")
+
+
 class Database(Strict):
     name: Name
     engine: Literal["mysql", "postgres"] = Field(description="mysql serves MariaDB too")
@@ -156,7 +166,8 @@ class Database(Strict):
     database: str | None = Field(
         None, description="its name on the server; default: the connection's schema, else name"
     )
-    lock_timeout_s: int = Field(5, ge=1, le=300, description="how long to wait for the lock that aligns the snapshots")
+    lock_timeout_s: int = Field(5, ge=1, le=300, description="how long any statement may wait for a lock, in seconds")
+    purge: list[PurgeRule] = Field(default_factory=list)
 
 
 class Cache(Strict):
@@ -172,6 +183,16 @@ class Folder(Strict):
     name: Name
     paths: Annotated[list[AbsolutePath], Field(min_length=1)]
     optional_paths: list[AbsolutePath] = Field(default_factory=list, description="kept where they exist")
+
+
+class LogFolder(Strict):
+    """Log files below one folder, by name. Errors are lines that match one of ``errors`` (regular expressions)."""
+
+    path: AbsolutePath
+    patterns: Annotated[list[str], Field(min_length=1)] = Field(default_factory=lambda: ["*.log", "*.log.*"])
+    errors: Annotated[list[str], Field(min_length=1)] = Field(
+        default_factory=lambda: [r"\b(ERROR|FATAL|CRITICAL|PANIC)\b"], description="what an error line looks like"
+    )
 
 
 class Target(Strict):
@@ -205,6 +226,7 @@ class Site(Strict):
     databases: list[Database] = Field(default_factory=list)
     caches: list[Cache] = Field(default_factory=list)
     folders: list[Folder] = Field(default_factory=list)
+    logs: list[LogFolder] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _consistent(self) -> Site:

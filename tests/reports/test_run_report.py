@@ -716,12 +716,12 @@ def test_a_duty_this_report_does_not_know_can_t_fail_unseen(alone: Book) -> None
     alone.record("check_health", "api", "GET /health", skip="no URL is set")
     alone.kill_during("sample_capacity", "host", "read /proc")
     report = alone.report()
-    assert [(remark.status.name, remark.what) for remark in report.run_remarks] == [
+    assert [(remark.status.name, remark.what) for remark in report.step_remarks] == [
         ("RED", "purge of app.audit_logs failed"),
         ("AMBER", "check_health of api was skipped"),
         ("RED", "sample_capacity of host was killed"),
     ]
-    assert report.run_remarks[0].hint == "look at the network"
+    assert report.step_remarks[0].hint == "look at the network"
     assert "- purge of app.tokens: done" in to_markdown(report)
 
 
@@ -730,7 +730,7 @@ def test_a_run_that_outlived_its_window_is_amber_and_the_alert_is_no_part_of_it(
     alert = {"trigger": "deadline", "host": "triggerer", "actor": "deadline"}
     alone.record("miss_deadline", "daily", "still at work after 3 h", act=alert)
     report = alone.report()
-    assert [(remark.what, remark.why) for remark in report.run_remarks] == [
+    assert [(remark.what, remark.why) for remark in report.step_remarks] == [
         ("the run outlived its window", "still at work after 3 h")
     ]
     assert (report.run.hosts, report.run.actors) == (("worker-1",), ("airflow",))
@@ -763,6 +763,10 @@ def hostile(book: Book) -> RunReport:
     book.record("purge", HOSTILE, HOSTILE, error=ValueError(HOSTILE))
     book.back_up(HOSTILE, position={HOSTILE: HOSTILE})
     return book.report(waiting={"app": [HOSTILE], f"| {HOSTILE}": [HOSTILE]})
+
+
+def test_hostile_targets_are_judged_like_any_other(hostile: RunReport) -> None:
+    assert [line.status for line in hostile.lines] == [Status.RED] * 3
 
 
 def test_nothing_hostile_acts_in_html(hostile: RunReport) -> None:

@@ -309,7 +309,7 @@ def test_a_folder_has_what_a_copy_loses_easily(tmp_path: Path) -> None:
         lambda path: (path / "empty folder").rmdir(),
         lambda path: (path / "fifo").unlink(),
         lambda path: os.utime(path / "old"),
-        lambda path: ((path / "link inside").unlink(), (path / "link inside").symlink_to("./app.conf")),
+        lambda path: ((path / "link inside").unlink(), (path / "link inside").symlink_to("empty")),
         lambda path: (path / "深圳" / "hard link to app.conf").unlink(),
         lambda path: (path / "new").hardlink_to(path / "old"),
     ],

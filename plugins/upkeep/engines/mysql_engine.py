@@ -61,7 +61,7 @@ class MySqlEngine(Engine):
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
-        with closing(GatedFile(_option_file(self.endpoint))) as options, self.connect() as connection:
+        with closing(GatedFile(option_file(self.endpoint))) as options, self.connect() as connection:
             try:
                 snapshot = _MySqlSnapshot(self, connection, options)
             except pymysql.MySQLError as error:
@@ -344,7 +344,7 @@ def _identifier(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
-def _option_file(endpoint: Endpoint) -> str:
+def option_file(endpoint: Endpoint) -> str:
     """A ``[client]`` option file. Values are quoted: a bare ``#`` begins a comment, a bare space is trimmed."""
     settings: dict[str, object] = {"user": endpoint.user, "password": endpoint.secret}
     if socket := endpoint.extra.get("unix_socket"):

@@ -294,11 +294,15 @@ def _status_in_words(status: int) -> str:
 
 
 _HINTS = {
+    "(open|stat|read|opendir|savedir): permission denied": (
+        "let the account that this worker runs as read it, or take it out of the site file"
+    ),
     "access denied.* to database|insufficient privileges|permission denied|must be (super)?owner|"
     r"need\(?s?\)? .*privilege|command denied|process privilege|noperm": (
         "grant the account the missing privilege: docs/runbooks/daily.md lists what a backup account needs"
     ),
-    'access denied|authentication failed|noauth|wrongpass|invalid (user)?name-password|role ".*" does not exist': (
+    'access denied|authentication failed|no password supplied|no pg_hba.conf entry|role ".*" does not exist|'
+    "noauth|wrongpass|invalid username-password": (
         "check user and password of the Airflow connection; the account must be allowed to log in from this worker"
     ),
     "lock timeout|lock wait timeout": (

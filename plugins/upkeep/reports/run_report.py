@@ -93,13 +93,14 @@ class RunReport:
     run_remarks: tuple[Remark, ...]
     """About the run as a whole."""
     steps: tuple[Step, ...]
+    step_remarks: tuple[Remark, ...]
     head: Head | None
     """The end of the site's chain when the report was made. A report that was kept proves the rows up to it."""
 
     @cached_property
     def status(self) -> Status:
         found = [line.status for line in self.lines if line.status is not Status.SKIPPED]
-        return min([*found, *(remark.status for remark in self.run_remarks)], default=Status.SKIPPED)
+        return min([*found, *(remark.status for remark in self.remarks)], default=Status.SKIPPED)
 
     @property
     def ok(self) -> bool:
@@ -108,8 +109,8 @@ class RunReport:
 
     @cached_property
     def remarks(self) -> tuple[Remark, ...]:
-        """All of them, worst first; those about the run before those about its targets."""
-        told = [*self.run_remarks, *(remark for line in self.lines for remark in line.remarks)]
+        """All of them, worst first: those about the run, then those about its targets, then those about its steps."""
+        told = [*self.run_remarks, *(remark for line in self.lines for remark in line.remarks), *self.step_remarks]
         return tuple(sorted(told, key=lambda remark: remark.status))
 
     def remarks_of(self, status: Status) -> tuple[Remark, ...]:
@@ -241,18 +242,17 @@ def build_run_report(
     window = _window(attempts, rhythm)
     closed = f"the {rhythm} window was closed" if window and not window.open else ""
     seen = [attempt.target for attempt in attempts if attempt.duty in DUTIES]
-    left = [target for target, backup_ids in waiting.items() if backup_ids]
-    names = dict.fromkeys(visible(target) for target in (*expected_targets, *seen, *left))
-    left_out = {target: _why_left_out(target, expected_targets, chosen, dry_run) for target in names}
+    left = {visible(target): [visible(name) for name in names] for target, names in waiting.items() if names}
+    names = dict.fromkeys((*expected_targets, *seen, *left))
     lines = [
         tell_target(
             target,
             site,
             attempts,
             read_attempts(reversed(ledger.acts(site.name, target=target, limit=PAST_ACTS, newest_first=True))),
-            waiting=[visible(backup_id) for backup_id in waiting.get(target, ())],
+            waiting=left.get(target, ()),
             now=now,
-            left_out=left_out[target],
+            left_out=_why_left_out(target, expected_targets, chosen, dry_run),
             never_begun=closed,
         )
         for target in names
@@ -265,10 +265,11 @@ def build_run_report(
         made_at=now,
         run=_run(run_id, rhythm, attempts, window, dry_run),
         lines=tuple(sorted(lines, key=lambda line: line.status)),
-        run_remarks=(*_tell_window(window, attempts, rhythm), *_tell_steps(steps)),
+        run_remarks=tuple(_tell_window(window, attempts, rhythm)),
         steps=tuple(
             Step(attempt.duty, attempt.target, attempt.state, attempt.outcome) for attempt in _last_tries(steps)
         ),
+        step_remarks=tuple(_tell_steps(steps)),
         head=ledger.heads().get(site.name),
     )
 

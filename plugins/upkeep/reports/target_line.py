@@ -143,25 +143,29 @@ class TargetLine:
         return f"{sign}<0.1 %" if abs(change) < 0.1 else f"{sign}{abs(change):.1f}".removesuffix(".0") + " %"
 
     @property
+    def rate_words(self) -> str:
+        return f"{human_bytes(round(rate))}/s" if (rate := self.bytes_per_s) else ""
+
+    @property
     def time_words(self) -> str:
         if self.seconds is None:
             return ""
-        rate = self.bytes_per_s
-        return human_seconds(self.seconds) + (f" at {human_bytes(round(rate))}/s" if rate else "")
+        return " at ".join(filter(None, (human_seconds(self.seconds), self.rate_words)))
 
     @property
     def proof_words(self) -> str:
         return self.proof.label if self.proof else ""
 
     @property
+    def rows_words(self) -> str:
+        """How far the counts can be relied on; nothing for those that can't be but exact."""
+        if "table" in self.holds:
+            return f"row counts {self.rows_are}" if self.rows_are else ""
+        return "" if self.rows_are == "exact" else self.rows_are
+
+    @property
     def holds_words(self) -> str:
-        if not self.rows_are:
-            return self.holds
-        if self.rows_are.startswith(("exact", "estimates")):
-            of_rows = f"row counts {self.rows_are}" if "table" in self.holds else ""
-        else:
-            of_rows = self.rows_are
-        return ", ".join(filter(None, (self.holds, of_rows)))
+        return ", ".join(filter(None, (self.holds, self.rows_words)))
 
     @property
     def earlier_words(self) -> str:

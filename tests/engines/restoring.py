@@ -1,0 +1,70 @@
+"""Restores a backup the way an operator without Upkeep would: its files, its restore line, stock clients, a shell."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.servers.mysql import MySqlServer
+from tests.servers.mysql_family import MySqlFamilyServer
+from tests.servers.postgres import PostgresServer
+from upkeep.engines.mysql_engine import option_file
+
+
+@dataclass(frozen=True)
+class AgeKey:
+    file: Path
+    private: str
+    public: str
+
+
+def age_key(folder: Path) -> AgeKey:
+    file = folder / "key.txt"
+    subprocess.run(["age-keygen", "-o", file], check=True, capture_output=True)
+    private = next(line for line in file.read_text().splitlines() if line.startswith("AGE-SECRET-KEY"))
+    public = subprocess.run(["age-keygen", "-y", file], check=True, capture_output=True, text=True).stdout.strip()
+    return AgeKey(file, private, public)
+
+
+def run_line(line: str, folder: Path, environment: dict[str, str], *, shell: str = "sh") -> str:
+    """Run a restore line in the backup's folder; what it printed. A line that fails fails the test."""
+    done = try_line(line, folder, environment, shell=shell)
+    assert done.returncode == 0, f"{line}\nended with {done.returncode}:\n{done.stdout}{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def try_line(
+    line: str, folder: Path, environment: dict[str, str], *, shell: str = "sh"
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [shell, "-c", line],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", **environment},
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=120,
+    )
+
+
+def mysql_home(server: MySqlFamilyServer, folder: Path) -> dict[str, str]:
+    """An operator's home with a .my.cnf: the stock client takes server and password from there."""
+    folder.mkdir(exist_ok=True)
+    file = folder / ".my.cnf"
+    file.touch(mode=0o600)
+    file.write_text(option_file(server.endpoint()), encoding="utf-8")
+    path = os.environ["PATH"]
+    if isinstance(server, MySqlServer):
+        path = f"{server.programs}:{path}"
+    return {"HOME": str(folder), "PATH": path}
+
+
+def postgres_home(server: PostgresServer) -> dict[str, str]:
+    return {
+        "PGHOST": server.host,
+        "PGPORT": str(server.port),
+        "PGUSER": server.user,
+        "PGPASSWORD": server.password,
+    }

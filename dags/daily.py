@@ -8,6 +8,7 @@ from __future__ import annotations
 from airflow.sdk import DAG, task_group
 
 from upkeep.operators.backups import ApplyRetentionOperator, BackUpTargetOperator, VerifyBackupOperator
+from upkeep.operators.health import CheckHealthOperator
 from upkeep.operators.pools import pool_of
 from upkeep.operators.rhythm import rhythm_dag, sites_to_build
 from upkeep.operators.runs import CheckRunOperator, CheckWindowOperator, ReportRunOperator
@@ -45,6 +46,8 @@ def daily(site: Site) -> DAG:
         watch = CheckRunOperator(
             task_id="watch", site=site.name, report=report.output, trigger_rule="all_done", retries=0
         )
+        health = CheckHealthOperator.partial(task_id="check_health", site=site.name, retries=0)
+        guard >> health.expand(check=list(site.checks)) >> report
         for server, targets in site.servers().items():
             kept = keep_safe.override(group_id=server).partial(site=site.name, pool=pool_of(server))
             guard >> kept.expand(target=list(targets)) >> report

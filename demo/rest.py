@@ -73,9 +73,8 @@ class Rest:
     def tasks(self, dag_id: str, run_id: str) -> list[TaskState]:
         found = self._api("GET", f"/dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances?limit=500")
         items = found["task_instances"]
-        # A mapped task has its label only once it has run; until then, that of a task beside it in its group.
-        labels = {_place(item): item["rendered_map_index"] for item in items if item["rendered_map_index"]}
-        return [_task_state(item, labels.get(_place(item)) or "") for item in items]
+        labels = {_place(item): item["rendered_map_index"] for item in items if _is_labelled(item)}
+        return [_task_state(item, labels.get(_place(item)) or item["rendered_map_index"] or "") for item in items]
 
     def result(self, dag_id: str, run_id: str, task_id: str) -> Any:
         """What a task returned; None when it returned nothing."""
@@ -130,11 +129,16 @@ def _place(item: dict[str, Any]) -> tuple[str, int]:
     return item["task_id"].rpartition(".")[0], item["map_index"]
 
 
+def _is_labelled(item: dict[str, Any]) -> bool:
+    """A mapped task has its label only once it runs, and its number until then; one beside it may have run already."""
+    return item["rendered_map_index"] not in (None, str(item["map_index"]))
+
+
 def _task_state(item: dict[str, Any], label: str) -> TaskState:
     return TaskState(
         task_id=item["task_id"],
         map_index=item["map_index"],
-        label=label or (str(item["map_index"]) if item["map_index"] >= 0 else ""),
+        label=label,
         state=item["state"] or "",
         try_number=item["try_number"],
         seconds=item["duration"] or 0.0,

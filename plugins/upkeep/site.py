@@ -168,6 +168,9 @@ class Database(Strict):
     )
     lock_timeout_s: int = Field(5, ge=1, le=300, description="how long any statement may wait for a lock, in seconds")
     purge: list[PurgeRule] = Field(default_factory=list)
+    latency_ms: int = Field(1000, ge=1, description="logging in and one trivial query may take this long")
+    max_lag_s: int = Field(60, ge=0, description="how far a replica may be behind")
+    long_transaction_s: int = Field(1800, ge=1, description="a transaction open for longer is reported")
 
 
 class Cache(Strict):
@@ -175,6 +178,10 @@ class Cache(Strict):
 
     name: Name
     conn_id: ConnId
+    latency_ms: int = Field(200, ge=1, description="logging in and one PING may take this long")
+    max_memory_pct: int = Field(80, ge=1, le=100, description="of maxmemory, where one is set")
+    max_lag_s: int = Field(60, ge=0, description="how long the link to the master may have been silent")
+    big_key_mb: float = Field(50, gt=0, description="a key that takes more memory is named")
 
 
 class Folder(Strict):
@@ -183,6 +190,27 @@ class Folder(Strict):
     name: Name
     paths: Annotated[list[AbsolutePath], Field(min_length=1)]
     optional_paths: list[AbsolutePath] = Field(default_factory=list, description="kept where they exist")
+
+
+class HttpEndpoint(Strict):
+    """A URL that must answer."""
+
+    name: Name
+    url: Annotated[str, Field(pattern=r"^https?://[^@\s]+$", description="without credentials")]
+    expect_status: Annotated[int, Field(ge=100, le=599)] = 200
+    latency_ms: int = Field(2000, ge=1)
+    timeout_s: float = Field(10, gt=0, le=60)
+    certificate_days: int = Field(21, ge=0, description="https: warn when the certificate ends sooner")
+
+
+class Thresholds(Strict):
+    """Shares of a resource, in percent, from which on it is reported."""
+
+    cpu_pct: int = Field(80, ge=1, le=100)
+    memory_pct: int = Field(85, ge=1, le=100)
+    disk_pct: int = Field(85, ge=1, le=100)
+    inodes_pct: int = Field(85, ge=1, le=100)
+    connections_pct: int = Field(80, ge=1, le=100)
 
 
 class LogFolder(Strict):
@@ -227,6 +255,8 @@ class Site(Strict):
     caches: list[Cache] = Field(default_factory=list)
     folders: list[Folder] = Field(default_factory=list)
     logs: list[LogFolder] = Field(default_factory=list)
+    endpoints: list[HttpEndpoint] = Field(default_factory=list)
+    thresholds: Thresholds = Thresholds()
 
     @model_validator(mode="after")
     def _consistent(self) -> Site:
@@ -269,6 +299,16 @@ class Site(Strict):
         for target in self.targets:
             groups.setdefault(target.server, []).append(target.name)
         return {server: tuple(names) for server, names in groups.items()}
+
+    @property
+    def checks(self) -> tuple[str, ...]:
+        """What the daily health check looks at, each a task of its own."""
+        return (
+            *(f"database/{database.name}" for database in self.databases),
+            *(f"cache/{cache.name}" for cache in self.caches),
+            *(f"endpoint/{endpoint.name}" for endpoint in self.endpoints),
+            "store",
+        )
 
     def section(self, target: str) -> Database | Cache | Folder:
         """The part of the file that describes ``target``."""

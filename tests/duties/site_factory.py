@@ -37,7 +37,7 @@ class SiteFactory:
     def database(
         self, database: Database, name: str = "app", *, endpoint: Endpoint | None = None, **settings: Any
     ) -> None:
-        """``endpoint``: how to log in, where it isn't as the server's own account."""
+        """``endpoint``: how to log in, where it isn't as the server's own account. ``settings``: more of the site file."""
         engine = "mysql" if isinstance(database, MySqlDatabase) else "postgres"
         conn_id = self._connection(endpoint or database.endpoint())
         settings = {"name": name, "engine": engine, "conn_id": conn_id, "database": database.name, **settings}
@@ -84,8 +84,8 @@ class SiteFactory:
 
     def back_up(self, target: str = "app", run_id: str = "night-1") -> Manifest:
         job = self.job(run_id)
-        ref = BackupRef.from_dict(back_up(job, target))
-        return read_manifest(job.store, ref)[0]
+        backup_id = str(back_up(job, target)["backup_id"])
+        return read_manifest(job.store, BackupRef(job.site.name, target, backup_id))[0]
 
     def fetch(self, manifest: Manifest, folder: Path) -> Path:
         """Copy a backup's files to ``folder``, as an operator would before restoring it."""

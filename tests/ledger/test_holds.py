@@ -122,6 +122,55 @@ def test_a_late_release_does_not_take_the_lock_from_its_next_holder(setting: Set
             pass
 
 
+def test_a_file_removed_between_open_and_lock_is_not_mistaken_for_the_lock(
+    sqlite: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last holder removes the file; whoever had it open already must not think that he locked what others see."""
+    flock = fcntl.flock
+    removed = []
+
+    def remove_first(handle: int, operation: int) -> None:
+        if not removed:
+            removed.append(handle)
+            lose_lock(sqlite)
+        flock(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", remove_first)
+    with sqlite.ledger().hold("app") as hold:
+        assert removed
+        assert hold.still_held()
+        with pytest.raises(Busy), sqlite.ledger().hold("app"):
+            pass
+
+
+def test_a_lock_on_postgres_is_free_before_its_connection_closes(
+    postgres: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server notices a close only some time after it, and who comes next would find the lock still held."""
+    locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+    counts = []
+
+    def close(session: Connection) -> None:
+        counts.append(postgres.execute(locks)[0][0])
+        real_close(session)
+
+    real_close = Connection.close
+    with postgres.ledger().hold("app"):
+        before = postgres.execute(locks)[0][0]
+        monkeypatch.setattr(locks_module, "_close", close)
+    assert (before, counts) == (1, [0])
+
+
+def test_a_lock_in_another_database_of_the_server_is_not_ours(
+    postgres: Setting, postgres_server: PostgresServer
+) -> None:
+    elsewhere = PostgresDatabase(postgres_server)
+    with elsewhere.existing(), Ledger(url_of(elsewhere.endpoint())).hold("app"):
+        assert postgres.ledger()._locks.held(["hold:app"]) == set()
+        with postgres.ledger().hold("app"):
+            assert postgres.ledger()._locks.held(["hold:app"]) == {"hold:app"}
+
+
 def test_a_lock_that_cannot_be_asked_for_is_not_taken_for_granted(setting: Setting) -> None:
     setting.take_away()
     with pytest.raises(LedgerUnavailable), setting.ledger().hold("app"):

@@ -130,7 +130,7 @@ def test_secrets_are_masked_in_everything_that_is_noted(setting: Setting) -> Non
 def test_a_huge_error_is_cut_in_the_middle_and_says_so(setting: Setting) -> None:
     secret = "hunter2" * 3
     # The secret lies across the place where the text is cut: masked only afterwards, half of it would stay.
-    said = "A" * (entry_module.ERROR_CHARS // 4 - len("ValueError: ") - 5) + secret + "B" * 1_000_000 + " the reason"
+    said = "A" * (entry_module.ERROR_CHARS // 4 - len("ValueError: ") - 10) + secret + "B" * 1_000_000 + " the reason"
     with pytest.raises(ValueError), setting.ledger().record(an_act(), secrets=(secret,)):
         raise ValueError(said)
     error = setting.ledger().rows()[-1].error

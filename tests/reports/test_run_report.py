@@ -487,6 +487,13 @@ def test_a_backup_in_the_spool_waits_and_is_red(alone: Book) -> None:
         assert (line.in_store, line.proven, line.size) == (False, False, 100 * MB)
 
 
+def test_all_that_waits_is_named(alone: Book) -> None:
+    alone.back_up("app", error=spooled())
+    line = alone.line(waiting={"app": [TONIGHT, backup_id(1), backup_id(2)]})
+    assert whats(line) == ["waits in the spool"]
+    assert line.remarks[0].why.endswith(f"the store doesn't have {backup_id(2)}, {backup_id(1)} yet")
+
+
 def test_an_older_backup_in_the_spool_is_red_beside_a_good_new_one(alone: Book) -> None:
     alone.night("app")
     report = alone.report(waiting={"app": [backup_id(1)]})
@@ -896,6 +903,20 @@ def test_a_long_error_keeps_its_lines_on_the_pages_and_not_in_the_text(alone: Bo
     assert "```text\nmysqldump ended:\n  line one\n  line two\n```" in to_markdown(alone.report())
     assert "<pre>mysqldump ended:\n  line one\n  line two</pre>" in to_html(alone.report())
     assert "mysqldump ended: line one line two" in to_text(alone.report())
+
+
+@pytest.mark.parametrize("size", [None, -1])
+def test_a_backup_whose_size_is_unknown_is_red(alone: Book, size: int | None) -> None:
+    alone.record("back_up", "app", f"back up as {TONIGHT}", bytes=size)
+    alone.verify("app", bytes=None)
+    line = alone.line()
+    assert (whats(line), line.proven) == (["has no size in the ledger"], False)
+
+
+def test_a_backup_without_an_id_is_red_and_breaks_nothing(alone: Book) -> None:
+    alone.record("back_up", "app", "back up", bytes=1)
+    assert alone.line().status is Status.RED
+    assert every_page(alone.report())
 
 
 # With the real duties, so that the report and what they note can't drift apart.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import select
 import shlex
 import threading
@@ -49,7 +50,7 @@ class MySqlEngine(Engine):
                 user=where.user,
                 password=where.secret.encode(),  # PyMySQL would encode text as latin-1, servers expect UTF-8
                 database=self.database,
-                ssl=where.extra.get("ssl"),
+                ssl=_ssl(where),
                 charset="utf8mb4",
                 sql_mode="NO_ENGINE_SUBSTITUTION",  # a server's ANSI_QUOTES would change how it prints names
                 autocommit=True,
@@ -82,7 +83,8 @@ class MySqlEngine(Engine):
         line = (
             f"{client} -e {shlex.quote(create)} && "
             f"({files['dump.sql']} || printf '\\n!the dump is damaged!\\n') | "
-            f"{client} --binary-mode --max-allowed-packet=1G {shlex.quote(f'--database={self.database}')}"
+            # Without --comments the client cuts the comments out of routines, triggers and events.
+            f"{client} --binary-mode --comments --max-allowed-packet=1G {shlex.quote(f'--database={self.database}')}"
         )
         if facts.source["wide_columns"]:
             # --hex-blob doubles binary values: a row that once fitted into max_allowed_packet may not fit again. An
@@ -351,10 +353,16 @@ def option_file(endpoint: Endpoint) -> str:
         settings["socket"] = socket
     else:
         settings |= {"host": endpoint.host or "localhost", "port": endpoint.port or 3306, "protocol": "tcp"}
-    for key, value in (endpoint.extra.get("ssl") or {}).items():
+    for key, value in (_ssl(endpoint) or {}).items():
         if key in ("ca", "cert", "key"):
             settings[f"ssl-{key}"] = value
     return "[client]\n" + "".join(f"{key}={_quoted(str(value))}\n" for key, value in settings.items())
+
+
+def _ssl(endpoint: Endpoint) -> dict[str, Any] | None:
+    """Airflow's MySQL connections hold these settings as an object, or as its JSON text."""
+    settings = endpoint.extra.get("ssl")
+    return json.loads(settings) if isinstance(settings, str) else settings
 
 
 def _quoted(value: str) -> str:

@@ -58,13 +58,10 @@ class Ended:
 
     @property
     def reason(self) -> str:
-        """The line that says what went wrong: programs like to follow it up with a query, an advice or a farewell."""
-        lines = [line for line in self.lines if not _FAREWELL.search(line)]
-        errors = [line for line in lines if re.search(r"\berror\b", line, re.IGNORECASE)]
-        return (errors or lines or [""])[-1]
-
-
-_FAREWELL = re.compile(r"Exiting with failure status|: (detail|hint): |^(DETAIL|HINT|CONTEXT|LINE \d+): ")
+        """The line that says what went wrong: the last one, unless a program follows it up with a query or a farewell."""
+        marked = [line for line in self.lines if line.startswith(f"{self.name}: error: ")]  # PostgreSQL's programs, age
+        others = [line for line in self.lines if not line.endswith("Exiting with failure status due to previous errors")]
+        return (marked or others or [""])[-1]
 
 
 class Pipeline:

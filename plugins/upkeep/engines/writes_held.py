@@ -8,7 +8,9 @@ side. What the global lock does to others in return is bounded here.
   reads until it ends. So there it is only tried while no statement has been running for a second.
 - On MySQL the statement that gave up still holds the lock. So it lives in a session of its own, and the end of that
   session releases it, whatever happened.
-- It waits up to ``lock_wait_timeout`` in several places in turn. So a watchdog ends the statement after that time.
+- While it waits for one statement it holds up all others, among them the one that would let the first go on (a row
+  lock's owner): nobody sees that deadlock. So each try is short, and between two tries the jam dissolves.
+- ``lock_wait_timeout`` counts whole seconds, anew in each of several places. So a watchdog ends a try.
 - If this worker vanishes from the network, the server would go on waiting for it. So the session has a short
   ``wait_timeout``.
 """
@@ -37,6 +39,9 @@ GAVE_UP = {ER.LOCK_WAIT_TIMEOUT, ER.QUERY_INTERRUPTED}
 LONG_S = 1
 """From how many seconds on a running statement keeps the lock from being tried; servers count whole seconds."""
 LOOK_EVERY_S = 0.2
+TRY_S = 0.5
+"""How long one try may hold up others."""
+PAUSE_S = 0.3
 IDLE = {"Sleep", "Daemon", "Binlog Dump", "Binlog Dump GTID"}
 OWN_THREADS = {"system user", "event_scheduler"}
 
@@ -54,19 +59,12 @@ def writes_held(
     ``NotHeld`` also comes at the block's end, when the lock turns out to have been lost within it. ``connect`` opens the
     session that holds the lock; ``beside`` is another one of the same account, idle meanwhile.
     """
-    if flavour == "mysql":
-        _wait_for_a_quiet_moment(beside, limit_s)
     with connect() as holder, holder.cursor() as cursor:
         cursor.execute("SET SESSION lock_wait_timeout = %s, SESSION wait_timeout = %s", (limit_s, 2 * limit_s + 5))
-        watchdog = threading.Timer(limit_s, _interrupt, (beside, holder.thread_id()))
-        watchdog.start()
-        try:
-            cursor.execute(sql("mysql", "lock_all"))
-        except pymysql.MySQLError as error:
-            raise _why_not(error, limit_s) from error
-        finally:
-            watchdog.cancel()
-            watchdog.join()  # ``beside`` must be idle again
+        waited_s = 0.0
+        while not _try_once(cursor, holder.thread_id(), beside, flavour, limit_s, waited_s):
+            waited_s += TRY_S
+            time.sleep(PAUSE_S)
         yield
         try:
             cursor.execute("UNLOCK TABLES")
@@ -74,7 +72,45 @@ def writes_held(
             raise NotHeld("the session that held writes was lost meanwhile") from error
 
 
-def _wait_for_a_quiet_moment(session: Connection[DictCursor], limit_s: int) -> None:
+def _try_once(
+    cursor: DictCursor, holder: int, beside: Connection[DictCursor], flavour: str, limit_s: int, waited_s: float
+) -> bool:
+    """Whether the lock was had. Raises ``NotHeld`` when there is no use in another try."""
+    if flavour == "mysql":
+        _wait_for_a_quiet_moment(beside, holder, limit_s)
+    try:
+        with _ended_after(TRY_S, holder, beside):
+            cursor.execute(sql("mysql", "lock_all"))
+        return True
+    except pymysql.MySQLError as error:
+        if error.args[0] in NO_PRIVILEGE:
+            raise NotHeld("the account may not hold writes for a moment: grant RELOAD") from error
+        if error.args[0] not in GAVE_UP:
+            raise
+        cursor.execute("UNLOCK TABLES")
+        if waited_s + TRY_S >= limit_s:
+            raise NotHeld(f"others kept the read lock away for lock_timeout_s ({limit_s} s)") from error
+        return False
+
+
+@contextmanager
+def _ended_after(seconds: float, thread_id: int, beside: Connection[DictCursor]) -> Iterator[None]:
+    """End the statement that session ``thread_id`` runs in this block when it takes longer."""
+
+    def end_it() -> None:
+        with suppress(pymysql.MySQLError), beside.cursor() as cursor:  # it may have ended by itself this moment
+            cursor.execute("KILL QUERY %s", (thread_id,))
+
+    watchdog = threading.Timer(seconds, end_it)
+    watchdog.start()
+    try:
+        yield
+    finally:
+        watchdog.cancel()
+        watchdog.join()  # ``beside`` must be idle again
+
+
+def _wait_for_a_quiet_moment(session: Connection[DictCursor], holder: int, limit_s: int) -> None:
     deadline = time.monotonic() + limit_s
     with session.cursor() as cursor:
         try:
@@ -94,7 +130,7 @@ def _wait_for_a_quiet_moment(session: Connection[DictCursor], limit_s: int) -> N
                 if other["Command"] not in IDLE
                 and other["User"] not in OWN_THREADS
                 and int(other["Time"] or 0) >= LONG_S
-                and other["Id"] != session.thread_id()
+                and other["Id"] not in (session.thread_id(), holder)
             ]
             if not busy:
                 return
@@ -105,17 +141,3 @@ def _wait_for_a_quiet_moment(session: Connection[DictCursor], limit_s: int) -> N
                     f"{longest['Time']} s, and the read lock would make everybody wait behind it"
                 )
             time.sleep(LOOK_EVERY_S)
-
-
-def _interrupt(session: Connection[DictCursor], thread_id: int) -> None:
-    with suppress(pymysql.MySQLError), session.cursor() as cursor:  # ended by itself this moment
-        cursor.execute("KILL QUERY %s", (thread_id,))
-
-
-def _why_not(error: pymysql.MySQLError, limit_s: int) -> Exception:
-    number = error.args[0] if error.args else 0
-    if number in NO_PRIVILEGE:
-        return NotHeld("the account may not hold writes for a moment: grant RELOAD")
-    if number in GAVE_UP:
-        return NotHeld(f"a long statement kept the read lock away for lock_timeout_s ({limit_s} s)")
-    return error

@@ -123,16 +123,15 @@ class _Teller:
     @cached_property
     def _verdict(self) -> SizeVerdict | None:
         """The same judgement, from the same sizes, as the one behind which retention runs."""
-        if not self._in_store or self._size is None or self._size < 0:
+        if not self._in_store or not self._backup_id or self._size is None or self._size < 0:
             return None
-        counts_from = self._counts_from
         earlier = [
             proven.size
             for proven in _proven(self._past)
             if proven.size is not None
             and proven.size >= 0
             and proven.taken_at < taken_at(self._backup_id)
-            and is_proven(proven.level, False, counts_from=counts_from)
+            and is_proven(proven.level, False, counts_from=self._counts_from)
         ]
         return judge_size(self._size, earlier, self._site.max_shrink_pct)
 
@@ -162,7 +161,7 @@ class _Teller:
         spooled = [
             attempt.backup_id
             for attempt in self._tries
-            if attempt.state == "failed" and _went_to_spool(attempt) and attempt.backup_id not in self._settled
+            if _went_to_spool(attempt) and attempt.backup_id not in self._settled
         ]
         return tuple(dict.fromkeys([*sorted(given), *spooled]))
 
@@ -241,7 +240,14 @@ class _Teller:
             self._remark(Status.RED, "is not proven", f"its proof {proof.outcome}", _read_the_log(proof))
 
     def _tell_size(self) -> None:
-        if self._verdict is not None and not self._verdict.ok:
+        if self._verdict is None:
+            self._remark(
+                Status.RED,
+                "has no size in the ledger",
+                "nobody can say whether it shrank",
+                f"run upkeep ledger verify {self._site.name}: somebody may have changed a row; then look at its manifest",
+            )
+        elif not self._verdict.ok:
             self._remark(
                 Status.RED,
                 "is suspiciously small",
@@ -273,12 +279,15 @@ class _Teller:
             own = self._backup_id in self._waiting
             refused = last_of([a for a in self._own if a.backup_id in self._waiting and a.trouble])
             trouble = refused.trouble if refused else None
-            ids = ", ".join(self._waiting)
+            others = ", ".join(name for name in self._waiting if not refused or name != refused.backup_id)
             older = "has an older backup" if len(self._waiting) == 1 else "has older backups"
+            why = "; ".join(
+                filter(None, (trouble.why if trouble else "", f"the store doesn't have {others} yet" if others else ""))
+            )
             self._remark(
                 Status.RED,
                 "waits in the spool" if own else f"{older} waiting in the spool",
-                trouble.why if trouble else f"finished, but the store doesn't have {ids} yet",
+                why,
                 (trouble.hint if trouble else "") or "bring the store back; the next run on this worker ships it",
             )
         for backup_id, shipment in self._shipments.items():

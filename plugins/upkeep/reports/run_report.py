@@ -188,8 +188,7 @@ class RunReport:
             Fact("Overridden by", window.overridden_by if window else "", False),
             Fact("Hosts", ", ".join(run.hosts), False),
             *(Fact("Settings", config_hash, True) for config_hash in run.config_hashes),
-            Fact("Ledger row", str(self.head.seq) if self.head else "", True),
-            Fact("Ledger hash", self.head.hash if self.head else "", True),
+            Fact("Ledger head", ":".join(map(str, self.head)) if self.head else "", True),
         )
         return tuple(fact for fact in found if fact.value)
 
@@ -208,8 +207,8 @@ class RunReport:
         if self.head is None:
             return "The ledger of this site is empty."
         return (
-            f"Keep this page outside the ledger: while row {self.head.seq} has this hash, nobody has changed that row "
-            "or any before it."
+            f"Keep this page outside the ledger: upkeep ledger verify {self.site} --noted, with the head above, shows "
+            f"whether anybody has changed row {self.head.seq} or one before it."
         )
 
 

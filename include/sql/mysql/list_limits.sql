@@ -1,0 +1,2 @@
+-- Flavour and limits.
+SELECT @@version AS version, @@max_connections AS max_connections;

@@ -1,0 +1,165 @@
+"""What is wrong with a system, judged from figures that were read from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from upkeep.domain.units import human_bytes, human_seconds
+
+Light = Literal["green", "amber", "red"]
+
+
+@dataclass(frozen=True)
+class Symptom:
+    """One thing that is not as it should be. ``red``: users feel it or will tonight; ``amber``: look at it today."""
+
+    light: Light
+    what: str
+
+
+@dataclass(frozen=True)
+class Health:
+    """One checked thing. ``figures`` are what was read, in the units their names say."""
+
+    name: str
+    kind: str
+    symptoms: tuple[Symptom, ...]
+    figures: Mapping[str, Any]
+
+    @property
+    def light(self) -> Light:
+        lights = {symptom.light for symptom in self.symptoms}
+        return "red" if "red" in lights else "amber" if "amber" in lights else "green"
+
+    @property
+    def summary(self) -> str:
+        if self.symptoms:
+            return "; ".join(symptom.what for symptom in self.symptoms)
+        latency = self.figures.get("latency_ms")
+        return f"answers in {latency:.0f} ms" if isinstance(latency, int | float) else "well"
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "light": self.light,
+            "summary": self.summary,
+            "figures": dict(self.figures),
+        }
+
+
+def unreachable(name: str, kind: str, why: str) -> Health:
+    """Something that did not answer; ``why`` is the error's own text, masked."""
+    return Health(name, kind, (Symptom("red", f"does not answer: {why}"),), {})
+
+
+def judge_database(
+    name: str,
+    kind: str,
+    figures: Mapping[str, Any],
+    *,
+    latency_ms: float,
+    connections_pct: float,
+    max_lag_s: float,
+    long_transaction_s: float,
+) -> Health:
+    """Figures: latency_ms, connections, max_connections, blocked, oldest_transaction_s, and for a replica ``replica``
+    with running and lag_s. A figure that is None could not be read, and ``unread`` says why.
+    """
+
+    def symptoms() -> Iterator[Symptom]:
+        yield from _slow(figures, latency_ms)
+        used, most = figures.get("connections"), figures.get("max_connections")
+        if used is not None and most:
+            share = 100 * used / most
+            if share >= connections_pct:
+                light: Light = "red" if share >= 95 else "amber"
+                yield Symptom(
+                    light, f"{used} of {most} connections in use ({share:.0f} %, limit {connections_pct:g} %)"
+                )
+        replica = figures.get("replica")
+        if replica:
+            yield from _behind(replica, max_lag_s)
+        for standby, lag in sorted((figures.get("standby_lag_s") or {}).items()):
+            if lag is not None and lag > max_lag_s:
+                yield Symptom("amber", f"replica {standby} is {human_seconds(lag)} behind (limit {max_lag_s:g} s)")
+        if figures.get("blocked"):
+            yield Symptom("amber", f"{figures['blocked']} sessions wait for a lock")
+        oldest = figures.get("oldest_transaction_s")
+        if oldest is not None and oldest > long_transaction_s:
+            yield Symptom("amber", f"a transaction has been open for {human_seconds(oldest)}")
+        yield from (Symptom("amber", f"not checked: {why}") for why in figures.get("unread", ()))
+
+    return Health(name, kind, tuple(symptoms()), figures)
+
+
+def judge_cache(
+    name: str,
+    figures: Mapping[str, Any],
+    *,
+    latency_ms: float,
+    max_memory_pct: float,
+    max_lag_s: float,
+    big_key_bytes: float,
+) -> Health:
+    """Figures: latency_ms, used_bytes, max_bytes (0: no limit), evicted, evicted_since (the count last time, or None),
+    replica (running, lag_s) for a replica, big_keys (name -> bytes) from a sample.
+    """
+
+    def symptoms() -> Iterator[Symptom]:
+        yield from _slow(figures, latency_ms)
+        used, most = figures.get("used_bytes") or 0, figures.get("max_bytes") or 0
+        if most and 100 * used / most >= max_memory_pct:
+            yield Symptom(
+                "amber",
+                f"{human_bytes(used)} of {human_bytes(most)} memory in use ({100 * used / most:.0f} %, "
+                f"limit {max_memory_pct:g} %)",
+            )
+        evicted, before = figures.get("evicted"), figures.get("evicted_before")
+        if evicted is not None and before is not None and evicted > before:
+            yield Symptom("amber", f"{evicted - before} keys were evicted since the last check")
+        if figures.get("replica"):
+            yield from _behind(figures["replica"], max_lag_s)
+        for key, size in sorted((figures.get("big_keys") or {}).items(), key=lambda item: -item[1]):
+            if size >= big_key_bytes:
+                yield Symptom("amber", f"key {key!r} takes {human_bytes(size)}")
+        yield from (Symptom("amber", f"not checked: {why}") for why in figures.get("unread", ()))
+
+    return Health(name, "redis", tuple(symptoms()), figures)
+
+
+def judge_endpoint(
+    name: str, figures: Mapping[str, Any], *, expect_status: int, latency_ms: float, certificate_days: float
+) -> Health:
+    """Figures: status, latency_ms, and for https certificate_days (until it ends; negative: it has)."""
+
+    def symptoms() -> Iterator[Symptom]:
+        if figures.get("error"):
+            yield Symptom("red", str(figures["error"]))
+        elif figures.get("status") != expect_status:
+            yield Symptom("red", f"answers HTTP {figures.get('status')} instead of {expect_status}")
+        else:
+            yield from _slow(figures, latency_ms)
+        days = figures.get("certificate_days")
+        if days is not None and days < 0:
+            yield Symptom("red", f"its certificate ended {-days:.0f} days ago")
+        elif days is not None and days < certificate_days:
+            yield Symptom("amber", f"its certificate ends in {days:.0f} days")
+
+    return Health(name, "http", tuple(symptoms()), figures)
+
+
+def _slow(figures: Mapping[str, Any], limit_ms: float) -> Iterator[Symptom]:
+    latency = figures.get("latency_ms")
+    if latency is not None and latency > limit_ms:
+        yield Symptom("amber", f"answers in {latency:.0f} ms (limit {limit_ms:g} ms)")
+
+
+def _behind(replica: Mapping[str, Any], max_lag_s: float) -> Iterator[Symptom]:
+    """Stopped replication is the worst lag there is, and has no figure."""
+    if not replica.get("running"):
+        yield Symptom("red", f"replication has stopped{': ' + str(replica['error']) if replica.get('error') else ''}")
+    elif replica.get("lag_s") is not None and replica["lag_s"] > max_lag_s:
+        yield Symptom("red", f"replication is {human_seconds(replica['lag_s'])} behind (limit {max_lag_s:g} s)")

@@ -1,0 +1,101 @@
+"""Check one thing of a site: a database, a cache, an endpoint, the store. A red one is told, and stops nothing."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from upkeep.domain.health import Health, judge_cache, judge_database, judge_endpoint, unreachable
+from upkeep.duties.job import Job
+from upkeep.errors import UpkeepError
+from upkeep.site import Cache, Database, HttpEndpoint
+
+log = logging.getLogger(__name__)
+
+STORE = "store"
+
+
+def check_health(job: Job, check: str) -> dict[str, Any]:
+    """Read and judge one thing; what doesn't answer is red, not an error. ``check`` is one of ``Site.checks``."""
+    with job.ledger.record(job.act("check_health", check, command=f"check {check}")) as entry:
+        try:
+            health = _examine(job, check)
+        except UpkeepError as error:
+            log.warning("%s: %s", check, error)
+            health = unreachable(check.rpartition("/")[2], check.partition("/")[0], error.message)
+        found = health.as_dict()
+        entry.note(**found)
+    log.info("%s is %s: %s", check, health.light, health.summary)
+    return found
+
+
+def _examine(job: Job, check: str) -> Health:
+    kind, _, name = check.partition("/")
+    if kind == STORE:
+        return _store(job)
+    if kind == "endpoint":
+        return _endpoint(next(endpoint for endpoint in job.site.endpoints if endpoint.name == name))
+    section = job.site.section(name)
+    if isinstance(section, Database):
+        return _database(job, section)
+    if isinstance(section, Cache):
+        return _cache(job, section)
+    raise ValueError(f"{check!r} is nothing that can be checked")
+
+
+def _database(job: Job, section: Database) -> Health:
+    from upkeep.engines.health import mysql_figures, postgres_figures
+
+    engine: Any = job.engine(section.name)
+    figures = mysql_figures(engine) if section.engine == "mysql" else postgres_figures(engine)
+    return judge_database(
+        section.name,
+        section.engine,
+        figures,
+        latency_ms=section.latency_ms,
+        connections_pct=job.site.thresholds.connections_pct,
+        max_lag_s=section.max_lag_s,
+        long_transaction_s=section.long_transaction_s,
+    )
+
+
+def _cache(job: Job, section: Cache) -> Health:
+    from upkeep.engines.health import redis_figures
+
+    engine: Any = job.engine(section.name)
+    before = _last_figure(job, f"cache/{section.name}", "evicted")
+    return judge_cache(
+        section.name,
+        {**redis_figures(engine), "evicted_before": before},
+        latency_ms=section.latency_ms,
+        max_memory_pct=section.max_memory_pct,
+        max_lag_s=section.max_lag_s,
+        big_key_bytes=section.big_key_mb * 1_000_000,
+    )
+
+
+def _endpoint(endpoint: HttpEndpoint) -> Health:
+    from upkeep.engines.health import endpoint_figures
+
+    return judge_endpoint(
+        endpoint.name,
+        endpoint_figures(endpoint),
+        expect_status=endpoint.expect_status,
+        latency_ms=endpoint.latency_ms,
+        certificate_days=endpoint.certificate_days,
+    )
+
+
+def _store(job: Job) -> Health:
+    begun = time.monotonic()
+    job.store.check()
+    return Health(STORE, STORE, (), {"latency_ms": round((time.monotonic() - begun) * 1000, 1)})
+
+
+def _last_figure(job: Job, check: str, figure: str) -> Any:
+    """A figure of the last check that was finished; None when there was none."""
+    for record in job.ledger.acts(job.site.name, duty="check_health", target=check, limit=5, newest_first=True):
+        if record.state == "done":
+            return record.detail.get("figures", {}).get(figure)
+    return None

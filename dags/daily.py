@@ -1,6 +1,6 @@
 """The day. One DAG for each site: ``<site>_daily``.
 
-guard_window -> for each target: back_up -> verify -> apply_retention -> report -> watch
+guard_window -> check_health, and for each target: back_up -> verify -> apply_retention -> report -> watch
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ DOC = """
 
 1. **guard_window**: stop here unless the maintenance window is open. A run started by hand may override that; the
    ledger then holds the name and the reason.
-2. For each target, one after the other where they share a server:
-   **back_up**: dump, compress, hash and upload as one stream; the manifest comes last.
-   **verify**: read it back from the store and look through it.
-   **apply_retention**: remove what no rule keeps, but only behind tonight's proven backup.
-3. **report**: one page about this run, whatever happened.
-4. **watch**: fails the run if anything failed.
+2. **check_health**: every database, cache, endpoint and the store; a red one is named, and nothing waits for it.
+3. For each target, one after the other where they share a server:
+    - **back_up**: dump, compress, hash and upload as one stream; the manifest comes last.
+    - **verify**: read it back from the store and look through it.
+    - **apply_retention**: remove what no rule keeps, but only behind tonight's proven backup.
+4. **report**: one page about this run, whatever happened.
+5. **watch**: fails the run if anything failed.
 
 **Red?** Open the task that failed: its last lines say what happened and end with `HINT:` and the next action. Clearing
 the task is always safe. More in `docs/runbooks/daily.md`.
@@ -46,7 +47,9 @@ def daily(site: Site) -> DAG:
         watch = CheckRunOperator(
             task_id="watch", site=site.name, report=report.output, trigger_rule="all_done", retries=0
         )
-        health = CheckHealthOperator.partial(task_id="check_health", site=site.name, retries=0)
+        health = CheckHealthOperator.partial(
+            task_id="check_health", site=site.name, retries=0, map_index_template="{{ task.check }}"
+        )
         guard >> health.expand(check=list(site.checks)) >> report
         for server, targets in site.servers().items():
             kept = keep_safe.override(group_id=server).partial(site=site.name, pool=pool_of(server))

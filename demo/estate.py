@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from demo.endpoints import Endpoints
 from demo.sites import fill_folders, move_sites
 from tests.servers.base import Server
 from tests.servers.data import fill_chronoretrace, fill_kindergarten, fill_redis
@@ -46,9 +47,11 @@ class Estate:
         self._running = ExitStack()
 
     def __enter__(self) -> Self:
-        self.sites, folders = move_sites(self.samples, self.place)
-        fill_folders(folders)
         with self._running as undo, ThreadPoolExecutor() as pool:
+            endpoints = Endpoints()
+            undo.callback(endpoints.close)
+            self.sites, folders = move_sites(self.samples, self.place, endpoints.url)
+            fill_folders(folders)
             for server in self._servers():
                 undo.callback(server.close)
             jobs: list[Callable[[], None]] = [self._start_kindergarten, self._start_chronoretrace, self._start_caches]

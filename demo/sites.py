@@ -11,10 +11,11 @@ import yaml
 CLOUD_ONLY = ("conn_id", "storage_class", "server_side_encryption")
 
 
-def move_sites(samples: Path, place: Path) -> tuple[Path, list[Path]]:
+def move_sites(samples: Path, place: Path, endpoints: str) -> tuple[Path, list[Path]]:
     """Write ``<place>/sites/*.yaml``; returns that folder and the folders the sites now want to back up.
 
-    Store, spool and backed-up paths change; names, rhythms, retention and connections stay the samples' own.
+    Store, spool, backed-up paths and endpoints (to below the URL ``endpoints``) change; names, rhythms, retention and
+    connections stay the samples' own.
     """
     folder = place / "sites"
     folder.mkdir()
@@ -22,16 +23,18 @@ def move_sites(samples: Path, place: Path) -> tuple[Path, list[Path]]:
     wanted: list[Path] = []
     for sample in sorted(samples.glob("*.yaml")):
         site = yaml.safe_load(sample.read_text(encoding="utf-8"))
-        wanted += _move(site, place)
+        wanted += _move(site, place, endpoints)
         text = yaml.safe_dump(site, allow_unicode=True, sort_keys=False)
         (folder / sample.name).write_text(text, encoding="utf-8")
     return folder, wanted
 
 
-def _move(site: dict[str, Any], place: Path) -> list[Path]:
+def _move(site: dict[str, Any], place: Path, endpoints: str) -> list[Path]:
     kept = {key: value for key, value in site["store"].items() if key not in CLOUD_ONLY}
     site["store"] = {**kept, "url": f"file://{place}/store"}
     site["spool"] = f"{place}/spool"
+    for endpoint in site.get("endpoints", []):
+        endpoint["url"] = f"{endpoints}/{site['name']}/{endpoint['name']}"
     wanted: list[str] = []
     for section in site.get("folders", []):
         for key in ("paths", "optional_paths"):

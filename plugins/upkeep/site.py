@@ -213,6 +213,42 @@ class Thresholds(Strict):
     connections_pct: int = Field(80, ge=1, le=100)
 
 
+class Host(Strict):
+    """Where the figures of the machines come from: the worker's own, or a Prometheus that scrapes node_exporter."""
+
+    prometheus_url: Annotated[str, Field(pattern=r"^https?://[^@\s]+$")] | None = Field(
+        None, description="without credentials; its API is below /api/v1"
+    )
+    instance: str | None = Field(
+        None, pattern=r'^[^"\\\s]+$', description="the instance label of the one machine meant; default: all of them"
+    )
+    conn_id: ConnId | None = Field(
+        None, description="login and password for basic authentication, or a password alone as a bearer token"
+    )
+
+    @model_validator(mode="after")
+    def _speaks_of_prometheus(self) -> Host:
+        if not self.prometheus_url and (self.instance or self.conn_id):
+            raise ValueError("instance and conn_id say how to ask Prometheus: set prometheus_url as well")
+        return self
+
+
+class Security(Strict):
+    """What the security review looks at besides the site's folders, databases and caches."""
+
+    paths: list[AbsolutePath] = Field(
+        default_factory=list, description="reviewed for files anyone can change and keys anyone can read"
+    )
+    certificates: list[AbsolutePath] = Field(default_factory=list, description="files, or folders of them")
+    tls_endpoints: list[Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+):\d{1,5}$")]] = Field(
+        default_factory=list, description="host:port whose certificate is read; https endpoints are read anyway"
+    )
+    certificate_days: int = Field(21, ge=0, description="report a certificate that ends sooner")
+    failed_logins: int = Field(
+        20, ge=1, description="report an address with so many failed logins since the last check"
+    )
+
+
 class LogFolder(Strict):
     """Log files below one folder, by name. Errors are lines that match one of ``errors`` (regular expressions)."""
 
@@ -257,6 +293,8 @@ class Site(Strict):
     logs: list[LogFolder] = Field(default_factory=list)
     endpoints: list[HttpEndpoint] = Field(default_factory=list)
     thresholds: Thresholds = Thresholds()
+    host: Host = Host()
+    security: Security = Security()
 
     @model_validator(mode="after")
     def _consistent(self) -> Site:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import threading
@@ -12,7 +13,10 @@ import pytest
 from sqlalchemy import make_url
 
 from tests.ledger.setting import Setting, kill, must_succeed, wait_for
+from tests.servers.databases import PostgresDatabase
+from tests.servers.postgres import PostgresServer
 from upkeep.errors import Busy, LedgerUnavailable
+from upkeep.ledger import Ledger, url_of
 from upkeep.ledger.locks import lock_key
 
 HOLD = "with ledger.hold('kindergarten/app'): say('held'); time.sleep(300)"
@@ -127,7 +131,7 @@ def test_a_file_removed_between_open_and_lock_is_not_mistaken_for_the_lock(
 ) -> None:
     """Its last holder removes the file; whoever had it open already must not think that he locked what others see."""
     flock = fcntl.flock
-    removed = []
+    removed: list[int] = []
 
     def remove_first(handle: int, operation: int) -> None:
         if not removed:
@@ -147,18 +151,24 @@ def test_a_lock_on_postgres_is_free_before_its_connection_closes(
     postgres: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server notices a close only some time after it, and who comes next would find the lock still held."""
-    locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
-    counts = []
+    ledger = postgres.ledger()
+    session = ledger.database.session()
+    real_close = session.close
+    counts: list[int] = []
 
-    def close(session: Connection) -> None:
-        counts.append(postgres.execute(locks)[0][0])
-        real_close(session)
+    def count() -> None:
+        (found,) = postgres.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+        counts.append(found[0])
 
-    real_close = Connection.close
-    with postgres.ledger().hold("app"):
-        before = postgres.execute(locks)[0][0]
-        monkeypatch.setattr(locks_module, "_close", close)
-    assert (before, counts) == (1, [0])
+    def count_and_close() -> None:
+        count()
+        real_close()
+
+    monkeypatch.setattr(session, "close", count_and_close)
+    monkeypatch.setattr(ledger.database, "session", lambda: session)
+    with ledger.hold("app"):
+        count()
+    assert counts == [1, 0]
 
 
 def test_a_lock_in_another_database_of_the_server_is_not_ours(

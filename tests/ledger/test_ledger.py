@@ -339,6 +339,26 @@ def test_eight_processes_append_without_gap_or_duplicate(setting: Setting) -> No
     assert verify(ledger).clean
 
 
+def test_many_make_the_tables_at_once(setting: Setting) -> None:
+    together = threading.Barrier(8)
+    errors: list[BaseException] = []
+
+    def prepare() -> None:
+        together.wait()
+        try:
+            setting.ledger().prepare()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=prepare) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert verify(setting.ledger()).clean
+
+
 def test_processes_killed_at_any_moment_leave_a_whole_chain(setting: Setting) -> None:
     program = "say('go')\nwhile True:\n    with ledger.record(an_act()): pass"
     for pause_ms in (3, 17, 40):
@@ -403,6 +423,7 @@ def test_rows_are_added_while_somebody_reads_all_of_them(setting: Setting) -> No
         "DELETE FROM upkeep_ledger_heads",
         "UPDATE upkeep_ledger_heads SET seq = seq - 1",
         "UPDATE upkeep_ledger_heads SET hash = 'x'",
+        "UPDATE upkeep_ledger_heads SET seq = seq + 1, site = 'x'",
     ],
 )
 def test_the_database_refuses_changes(setting: Setting, statement: str) -> None:

@@ -56,7 +56,9 @@ def test_a_run_that_outlives_its_window_stands_in_the_ledger(
     from upkeep.triggers.deadline import record_overrun
 
     sites("shop")
-    asyncio.run(record_overrun("shop", "daily", 3.0, context={"dag_run": {"run_id": "scheduled__tonight"}}))
+    asyncio.run(
+        record_overrun("shop", "daily", 3.0, context={"dag_run": {"dag_id": "shop_daily", "dag_run_id": "tonight"}})
+    )
     (record,) = Ledger(f"sqlite:///{tmp_path}/ledger.db").acts(site="shop", duty="miss_deadline")
-    assert record.started.run_id == "scheduled__tonight"
+    assert record.started.run_id == "shop_daily/tonight"
     assert "still at work" in caplog.text

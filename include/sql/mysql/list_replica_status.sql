@@ -1,2 +1,2 @@
--- What this server replicates from, if anything. MySQL from 8.0.22 on.
+-- How far this replica is behind. MySQL from 8.0.22 on.
 SHOW REPLICA STATUS;

@@ -1,2 +1,2 @@
--- The same in the words that MariaDB, and MySQL before 8.0.22, know.
+-- How far this replica is behind. MySQL before 8.0.22.
 SHOW SLAVE STATUS;

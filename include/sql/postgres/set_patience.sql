@@ -1,2 +1,5 @@
 -- This session holds the snapshot for as long as the dump takes: server defaults meant for applications must not end it.
-SELECT set_config('idle_in_transaction_session_timeout', '0', false), set_config('statement_timeout', '0', false);
+-- transaction_timeout exists from PostgreSQL 17 on.
+SELECT set_config(name, '0', false)
+  FROM pg_settings
+ WHERE name IN ('idle_in_transaction_session_timeout', 'statement_timeout', 'transaction_timeout');

@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import upkeep
@@ -42,30 +42,31 @@ def back_up(job: Job, target: str, *, dry_run: bool = False) -> dict[str, Any]:
     job.site.target(target)
     if dry_run:
         return _rehearse(job, target)
-    with job.hold(target):
+    ref = BackupRef(job.site.name, target, new_backup_id(job.now(), os.urandom(2)))
+    act = job.act("back_up", target, command=f"back up as {ref.backup_id}")
+    with job.ledger.record(act) as entry, job.hold(target):
         away = _settle(job, target)
         if own := _made_by_this_run(job, target, away):
             log.info("%s was made by an earlier try of this run", own.ref.backup_id)
+            entry.note(bytes=own.size, backup_id=own.ref.backup_id, size=own.size, found=True)
             return _result(own.ref, own.size, found=True)
-        ref = BackupRef(job.site.name, target, new_backup_id(job.now(), os.urandom(2)))
         engine = job.engine(target)
-        with job.ledger.record(
-            job.act("back_up", target, command=f"back up as {ref.backup_id}"), secrets=engine.secrets
-        ) as entry:
-            manifest, sealed, away = _make_somewhere(job, ref, engine, away)
-            entry.note(
-                bytes=manifest.size,
-                checksum=digest(sealed),
-                backup_id=manifest.backup.backup_id,
-                size=manifest.size,
-                rows_are=manifest.rows_are,
-                position=dict(manifest.position),
-                warnings=list(manifest.warnings[:20]),
-                seconds=manifest.timings_s["total"],
-                waits_in=job.spool.url if away else "",
-            )
-            if away:
-                raise _spooled(job, manifest.backup) from away
+        entry.hide(*engine.secrets)
+        manifest, sealed, away = _make_somewhere(job, ref, engine, away)
+        entry.note(
+            bytes=manifest.size,
+            checksum=digest(sealed),
+            backup_id=manifest.backup.backup_id,
+            size=manifest.size,
+            rows_are=manifest.rows_are,
+            position=dict(manifest.position),
+            warnings=list(manifest.warnings[:20]),
+            seconds=manifest.timings_s["total"],
+            waits_in=job.spool.url if away else "",
+            away=away.message if away else "",
+        )
+        if away:
+            raise _spooled(job, manifest.backup) from away
         return _result(manifest.backup, manifest.size)
 
 
@@ -102,6 +103,16 @@ def sweep_orphans(job: Job, target: str) -> None:
             for key in keys:
                 store.delete(key)
             entry.note(backup_id=backup_id, objects=len(keys))
+
+
+def _report_lost_manifest(job: Job, target: str, backup_id: str) -> None:
+    with suppress(ManifestBroken), job.ledger.record(job.act("sweep", target, command=f"look at {backup_id}")):
+        error = ManifestBroken(
+            f"{job.site.name}/{target}/{backup_id} has lost its manifest, but the ledger says it was finished: left as is",
+            hint="find out who deleted it; its files may be the only copy, and the ledger has their size and time",
+        )
+        log.error("%s", error)
+        raise error
 
 
 def _finished_and_kept(job: Job, target: str) -> set[str]:

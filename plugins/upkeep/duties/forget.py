@@ -31,7 +31,8 @@ def forget(job: Job, target: str, backup_id: str | None, *, dry_run: bool = Fals
     Of each backup the manifest goes first: a crash after it leaves an orphan, never something that still looks whole.
     A backup that the store holds back (WORM) is reported as held and stays as it is.
     """
-    with job.hold(target):
+    act = job.act("apply_retention", target, command="dry run" if dry_run else "remove what no rule keeps")
+    with job.ledger.record(act) as entry, job.hold(target):
         plan = plan_forgetting(job, target, backup_id)
         for line in plan.lines():
             log.info("%s", line)
@@ -48,6 +49,7 @@ def forget(job: Job, target: str, backup_id: str | None, *, dry_run: bool = Fals
             except ObjectHeld as error:
                 log.warning("%s is held by the store: %s", ref.backup_id, error.message)
                 held[ref.backup_id] = error.message
+        entry.note(kept=len(plan.keeps), left=len(plan.leaves), removed=len(removed), held=len(held))
         return {
             "site": job.site.name,
             "target": target,

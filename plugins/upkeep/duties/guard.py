@@ -40,6 +40,8 @@ def guard_window(job: Job, rhythm: str, override: Override | None) -> WindowVerd
     approver = str(verdict.override.by) if verdict.override else ""
     with job.ledger.record(job.act("guard_window", rhythm, command=f"open {rhythm}", approver=approver)) as entry:
         entry.note(reason=verdict.reason, closes_at=verdict.closes_at.isoformat(), overridden=verdict.overridden)
+        if verdict.override:
+            entry.note(override_reason=verdict.override.reason)
         if not verdict.open:
             raise WindowClosed(
                 f"the {rhythm} window of site {job.site.name!r} is closed: {verdict.reason}; nothing was done",

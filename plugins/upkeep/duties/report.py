@@ -8,6 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from upkeep.duties.job import Job
+from upkeep.duties.status import standing
 from upkeep.duties.waiting import waiting
 from upkeep.errors import StoreError
 from upkeep.reports import build_run_report, to_html, to_markdown, to_text
@@ -20,6 +21,13 @@ def report_run(job: Job, rhythm: str, *, chosen: Sequence[str] = (), dry_run: bo
 
     A store that is away doesn't stop the report: it goes to the spool, and says so.
     """
+    with job.ledger.record(job.act("report", rhythm, command=f"report {rhythm}")) as entry:
+        found = _report(job, rhythm, chosen, dry_run)
+        entry.note(ok=found["ok"], headline=found["headline"], page=found["page"])
+    return found
+
+
+def _report(job: Job, rhythm: str, chosen: Sequence[str], dry_run: bool) -> dict[str, Any]:
     targets = [target.name for target in job.site.targets]
     report = build_run_report(
         site=job.site,
@@ -31,6 +39,7 @@ def report_run(job: Job, rhythm: str, *, chosen: Sequence[str] = (), dry_run: bo
         waiting={target: [ref.backup_id for ref in waiting(job, target)] for target in targets},
         chosen=chosen,
         dry_run=dry_run,
+        missed=standing(job.site, rhythm, job.ledger, job.now()).missed,
     )
     text = to_text(report)
     for line in text.splitlines():

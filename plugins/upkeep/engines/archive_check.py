@@ -22,8 +22,9 @@ class ArchiveCheck(StructureCheck):
     Listing alone reads only the head of the file, so a truncated archive would pass.
     """
 
-    def __init__(self, tool: Tool, tables: Mapping[str, Any]) -> None:
-        self._tool, self._tables = tool, tables
+    def __init__(self, tool: Tool, tables: Mapping[str, Any], *, encoding: str = "utf-8") -> None:
+        """``encoding``: Python's name for that of the archive, in which pg_restore prints names."""
+        self._tool, self._tables, self._encoding = tool, tables, encoding
         self._size = 0
         self._readers = (
             _Reader(Command([tool.path, "--list"])),
@@ -38,7 +39,7 @@ class ArchiveCheck(StructureCheck):
     def close(self) -> dict[str, Any]:
         listing, _ = (reader.close() for reader in self._readers)
         # An entry ends with its owner, which pg_restore doesn't separate from a name that has spaces.
-        entries = _ENTRY.findall(listing.decode("utf-8", "replace"))
+        entries = _ENTRY.findall(listing.decode(self._encoding, "backslashreplace"))
         missing = [full for full in self._tables if not any(_names(entry, full) for entry in entries)]
         if missing:
             raise ProofFailed(

@@ -105,9 +105,9 @@ class _FilesSnapshot(Snapshot):
         return Facts(
             source={"host": socket.gethostname(), "flavour": "files", "paths": list(self._paths)},
             tools={"dump": self._tool},
-            contents={"entries": self._entries},
+            contents={"entries": self._entries, "absent": skipped},
             rows_are="exact",
-            warnings=[*tar.lines, *(f"optional path {path} does not exist" for path in skipped)],
+            warnings=tar.lines,
         )
 
     def end(self) -> None:

@@ -59,9 +59,14 @@ class Ended:
     @property
     def reason(self) -> str:
         """The line that says what went wrong: the last one, unless a program follows it up with a query or a farewell."""
-        marked = [line for line in self.lines if line.startswith(f"{self.name}: error: ")]  # PostgreSQL's programs, age
-        others = [line for line in self.lines if not line.endswith("Exiting with failure status due to previous errors")]
-        return (marked or others or [""])[-1]
+        lines = [line for line in self.lines if not line.endswith("Exiting with failure status due to previous errors")]
+        marked = [place for place, line in enumerate(lines) if line.startswith(f"{self.name}: error: ")]
+        if not marked:
+            return lines[-1] if lines else ""
+        # PostgreSQL's programs and age mark the line; PostgreSQL's then quote the query, which names the table.
+        error, following = lines[marked[-1]], lines[marked[-1] + 1 :]
+        query = f"{self.name}: detail: Query was: "
+        return f"{error} ({following[0].removeprefix(query)})" if following and following[0].startswith(query) else error
 
 
 class Pipeline:
@@ -302,7 +307,7 @@ _HINTS = {
     "noauth|wrongpass|invalid username-password": (
         "check user and password of the Airflow connection; the account must be allowed to log in from this worker"
     ),
-    "lock timeout|lock wait timeout": (
+    "lock timeout|lock wait timeout|due to statement timeout": (  # pg_dump waits for its locks under the latter
         "a session holds a lock on the object named above: let it finish, or raise lock_timeout_s in the site file, then "
         "run the task again"
     ),

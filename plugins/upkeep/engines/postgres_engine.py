@@ -22,6 +22,8 @@ from upkeep.errors import SourceError
 from upkeep.resources import sql
 
 CONNECT_TIMEOUT_S = 10
+NO_ENCODING = "SQL_ASCII"
+"""A database whose server doesn't know which characters its bytes are."""
 
 
 class PostgresEngine(Engine):
@@ -50,7 +52,12 @@ class PostgresEngine(Engine):
                 application_name="upkeep",
                 **{key: str(where.extra[key]) for key in _TLS if key in where.extra},
             )
-            return psycopg.connect(conninfo, row_factory=dict_row)
+            connection = psycopg.connect(conninfo, row_factory=dict_row)
+            if connection.info.parameter_status("server_encoding") == NO_ENCODING:
+                # psycopg would hand out bytes instead of text. Latin-1 has a character for every byte, and back again.
+                connection.execute("SET client_encoding = 'LATIN1'")
+                connection.commit()
+            return connection
         except psycopg.Error as error:
             raise self._failed("log in to", error) from error
 
@@ -69,19 +76,31 @@ class PostgresEngine(Engine):
     def restore_command(self, files: Mapping[str, str], facts: Facts) -> str:
         # Roles that exist already are no failure of a restore, so psql goes on over them. --create makes the database
         # under its own name, with its own encoding, locale, settings and rights.
-        return (
-            f"{files['globals.sql']} | psql --dbname=postgres --quiet ; "
-            f"{files['dump']} | pg_restore --exit-on-error --create --dbname=postgres"
-        )
+        roles, psql = files["globals.sql"], "psql --dbname=postgres --quiet"
+        restore = f"{files['dump']} | pg_restore --exit-on-error --create --dbname=postgres"
+        if not facts.contents["role_passwords"]:
+            return f"{roles} | {psql} ; {restore}"
+        # Passwords last: they may change that of the very account that restores, which then could not log in again.
+        without = """sed "/^ALTER ROLE /s/ PASSWORD '[^']*'//\""""
+        only = """grep "^ALTER ROLE .* PASSWORD '\""""
+        return f"{roles} | {without} | {psql} ; {restore} && {roles} | {only} | {psql}"
 
     def structure_check(self, stream: str, manifest: Mapping[str, Any]) -> StructureCheck:
         if stream == "globals.sql":
             return ScriptCheck(end="-- PostgreSQL database cluster dump complete")
         major = int(str(manifest["tools"]["dump_major"]))
-        return ArchiveCheck(postgres_tool("pg_restore", major), tables=manifest["contents"].get("tables", {}))
+        contents = manifest["contents"]
+        return ArchiveCheck(
+            postgres_tool("pg_restore", major),
+            tables=contents.get("tables", {}),
+            encoding=contents.get("encoding", "utf-8"),
+        )
 
-    def environment(self, passwords: int) -> dict[str, str]:
-        """What libpq programs read instead of flags: nothing of it shows in ``ps``."""
+    def environment(self, passwords: int, *, patience: bool = False) -> dict[str, str]:
+        """What libpq programs read instead of flags: nothing of it shows in ``ps``.
+
+        ``patience``: switch off the timeouts that the database or the account has by default.
+        """
         where = self.endpoint
         settings = {
             "PGHOST": where.host,
@@ -90,6 +109,8 @@ class PostgresEngine(Engine):
             "PGPASSFILE": f"/dev/fd/{passwords}",
             "PGCONNECT_TIMEOUT": str(CONNECT_TIMEOUT_S),
             "PGAPPNAME": "upkeep",
+            # pg_dump does that by itself, pg_dumpall doesn't. Not unasked: connection poolers refuse it.
+            "PGOPTIONS": "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0" if patience else "",
             **{f"PG{key.upper()}": str(where.extra[key]) for key in _TLS if key in where.extra},
         }
         return {key: value for key, value in settings.items() if value}
@@ -124,7 +145,7 @@ class _PostgresSnapshot(Snapshot):
         self._count_error: BaseException | None = None
         self._counter = threading.Thread(target=self._count, name="row counter", daemon=True)
         self._with_passwords = engine.with_passwords and bool(self._server["may_read_passwords"])
-        environment = engine.environment(passwords)
+        environment = engine.environment(passwords, patience=bool(self._server["impatient"]))
         self.streams = (
             Stream(
                 "globals.sql",
@@ -150,12 +171,13 @@ class _PostgresSnapshot(Snapshot):
 
     def _count(self) -> None:
         try:
-            for table in self._tables:
-                name = psycopg.sql.Identifier(table["schema"], table["name"])
-                query = psycopg.sql.SQL("SELECT count(*) AS row_count FROM ONLY {}").format(name)
-                with self._connection.cursor() as cursor:
-                    row = cursor.execute(query).fetchone()
-                self._counts[_full(table)] = int(row["row_count"]) if row else 0
+            with self._connection.transaction():  # a savepoint: an error must not end the snapshot that pg_dump reads from
+                for table in self._tables:
+                    name = psycopg.sql.Identifier(table["schema"], table["name"])
+                    query = psycopg.sql.SQL("SELECT count(*) AS row_count FROM ONLY {}").format(name)
+                    with self._connection.cursor() as cursor:
+                        row = cursor.execute(query).fetchone()
+                    self._counts[self._full(table)] = int(row["row_count"]) if row else 0
         except BaseException as error:  # carried over to the thread that asks for the figures
             self._count_error = error
 
@@ -186,14 +208,17 @@ class _PostgresSnapshot(Snapshot):
             position={"lsn": str(self._server["lsn"]), "timeline": int(self._server["timeline"] or 0)},
             contents={
                 "tables": {
-                    _full(table): {"rows": max(int(table["row_estimate"]), 0) if why else self._counts[_full(table)]}
+                    name: {"rows": max(int(table["row_estimate"]), 0) if why else self._counts[name]}
                     for table in self._tables
+                    for name in [self._full(table)]
                 },
                 **{
-                    kind: sorted(str(other["name"]) for other in self._others if other["kind"] == kind)
+                    kind: sorted(self._shown(other["name"]) for other in self._others if other["kind"] == kind)
                     for kind in ("schemas", "views", "routines", "triggers", "sequences", "extensions")
                 },
                 "large_objects": int(self._server["large_objects"]),
+                "role_passwords": self._with_passwords,
+                "encoding": "utf-8" if self._server["encoding"] == NO_ENCODING else self._connection.info.encoding,
             },
             rows_are=f"estimates: {why}" if why else "exact",
             warnings=warnings,
@@ -204,6 +229,15 @@ class _PostgresSnapshot(Snapshot):
             with suppress(psycopg.Error):
                 self._connection.cancel_safe(timeout=CONNECT_TIMEOUT_S)  # the dump failed: its counts are of no use
             self._counter.join(timeout=CONNECT_TIMEOUT_S)
+
+    def _full(self, table: Mapping[str, Any]) -> str:
+        return self._shown(f"{table['schema']}.{table['name']}")
+
+    def _shown(self, name: str) -> str:
+        """A name for people; where the server doesn't know its characters, UTF-8 is the best guess."""
+        if self._server["encoding"] == NO_ENCODING:
+            return name.encode("latin-1").decode("utf-8", "backslashreplace")
+        return name
 
     def _all(self, statement: str) -> list[DictRow]:
         with self._connection.cursor() as cursor:
@@ -217,7 +251,3 @@ _TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
 def _conninfo(database: str) -> str:
     """A database name as a connection string: a name that holds ``=`` would otherwise be read as one."""
     return psycopg.conninfo.make_conninfo(dbname=database)
-
-
-def _full(table: Mapping[str, Any]) -> str:
-    return f"{table['schema']}.{table['name']}"

@@ -31,6 +31,10 @@ class Entry:
         self._error: str | None = None
         self._detail: dict[str, Any] = {}
 
+    def hide(self, *secrets: str) -> None:
+        """Mask these too: values that weren't known yet when the act began."""
+        self._secrets += secrets
+
     def note(
         self, *, rows: int | None = None, bytes: int | None = None, checksum: str | None = None, **detail: Any
     ) -> None:

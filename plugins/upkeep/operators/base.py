@@ -51,7 +51,8 @@ def job_of(site: str, context: Context) -> Job:
     return Job(
         site=site_named(site),
         run=Run(
-            run_id=str(context["run_id"]),
+            # Two DAGs of one site that start at the same minute have the same run id in Airflow.
+            run_id=f"{dag_run.dag_id}/{context['run_id']}",
             task_id=str(instance.task_id),
             try_number=int(instance.try_number),
             actor=str(manual or "airflow"),

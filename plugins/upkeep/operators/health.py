@@ -20,7 +20,7 @@ class CheckHealthOperator(UpkeepOperator):
     template_fields = ("check",)
 
     def __init__(self, *, check: str, **kwargs: Any) -> None:
-        super().__init__(map_index_template="{{ task.check }}", **kwargs)
+        super().__init__(**kwargs)
         self.check = check
 
     def work(self, job: Job, context: Context) -> dict[str, Any]:

@@ -63,6 +63,8 @@ def rhythm_dag(site: Site, name: str, rhythm: Rhythm, *, doc: str) -> DAG:
         start_date=datetime(2026, 1, 1, tzinfo=ZoneInfo(site.timezone)),
         catchup=False,
         max_active_runs=1,
+        # No backfill: a night that has passed can't be backed up any more.
+        allowed_run_types=["scheduled", "manual"],  # type: ignore[list-item]  # converted; the enum isn't public
         dagrun_timeout=length + timedelta(hours=2),
         deadline=DeadlineAlert(
             reference=DeadlineReference.DAGRUN_QUEUED_AT,
@@ -98,6 +100,7 @@ def _form(site: Site) -> dict[str, Param]:
             description="Only counts for a run started by hand; your name and reason go into the ledger.",
         ),
         "override_reason": Param(
-            "", type="string", title="Reason for working outside the window", description="Required with the override.",
+            None, type=["null", "string"],  # an empty text would be a missing answer, and the form could never be sent
+            title="Reason for working outside the window", description="Required with the override.",
         ),
     }  # fmt: skip

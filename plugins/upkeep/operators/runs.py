@@ -61,13 +61,12 @@ class CheckRunOperator(UpkeepOperator):
 
     def work(self, job: Job, context: Context) -> dict[str, Any]:
         states = context["ti"].get_task_states(dag_id=context["dag"].dag_id, run_ids=[context["run_id"]])
-        failed = sorted(
-            task_id
-            for tasks in states.values()
-            for task_id, state in tasks.items()
-            if str(state) in ("failed", "upstream_failed")
-        )
-        if failed:
+        by_state = {
+            wanted: sorted(name for tasks in states.values() for name, state in tasks.items() if str(state) == wanted)
+            for wanted in ("failed", "upstream_failed")
+        }
+        # What only waited for a task that failed would hide it in a long list.
+        if failed := by_state["failed"] or by_state["upstream_failed"]:
             raise AirflowFailException(
                 f"this run failed: {', '.join(failed)}. {(self.report or {}).get('headline', '')}"
             )

@@ -96,7 +96,7 @@ class Attempt:
             case "failed":
                 return f"failed: {one_line(self.trouble.why, _OUTCOME_CHARS) if self.trouble else 'it gives no error'}"
             case _:
-                return "done"
+                return one_line(visible(self.text("summary")), _OUTCOME_CHARS) or "done"
 
 
 def read_attempts(records: Iterable[Record]) -> list[Attempt]:

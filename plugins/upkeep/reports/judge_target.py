@@ -245,7 +245,7 @@ class _Teller:
                 Status.RED,
                 "has no size in the ledger",
                 "nobody can say whether it shrank",
-                f"run upkeep ledger verify {self._site.name}: somebody may have changed a row; then look at its manifest",
+                f"run upkeep ledger verify {self._site.name}: somebody may have changed a row; then read the manifest",
             )
         elif not self._verdict.ok:
             self._remark(

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from upkeep.domain.missed import Missed
 from upkeep.domain.units import human_bytes, human_seconds, utc
 from upkeep.ledger import Head, Ledger
 from upkeep.reports.attempts import Attempt, State, one_line, read_attempts, visible
@@ -24,6 +25,9 @@ PAST_ACTS = 1000
 """How many of a target's newest acts are looked at for what earlier nights left: several months."""
 
 _SECONDS = "%Y-%m-%d %H:%M:%S"
+_LIGHTS = {"red": Status.RED, "amber": Status.AMBER}
+"""What a duty notes as ``light`` when it was done but found something; ``summary`` and ``hint`` go with it."""
+
 _HEADLINE_REDS = 2
 _HEADLINE_WHY_CHARS = 120
 
@@ -207,8 +211,8 @@ class RunReport:
         if self.head is None:
             return "The ledger of this site is empty."
         return (
-            f"Keep this page outside the ledger: upkeep ledger verify {self.site} --noted, with the head above, shows "
-            f"whether anybody has changed row {self.head.seq} or one before it."
+            "Keep this page outside the ledger. With the head above, upkeep ledger verify --noted shows whether "
+            f"anybody has changed row {self.head.seq} or one before it."
         )
 
 
@@ -227,6 +231,7 @@ def build_run_report(
     *,
     chosen: Sequence[str] = (),
     dry_run: bool = False,
+    missed: Sequence[Missed] = (),
 ) -> RunReport:
     """Read the run's acts and judge them.
 
@@ -234,6 +239,7 @@ def build_run_report(
     :param waiting: ids of finished backups in this worker's spool, by target.
     :param chosen: the targets that the form chose; none means all. The others are left out, not missing.
     :param dry_run: nothing was wanted to be written, so nothing is missing.
+    :param missed: openings before this one that no good run answered.
     :raises LedgerUnavailable: the ledger doesn't answer.
     """
     utc(now, "now")
@@ -264,7 +270,7 @@ def build_run_report(
         made_at=now,
         run=_run(run_id, rhythm, attempts, window, dry_run),
         lines=tuple(sorted(lines, key=lambda line: line.status)),
-        run_remarks=tuple(_tell_window(window, attempts, rhythm)),
+        run_remarks=(*_tell_window(window, attempts, rhythm), *_tell_missed(missed, rhythm)),
         steps=tuple(
             Step(attempt.duty, attempt.target, attempt.state, attempt.outcome) for attempt in _last_tries(steps)
         ),
@@ -340,7 +346,19 @@ def _tell_steps(steps: Sequence[Attempt]) -> list[Remark]:
             remarks.append(Remark(Status.RED, "", f"{what} was killed", step.command, hint))
         elif step.state != "done":
             remarks.append(Remark(Status.AMBER, "", f"{what} {step.outcome.partition(':')[0]}", step.text("reason")))
+        elif (light := step.text("light")) in _LIGHTS:
+            remarks.append(
+                Remark(_LIGHTS[light], "", f"{what} is {light}", visible(step.text("summary")), step.text("hint"))
+            )
     return remarks
+
+
+def _tell_missed(missed: Sequence[Missed], rhythm: str) -> list[Remark]:
+    if not missed:
+        return []
+    hint = "look why: was Airflow down, or the DAG paused? upkeep status lists what is missing"
+    what = f"{counted(len(missed), f'{rhythm} run')} before this one did not end well"
+    return [Remark(Status.AMBER, "", what, ", ".join(entry.what for entry in missed[-3:]), hint)]
 
 
 def _last_tries(attempts: Sequence[Attempt]) -> list[Attempt]:

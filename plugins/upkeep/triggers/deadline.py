@@ -11,7 +11,9 @@ log = logging.getLogger(__name__)
 
 async def record_overrun(site: str, rhythm: str, length_h: float, context: Any = None) -> None:
     """Say in log and ledger that a run outlived its window. It alerts only: ``dagrun_timeout`` ends the run."""
-    run_id = str(((context or {}).get("dag_run") or {}).get("run_id") or "unknown run")
+    # What Airflow hands over is the run as its REST API shows it: there the id is called dag_run_id.
+    dag_run = (context or {}).get("dag_run") or {}
+    run_id = f"{dag_run.get('dag_id', 'unknown dag')}/{dag_run.get('dag_run_id', 'unknown run')}"
     log.error("the %s run %s of site %s is still at work after its window of %g h", rhythm, run_id, site, length_h)
     await asyncio.to_thread(_record, site, rhythm, length_h, run_id)
 

@@ -1,0 +1,2 @@
+-- How far this replica is behind each of its primaries. MariaDB.
+SHOW ALL SLAVES STATUS;

@@ -1,0 +1,2 @@
+-- The replicas that have registered here. MySQL from 8.0.22 on.
+SHOW REPLICAS;

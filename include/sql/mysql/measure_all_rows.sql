@@ -1,0 +1,2 @@
+-- The server's estimate of all rows.
+EXPLAIN SELECT * FROM {table};

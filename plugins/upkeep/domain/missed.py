@@ -1,0 +1,54 @@
+"""Which openings of a window passed without a finished run: a backup that wasn't made fails no task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from upkeep.domain.units import utc
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that got as far as its report: when, and whether all was well."""
+
+    at: datetime
+    ok: bool
+
+
+@dataclass(frozen=True)
+class Missed:
+    """An opening that no run answered, or that only failed runs answered."""
+
+    opening: datetime
+    failed: bool
+
+    @property
+    def what(self) -> str:
+        return f"{self.opening:%Y-%m-%d %H:%M}: {'the run failed' if self.failed else 'no run'}"
+
+
+def missed_openings(
+    openings: Iterable[datetime], runs: Sequence[FinishedRun], *, grace: timedelta, now: datetime
+) -> tuple[Missed, ...]:
+    """The openings that should have been answered by now, oldest first.
+
+    A run answers the latest opening before it, whenever it came: a run by hand at noon makes up for the night. An
+    opening is due ``grace`` after it, when its window is over.
+    """
+    ordered = sorted(openings, key=lambda moment: utc(moment, "an opening"))
+    missed = []
+    for place, opening in enumerate(ordered):
+        if utc(now, "now") < utc(opening, "an opening") + grace:
+            continue
+        following = ordered[place + 1] if place + 1 < len(ordered) else None
+        answers = [
+            run
+            for run in runs
+            if utc(run.at, "a run") >= utc(opening, "an opening")
+            and (following is None or utc(run.at, "a run") < utc(following, "an opening"))
+        ]
+        if not any(run.ok for run in answers):
+            missed.append(Missed(opening, failed=bool(answers)))
+    return tuple(missed)

@@ -1,0 +1,64 @@
+"""Reading many sources, each within a limit; one that can't be read is told, and the others are read all the same."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from upkeep.errors import SourceError, Stopped, UpkeepError
+
+log = logging.getLogger(__name__)
+
+LIMIT_S = 60.0
+
+T = TypeVar("T")
+
+
+def read_sources(
+    sources: Mapping[str, Callable[[], T]], *, limit_s: float = LIMIT_S
+) -> tuple[dict[str, T], dict[str, str]]:
+    """What each source gave, and why the others gave nothing, both by name.
+
+    One after the other: what one reads must not be what another one's reading costs. Errors: ``Stopped``.
+    """
+    given: dict[str, T] = {}
+    unread: dict[str, str] = {}
+    for name, read in sources.items():
+        try:
+            given[name] = _within(limit_s, name, read)
+        except Stopped:
+            raise
+        except UpkeepError as error:
+            log.warning("%s: %s", name, error)
+            unread[name] = error.message
+        except Exception as error:
+            # A fault of ours or a surprise of theirs: the log has where, and the other sources don't suffer from it.
+            log.exception("%s can't be read", name)
+            unread[name] = f"can't be read ({type(error).__name__}; the task's log says where)"
+    return given, unread
+
+
+def _within(limit_s: float, name: str, read: Callable[[], T]) -> T:
+    """In a thread, which is left behind when the limit is over: a call into a dead network disk can't be ended."""
+    outcome: queue.SimpleQueue[T | BaseException] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            outcome.put(read())
+        except BaseException as error:  # carried over to the thread that waits
+            outcome.put(error)
+
+    threading.Thread(target=work, name=f"reading {name}", daemon=True).start()
+    try:
+        got = outcome.get(timeout=limit_s)
+    except queue.Empty:
+        raise SourceError(
+            f"{name} gave no answer within {limit_s:g} s",
+            hint="look for a hanging network disk or an overloaded server",
+        ) from None
+    if isinstance(got, BaseException):
+        raise got
+    return got

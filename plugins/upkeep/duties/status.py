@@ -1,0 +1,59 @@
+"""How a site stands: its last report, and the runs that should have been and weren't."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from croniter import croniter
+
+from upkeep.domain.missed import FinishedRun, Missed, missed_openings
+from upkeep.ledger import Ledger
+from upkeep.site import Site
+
+LOOKED_BACK = timedelta(days=14)
+SCHEDULED = ("daily",)
+"""The rhythms that have a DAG."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One rhythm of one site. ``last`` is its newest report."""
+
+    site: str
+    rhythm: str
+    last: FinishedRun | None
+    missed: tuple[Missed, ...]
+
+    def older_than(self, age: timedelta, now: datetime) -> bool:
+        """Whether the newest report that found all well is older than ``age``, or there is none."""
+        return self.last is None or not self.last.ok or now - self.last.at > age
+
+
+def standings(site: Site, ledger: Ledger, now: datetime) -> list[Standing]:
+    return [standing(site, rhythm, ledger, now) for rhythm in SCHEDULED]
+
+
+def standing(site: Site, rhythm: str, ledger: Ledger, now: datetime) -> Standing:
+    """Openings count from the site's first act on: a system that was taken into care today missed nothing."""
+    settings = getattr(site.rhythms, rhythm)
+    runs = [
+        FinishedRun(datetime.fromisoformat(record.started.at), bool(record.detail.get("ok")))
+        for record in ledger.acts(site.name, duty="report", target=rhythm, since=now - LOOKED_BACK)
+        if record.state == "done"
+    ]
+    first = next(iter(ledger.rows(site.name, limit=1)), None)
+    since = max(now - LOOKED_BACK, datetime.fromisoformat(first.at)) if first else now
+    missed = missed_openings(
+        _openings(site, settings.at, since, now), runs, grace=timedelta(hours=settings.length_h), now=now
+    )
+    return Standing(site.name, rhythm, max(runs, key=lambda run: run.at, default=None), missed)
+
+
+def _openings(site: Site, cron: str, since: datetime, until: datetime) -> list[datetime]:
+    ticks = croniter(cron, since.astimezone(ZoneInfo(site.timezone)))
+    openings: list[datetime] = []
+    while (opening := ticks.get_next(datetime)) <= until:
+        openings.append(opening)
+    return openings

@@ -1,0 +1,135 @@
+"""What an engine can do for a purge: describe a table, find old rows, read them exactly, delete exactly those.
+
+Each method is one step of duties/purge_rows.py, which decides what to do next; nothing here does. A key is the tuple of
+a row's primary key in the engine's own values, opaque to callers; a row is a ``Row``, as archives hold it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from upkeep.domain.purge import Column, Estimate, Pressure, Rule, Table
+from upkeep.domain.row_archive import Row
+
+Key = tuple[Any, ...]
+
+STATEMENT_LIMIT_S = 120
+"""Seconds that any one statement may take, so that none outlives a worker that vanished by much. A batch is over in a
+second; this leaves room for the first look at an index that is cold."""
+
+
+class LockedOut(Exception):
+    """Another session has the rows: a lock timeout or a deadlock. Nothing of the batch was done; it may do in a moment."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a walk along the index has come to: the date and the key of the last row it saw."""
+
+    date: str
+    key: Key
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """``left``: keys of rows that exist but are no longer what was archived, or no longer old."""
+
+    rows: int
+    left: tuple[Key, ...] = ()
+
+
+class OldRows(ABC):
+    """The rows of one table that are older than a rule's cut-off."""
+
+    @abstractmethod
+    def next(self, after: Place | None, limit: int) -> list[Place]:
+        """The next rows in the order of date and key; may be fewer than ``limit`` only at the end. Changes nothing."""
+
+    @abstractmethod
+    def read(self, keys: Sequence[Key]) -> list[Row]:
+        """The rows of ``keys`` that are old even now, exactly, in the order of ``keys``."""
+
+    @abstractmethod
+    def delete(self, keys: Sequence[Key]) -> Deleted:
+        """Delete the rows of ``keys`` that are old even now, and commit. Errors: ``LockedOut``."""
+
+    @abstractmethod
+    def delete_unchanged(self, archived: Mapping[Key, bytes]) -> Deleted:
+        """Of rows whose fingerprints were archived delete those that are still the same and old, and commit.
+
+        The rows are read again under lock: what is deleted is, to the letter, what the archive holds.
+        Errors: ``LockedOut``.
+        """
+
+    @abstractmethod
+    def rehearse(self, keys: Sequence[Key]) -> None:
+        """Have the server plan the delete without doing it: so it says whether the account may. Errors: ``SourceError``."""
+
+    @abstractmethod
+    def estimate(self) -> Estimate: ...
+
+    @abstractmethod
+    def key_of(self, row: Row) -> Key: ...
+
+
+class RowPurge(ABC):
+    """One session of an account that may read and delete. Errors of the server come as ``SourceError``."""
+
+    server: str
+    """Flavour and version, for a manifest."""
+
+    @abstractmethod
+    def read_only(self) -> str:
+        """Why this server takes no changes, or an empty string."""
+
+    @abstractmethod
+    def look(self, table: str) -> Table | None: ...
+
+    @abstractmethod
+    def bound(self, column: Column, cut: datetime) -> str:
+        """The cut-off as the column is compared with it."""
+
+    @abstractmethod
+    def old_rows(self, table: Table, rule: Rule, before: str) -> OldRows: ...
+
+    @abstractmethod
+    def pressure(self) -> Pressure: ...
+
+    @property
+    @abstractmethod
+    def blind_spots(self) -> tuple[str, ...]:
+        """What ``pressure`` can't see, and the grant that mends it."""
+
+    @abstractmethod
+    def present(self, table: Table, keys: Sequence[Key]) -> set[Key]:
+        """Which of ``keys`` the table has."""
+
+    @abstractmethod
+    def key_of(self, table: Table, row: Row) -> Key: ...
+
+    @abstractmethod
+    def insert(self, table: Table, columns: Sequence[Column], rows: Sequence[Row]) -> int:
+        """Put archived rows back and commit; returns how many came back differing, because a trigger changed them."""
+
+    @abstractmethod
+    def restore_line(self, table: Table, columns: Sequence[Column], unpacked: str) -> str:
+        """The shell line that puts an archive's rows back with stock tools; ``unpacked`` prints its lines."""
+
+
+def open_row_purge(engine: Any) -> AbstractContextManager[RowPurge]:
+    """The purging side of a database's engine; logs in when entered. Errors: ``SourceError``."""
+    # Imported here, since each brings its driver.
+    from upkeep.engines.mysql_engine import MySqlEngine
+
+    if isinstance(engine, MySqlEngine):
+        from upkeep.engines.mysql_row_purge import MySqlRowPurge
+
+        return MySqlRowPurge(engine)
+    from upkeep.engines.postgres_row_purge import PostgresRowPurge
+
+    return PostgresRowPurge(engine)

@@ -1,0 +1,126 @@
+"""How large databases and caches are, and how many of their connections are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from upkeep.domain.capacity import Measured
+from upkeep.domain.masking import mask
+from upkeep.engines.degrading import degrading
+from upkeep.engines.health import STATEMENT_LIMIT_S
+from upkeep.errors import SourceError
+from upkeep.resources import sql
+
+if TYPE_CHECKING:
+    from upkeep.engines.mysql_engine import MySqlEngine
+    from upkeep.engines.postgres_engine import PostgresEngine
+    from upkeep.engines.redis_engine import RedisEngine
+
+MOST_TABLES = 300
+"""The largest tables of a database that get a series of their own."""
+
+
+def mysql_sizes(engine: MySqlEngine, name: str) -> Measured:
+    """Connections and sizes of the database that the site calls ``name``. Errors: ``SourceError``."""
+    import pymysql
+
+    found = Measured()
+    with closing(engine.connect()) as connection, connection.cursor() as cursor:
+
+        def rows(statement: str, *values: Any) -> list[dict[str, Any]]:
+            cursor.execute(sql("mysql", statement), values or None)
+            return list(cursor.fetchall())
+
+        _bound_mysql(cursor)
+        with degrading(found.unread, f"connections of {name}", pymysql.MySQLError, engine.secrets):
+            status = {row["Variable_name"]: int(row["Value"]) for row in rows("measure_sessions")}
+            limit = int(rows("list_limits")[0]["max_connections"])
+            _add_connections(found, name, status["Threads_connected"], limit)
+        with degrading(found.unread, f"sizes of {name}", pymysql.MySQLError, engine.secrets):
+            _add_sizes(found, name, rows("measure_database")[0], rows("measure_tables", MOST_TABLES))
+    return found
+
+
+def postgres_sizes(engine: PostgresEngine, name: str) -> Measured:
+    """Connections and sizes of the database that the site calls ``name``. Errors: ``SourceError``."""
+    import psycopg
+
+    found = Measured()
+    with closing(engine.connect()) as connection:
+        connection.autocommit = True
+
+        def rows(statement: str, *values: Any) -> list[dict[str, Any]]:
+            with connection.cursor() as cursor:
+                return list(cursor.execute(sql("postgres", statement).encode(), values or None).fetchall())
+
+        connection.execute(f"SET statement_timeout = '{STATEMENT_LIMIT_S}s'".encode())
+        # Measuring a table waits while somebody rewrites it, and whoever comes later waits behind us.
+        connection.execute(f"SET lock_timeout = '{engine.lock_timeout_s}s'".encode())
+        with degrading(found.unread, f"connections of {name}", psycopg.Error, engine.secrets):
+            sessions = rows("measure_sessions")[0]
+            _add_connections(found, name, sessions["connections"], sessions["max_connections"])
+        with degrading(found.unread, f"size of {name}", psycopg.Error, engine.secrets):
+            database = rows("measure_database")[0]
+            _add_sizes(found, name, database, [])
+        with degrading(found.unread, f"table sizes of {name}", psycopg.Error, engine.secrets):
+            _add_sizes(found, name, {}, rows("measure_tables", MOST_TABLES))
+    return found
+
+
+def redis_sizes(engine: RedisEngine, name: str) -> Measured:
+    """Memory, keys and clients of the cache that the site calls ``name``. Errors: ``SourceError``."""
+    import redis
+
+    found = Measured()
+    with closing(engine.connect()) as client:
+        try:
+            info: Mapping[str, Any] = client.info()
+        except redis.RedisError as error:
+            raise SourceError(
+                f"Redis {engine.endpoint.host} ({engine.endpoint.conn_id}): {mask(str(error), engine.secrets)}",
+                hint="check that it runs, and the connection's user, password and rights (INFO)",
+            ) from error
+    used, most = info.get("used_memory"), info.get("maxmemory")
+    found.add("cache_bytes", name, used, "bytes")
+    if used is not None and most:
+        found.add("cache_memory_pct", name, 100 * used / most, "%")
+    found.add("cache_clients", name, info.get("connected_clients"), "clients")
+    spaces = [value for key, value in info.items() if key.startswith("db") and isinstance(value, dict)]
+    found.add("cache_keys", name, sum(int(space["keys"]) for space in spaces), "keys")
+    return found
+
+
+def _bound_mysql(cursor: Any) -> None:
+    """A time limit for what follows, and sizes as they are now: MySQL would give those of up to a day ago."""
+    import pymysql
+
+    limits = (
+        (f"max_statement_time = {STATEMENT_LIMIT_S}", f"max_execution_time = {STATEMENT_LIMIT_S * 1000}"),
+        ("information_schema_stats_expiry = 0",),
+    )
+    for same_in_other_words in limits:  # MariaDB's and MySQL's; the one has no word for the last
+        for setting in same_in_other_words:
+            try:
+                cursor.execute(f"SET SESSION {setting}")
+                break
+            except pymysql.MySQLError as error:
+                unknown_variable = 1193
+                if error.args[0] != unknown_variable:
+                    raise
+
+
+def _add_connections(found: Measured, name: str, used: int, most: int) -> None:
+    found.add("connections", name, used, "connections")
+    found.add("connections_max", name, most, "connections")
+    found.add("connections_pct", name, 100 * used / most, "%")
+
+
+def _add_sizes(found: Measured, name: str, database: Mapping[str, Any], tables: list[dict[str, Any]]) -> None:
+    found.add("database_bytes", name, database.get("bytes"), "bytes")
+    found.add("tables", name, database.get("tables"), "tables")
+    for table in tables:
+        target = f"{name}/{table['name']}"
+        found.add("table_bytes", target, table["bytes"], "bytes")
+        found.add("table_rows", target, table["row_estimate"], "rows, estimated")

@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from upkeep.domain.units import human_bytes
 from upkeep.duties.catalogue import pin, read_catalogue, read_manifest, read_pin, unpin
 from upkeep.duties.forget import plan_forgetting
 from upkeep.duties.job import Job, Run
+from upkeep.duties.status import standings
 from upkeep.errors import ConnectionUnknown, SiteFileError, UpkeepError
 from upkeep.ledger import Head, Ledger, default_url, url_of, verify
 from upkeep.resources import sites_folder
@@ -124,6 +125,26 @@ def unpin_backup(options: argparse.Namespace) -> int:
     return 0
 
 
+def status(options: argparse.Namespace) -> int:
+    """Each site's last report and the runs that are missing; with --max-age for an outside watchdog's exit status."""
+    now, ledger = datetime.now(UTC), _ledger()
+    sites = [_site(options.site)] if options.site else list(load_sites(sites_folder())[0].values())
+    stale = False
+    for site in sites:
+        for standing in standings(site, ledger, now):
+            too_old = bool(options.max_age) and standing.older_than(timedelta(hours=options.max_age), now)
+            stale = stale or too_old
+            last = (
+                f"{standing.last.at:%Y-%m-%d %H:%M}Z {'ok' if standing.last.ok else 'RED'}"
+                if standing.last
+                else "never"
+            )
+            print(f"{site.name} {standing.rhythm}: last report {last}{', too old' if too_old else ''}")
+            for entry in standing.missed:
+                print(f"    missing {entry.what}")
+    return 1 if stale else 0
+
+
 def plan_retention(options: argparse.Namespace) -> int:
     """What retention would keep and remove now, with a reason for each; changes nothing."""
     job = _job(options.site)
@@ -166,6 +187,12 @@ def _parser() -> argparse.ArgumentParser:
 
     add(verbs, "check", check).add_argument("files", nargs="*", metavar="FILE", help="default: all of UPKEEP_SITES")
     add(verbs, "schema", schema)
+
+    standing = add(verbs, "status", status)
+    standing.add_argument("site", nargs="?")
+    standing.add_argument(
+        "--max-age", type=float, metavar="HOURS", help="exit 1 when a good report is older or missing"
+    )
 
     listing = add(verbs, "backups", backups)
     listing.add_argument("site")

@@ -6,6 +6,7 @@
     ├── ConnectionUnknown   an Airflow connection id that leads nowhere
     ├── WindowClosed        the maintenance window isn't open and nobody overrode it
     ├── Busy                another run holds the same target or server
+    ├── NotSent             a message that its service did not take; the report itself is kept
     ├── Stopped             the task was told to stop; what it had begun is unfinished
     ├── ToolError
     │   ├── ToolMissing     a client program isn't installed
@@ -67,6 +68,10 @@ class WindowClosed(UpkeepError):
 
 
 class Busy(UpkeepError):
+    pass
+
+
+class NotSent(UpkeepError):
     pass
 
 

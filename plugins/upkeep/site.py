@@ -249,6 +249,13 @@ class Security(Strict):
     )
 
 
+class Notify(Strict):
+    """Who is told of a run. The connection's type says how: smtp, apprise, or a webhook that takes {"text": ...}."""
+
+    conn_id: ConnId
+    when: Literal["red", "amber", "always"] = Field("amber", description="from which light on")
+
+
 class LogFolder(Strict):
     """Log files below one folder, by name. Errors are lines that match one of ``errors`` (regular expressions)."""
 
@@ -293,6 +300,7 @@ class Site(Strict):
     logs: list[LogFolder] = Field(default_factory=list)
     endpoints: list[HttpEndpoint] = Field(default_factory=list)
     thresholds: Thresholds = Thresholds()
+    notify: list[Notify] = Field(default_factory=list)
     host: Host = Host()
     security: Security = Security()
 

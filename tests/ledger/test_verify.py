@@ -153,6 +153,15 @@ def test_what_sqlite_lets_a_forger_store_does_not_stop_the_verifier(sqlite: Sett
     assert "altered" in {problem.kind for problem in verify(ledger).chains[0].problems}
 
 
+def test_a_head_that_is_no_number_does_not_stop_the_verifier(sqlite: Setting) -> None:
+    ledger = sqlite.ledger()
+    with ledger.record(an_act()):
+        pass
+    sqlite.drop_guards()
+    sqlite.execute("UPDATE upkeep_ledger_heads SET seq = 'two'")
+    assert [(problem.seq, problem.kind) for problem in verify(ledger).chains[0].problems] == [(2, "head")]
+
+
 # Missing.
 
 

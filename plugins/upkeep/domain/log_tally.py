@@ -100,7 +100,9 @@ def remember(kinds: Iterable[Kind], known: Mapping[str, str], day: str) -> dict[
     :param kinds: of today, the most frequent first.
     """
     seen = {kind.key: day for kind in kinds}
-    seen |= dict(sorted(((key, last) for key, last in known.items() if key not in seen), key=lambda pair: pair[1])[::-1])
+    seen |= dict(
+        sorted(((key, last) for key, last in known.items() if key not in seen), key=lambda pair: pair[1])[::-1]
+    )
     return dict(list(seen.items())[:KINDS])
 
 

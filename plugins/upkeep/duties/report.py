@@ -10,10 +10,13 @@ from zoneinfo import ZoneInfo
 from upkeep.duties.job import Job
 from upkeep.duties.status import standing
 from upkeep.duties.waiting import waiting
-from upkeep.errors import StoreError
-from upkeep.reports import build_run_report, to_html, to_markdown, to_text
+from upkeep.errors import StoreError, UpkeepError
+from upkeep.reports import RunReport, Status, build_run_report, to_html, to_markdown, to_text
+from upkeep.reports.sending import send
 
 log = logging.getLogger(__name__)
+
+_FROM = {"red": Status.RED, "amber": Status.AMBER, "always": Status.SKIPPED}
 
 
 def report_run(job: Job, rhythm: str, *, chosen: Sequence[str] = (), dry_run: bool = False) -> dict[str, Any]:
@@ -45,7 +48,21 @@ def _report(job: Job, rhythm: str, chosen: Sequence[str], dry_run: bool) -> dict
     for line in text.splitlines():
         log.info("%s", line)
     pages = {"md": to_markdown(report), "html": to_html(report)}
-    return {"ok": report.ok, "headline": report.headline, "text": text, "page": _keep(job, rhythm, pages)}
+    page = _keep(job, rhythm, pages)
+    _tell(job, report, f"{text}\n{page}", pages["html"])
+    return {"ok": report.ok, "headline": report.headline, "text": text, "page": page}
+
+
+def _tell(job: Job, report: RunReport, text: str, html: str) -> None:
+    """Tell those who want to know of this light. A message that isn't taken is recorded; the rest are still sent."""
+    for person in job.site.notify:
+        if report.status > _FROM[person.when]:
+            continue
+        try:
+            with job.ledger.record(job.act("notify", person.conn_id, command=f"send to {person.conn_id}")):
+                send(job.connect(person.conn_id), f"[{report.site}] {report.headline}", text, html)
+        except UpkeepError as error:
+            log.error("%s", error)
 
 
 def _keep(job: Job, rhythm: str, pages: dict[str, str]) -> str:

@@ -117,9 +117,7 @@ class LogFiles:
         finally:
             os.close(descriptor)
 
-    def _walk(
-        self, above: str, folder: int, patterns: Sequence[str], left_out: LeftOut, depth: int
-    ) -> Iterator[Found]:
+    def _walk(self, above: str, folder: int, patterns: Sequence[str], left_out: LeftOut, depth: int) -> Iterator[Found]:
         with os.scandir(folder) as entries:
             for entry in entries:
                 name = f"{above}{entry.name}"

@@ -65,15 +65,19 @@ class ErrorSearch:
 
 
 def decode(line: bytes) -> str:
-    """UTF-8, else GB 18030 (which holds GBK), else Latin-1, which takes anything."""
+    """UTF-8, else GB 18030 (which holds GBK), else Latin-1, which takes anything.
+
+    UTF-8 with a few broken characters stays UTF-8: programs and our own limit cut lines at a byte, not at a character.
+    """
     line = line.rstrip(b"\r\n").replace(b"\0", b"")
-    for encoding in ("utf-8", "gb18030"):
+    text = line.decode("utf-8", "replace")
+    broken = text.count("\ufffd")
+    if broken and broken >= sum(character > "\x7f" for character in text) - broken:
         try:
-            return plain(line.decode(encoding))
-        except UnicodeDecodeError as error:
-            if error.start >= len(line) - 4 and len(line) >= LINE_BYTES - 4:  # the cut went through a character
-                return plain(line.decode(encoding, "ignore"))
-    return plain(line.decode("latin-1"))
+            text = line.decode("gb18030")
+        except UnicodeDecodeError:
+            text = line.decode("latin-1")
+    return plain(text)
 
 
 def _all_lines(block: bytes) -> list[tuple[int, int]]:
@@ -98,13 +102,10 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 def _as_bytes(words: set[str], *, lower: bool) -> list[bytes]:
     """The words as they stand in UTF-8 and in GBK files; a word that holds another one of them is left out."""
-    forms = {word.lower() if lower else word for word in words}
-    forms = {word for word in forms if not any(other != word and other in word for other in forms)}
-    encoded = {word.encode(encoding) for word in forms for encoding in ("utf-8", "gb18030")}
-    if lower and any(not word.isascii() for word in forms):
-        # bytes.lower() also changes ASCII letters that are the second byte of a GBK character.
-        encoded = {word.lower() for word in encoded}
-    return sorted(encoded)
+    encoded = {word.encode(encoding) for word in words for encoding in ("utf-8", "gb18030")}
+    if lower:
+        encoded = {word.lower() for word in encoded}  # of bytes, like the block's: it leaves all but A to Z alone
+    return sorted(word for word in encoded if not any(other != word and other in word for other in encoded))
 
 
 def _needles(pattern: re.Pattern[str]) -> frozenset[str]:

@@ -66,7 +66,9 @@ class Ended:
         # PostgreSQL's programs and age mark the line; PostgreSQL's then quote the query, which names the table.
         error, following = lines[marked[-1]], lines[marked[-1] + 1 :]
         query = f"{self.name}: detail: Query was: "
-        return f"{error} ({following[0].removeprefix(query)})" if following and following[0].startswith(query) else error
+        return (
+            f"{error} ({following[0].removeprefix(query)})" if following and following[0].startswith(query) else error
+        )
 
 
 class Pipeline:

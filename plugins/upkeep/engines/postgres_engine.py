@@ -170,14 +170,24 @@ class _PostgresSnapshot(Snapshot):
         )  # fmt: skip
 
     def _count(self) -> None:
+        """Count rows in the dump's snapshot.
+
+        The tables are locked as pg_dump locks them, all at once: a count that had to queue behind an ALTER TABLE would
+        find the table empty once that has rewritten it.
+        """
+        tables = {self._full(table): psycopg.sql.Identifier(table["schema"], table["name"]) for table in self._tables}
+        only = [psycopg.sql.SQL("ONLY {}").format(table) for table in tables.values()]
+        lock = psycopg.sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(psycopg.sql.SQL(", ").join(only))
+        count = psycopg.sql.SQL("SELECT count(*) AS row_count FROM ONLY {}")
         try:
-            with self._connection.transaction():  # a savepoint: an error must not end the snapshot that pg_dump reads from
-                for table in self._tables:
-                    name = psycopg.sql.Identifier(table["schema"], table["name"])
-                    query = psycopg.sql.SQL("SELECT count(*) AS row_count FROM ONLY {}").format(name)
-                    with self._connection.cursor() as cursor:
-                        row = cursor.execute(query).fetchone()
-                    self._counts[self._full(table)] = int(row["row_count"]) if row else 0
+            # In a savepoint, since an error must not end the snapshot that pg_dump reads from.
+            with self._connection.transaction(), self._connection.cursor() as cursor:
+                cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{self._engine.lock_timeout_s}s"])
+                if tables:
+                    cursor.execute(lock)
+                for name, table in tables.items():
+                    row = cursor.execute(count.format(table)).fetchone()
+                    self._counts[name] = int(row["row_count"]) if row else 0
         except BaseException as error:  # carried over to the thread that asks for the figures
             self._count_error = error
 

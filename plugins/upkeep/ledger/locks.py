@@ -83,8 +83,9 @@ class FileLocks:
                 os.write(handle, _me().encode())
             yield Hold(lambda: _is_at(handle, path))
         finally:
-            if _is_at(handle, path):
-                path.unlink(missing_ok=True)
+            with suppress(OSError):  # a file that stays is harmless, an error here would hide how the block ended
+                if _is_at(handle, path):
+                    path.unlink()
             os.close(handle)
 
     def held(self, names: Iterable[str]) -> set[str]:
@@ -126,7 +127,7 @@ def _locked(path: Path) -> int | None:
 def _is_at(handle: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
-    except FileNotFoundError:
+    except OSError:
         return False
 
 

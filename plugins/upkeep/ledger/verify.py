@@ -142,7 +142,7 @@ def _rows(ledger: Ledger, site: str, end: Any, findings: _Findings) -> Iterator[
             first = connection.scalar(rest if after is None else rest.where(ROWS.c.seq > after))
             if first is None:
                 return
-            if not isinstance(first, int):  # SQLite keeps whatever a forger puts there, and sorts it after all numbers
+            if not _is_number(first):  # sorted after all numbers
                 findings.add(0, "altered", f"a row has the number {first!r}")
                 return
             after = min(first + PAGE - 1, _LARGEST_SEQ)
@@ -182,6 +182,10 @@ def _compare_head(head: Head | None, last: Head, noted: Mapping[int, str], findi
     if head is None:
         if last.seq:
             findings.add(last.seq, "head", f"the head is missing; the last row is {last.seq}")
+        head = Head(last.site, 0, GENESIS)
+    elif not _is_number(head.seq):
+        findings.add(last.seq, "head", f"the head has the number {head.seq!r}; the last row is {last.seq}")
+        head = Head(last.site, 0, GENESIS)
     elif head.seq > last.seq:
         findings.add(last.seq + 1, "truncated", f"{_gone(last.seq + 1, head.seq)}: the head says {head.seq}")
     elif head.seq < last.seq:
@@ -189,7 +193,7 @@ def _compare_head(head: Head | None, last: Head, noted: Mapping[int, str], findi
     elif head.hash != last.hash:
         findings.add(last.seq, "head", f"row {last.seq} isn't the one the head points to")
     furthest = max(noted, default=0)
-    if furthest > max(last.seq, head.seq if head else 0):
+    if furthest > max(last.seq, head.seq):
         findings.add(last.seq + 1, "truncated", f"{_gone(last.seq + 1, furthest)}: row {furthest} was noted")
 
 
@@ -202,6 +206,11 @@ def _check_pairs(connection: Connection, site: str, page: ColumnElement[bool], f
     before = exists().where(same_act, other.c.event == ROWS.c.event)
     for row in connection.execute(_of(site, ROWS.c.seq, ROWS.c.event).where(page, before)):
         findings.add(row.seq, "unpaired", f"row {row.seq}: the act is {row.event} more than once")
+
+
+def _is_number(seq: object) -> bool:
+    """SQLite keeps whatever a forger puts into an integer column."""
+    return isinstance(seq, int)
 
 
 def _gone(first: int, last: int) -> str:

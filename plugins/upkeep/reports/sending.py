@@ -1,0 +1,111 @@
+"""Sends a report's short text to people, in whatever way a connection stands for."""
+
+from __future__ import annotations
+
+import smtplib
+import ssl
+from email.message import EmailMessage
+
+from upkeep.domain.endpoint import Endpoint
+from upkeep.domain.masking import mask
+from upkeep.errors import NotSent
+
+TIMEOUT_S = 20
+STARTTLS_PORT = 587
+
+
+def send(endpoint: Endpoint, subject: str, text: str, html: str) -> None:
+    """One message. ``endpoint.kind`` decides how:
+
+    - ``smtp``: mail to ``extra.to`` (a comma-separated list) from ``extra.from``; TLS unless ``extra.disable_ssl``
+    - ``apprise``: the URL in the password or ``extra.url``, of any service Apprise knows (dingtalk://, feishu://,
+      wecombot://, ...)
+    - anything else: POST of ``{"text": ...}`` as Slack, Mattermost and many others take it; the URL is the password, or
+      made of host and schema
+
+    Errors: ``NotSent``, without the URL: a webhook's URL is its password.
+    """
+    ways = {"smtp": _mail, "apprise": _apprise}
+    try:
+        ways.get(endpoint.kind, _webhook)(endpoint, subject, text, html)
+    except NotSent:
+        raise
+    except Exception as error:  # whatever a mail server or a web service answers must not stop a report
+        words = mask(
+            str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__, _hidden(endpoint)
+        )
+        raise NotSent(
+            f"connection {endpoint.conn_id} ({endpoint.kind or 'webhook'}) did not take the message: {words}",
+            hint="check the connection under Admin, Connections; the report itself is in the store",
+        ) from None
+
+
+def _mail(endpoint: Endpoint, subject: str, text: str, html: str) -> None:
+    recipients = [address.strip() for address in str(endpoint.extra.get("to", "")).split(",") if address.strip()]
+    if not recipients:
+        raise NotSent(
+            f"connection {endpoint.conn_id} names nobody to write to",
+            hint='add {"to": "ops@example.com", "from": "upkeep@example.com"} to its extra',
+        )
+    message = EmailMessage()
+    message["Subject"] = " ".join(subject.split())  # a newline would end the header
+    message["From"] = str(endpoint.extra.get("from") or endpoint.user or recipients[0])
+    message["To"] = ", ".join(recipients)
+    message.set_content(text)
+    message.add_alternative(html, subtype="html")
+    plain = bool(endpoint.extra.get("disable_ssl"))
+    port = endpoint.port or (25 if plain else 465)
+    context = ssl.create_default_context()
+    if plain or port == STARTTLS_PORT:
+        with smtplib.SMTP(endpoint.host, port, timeout=TIMEOUT_S) as server:
+            if not plain:
+                server.starttls(context=context)
+            _deliver(server, endpoint, message)
+    else:
+        with smtplib.SMTP_SSL(endpoint.host, port, timeout=TIMEOUT_S, context=context) as server:
+            _deliver(server, endpoint, message)
+
+
+def _deliver(server: smtplib.SMTP, endpoint: Endpoint, message: EmailMessage) -> None:
+    if endpoint.user:
+        server.login(endpoint.user, endpoint.secret)
+    server.send_message(message)
+
+
+def _apprise(endpoint: Endpoint, subject: str, text: str, html: str) -> None:
+    import apprise
+
+    messenger = apprise.Apprise()
+    if not messenger.add(endpoint.secret or str(endpoint.extra.get("url", ""))):
+        raise NotSent(
+            f"connection {endpoint.conn_id} holds no URL that Apprise knows",
+            hint="put a URL such as dingtalk://TOKEN into its password",
+        )
+    if not messenger.notify(title=subject, body=text):
+        raise NotSent(
+            f"the service behind connection {endpoint.conn_id} did not take the message",
+            hint="try the URL with the apprise command; the report itself is in the store",
+        )
+
+
+def _webhook(endpoint: Endpoint, subject: str, text: str, html: str) -> None:
+    import httpx
+
+    url = endpoint.secret if "://" in endpoint.secret else _url(endpoint)
+    answer = httpx.post(url, json={"text": text}, timeout=TIMEOUT_S, trust_env=False)
+    if answer.is_error:
+        raise NotSent(
+            f"the webhook behind connection {endpoint.conn_id} answered HTTP {answer.status_code}",
+            hint="check that it still exists; the report itself is in the store",
+        )
+
+
+def _url(endpoint: Endpoint) -> str:
+    if "://" in endpoint.host:
+        return endpoint.host
+    port = f":{endpoint.port}" if endpoint.port else ""
+    return f"{endpoint.schema or 'https'}://{endpoint.host}{port}/{endpoint.secret}"
+
+
+def _hidden(endpoint: Endpoint) -> tuple[str, ...]:
+    return (*endpoint.secrets(), *([_url(endpoint)] if endpoint.host else []))

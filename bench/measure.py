@@ -75,11 +75,11 @@ def _quietest(contender: Contender, server: Server) -> Cost:
 
 
 def _measure(contender: Contender, server: Server) -> Cost:
-    busy, ours, theirs, written = _busy_s(), _own_cpu_s(), _server_cpu_s(server), _written()
+    busy, ours, theirs, written = _busy_s(), own_cpu_s(), _server_cpu_s(server), _written()
     begun = time.perf_counter()
     figures = dict(contender())
     wall = time.perf_counter() - begun
-    ours = _own_cpu_s() - ours
+    ours = own_cpu_s() - ours
     foreign = _busy_s() - busy - ours - (_server_cpu_s(server) - theirs)
     return Cost(
         wall_s=figures.pop("wall_s", wall),
@@ -143,7 +143,7 @@ def verdict_table(verdicts: Sequence[Verdict]) -> str:
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, *rows]
+    lines = [[cell.replace("|", "\\|") for cell in line] for line in (head, *rows)]
     widths = [max(len(line[place]) for line in lines) for place in range(len(head))]
     drawn = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
@@ -170,7 +170,8 @@ def _busy_s() -> float:
     return (user + nice + system + irq + softirq + steal) / TICKS_PER_S
 
 
-def _own_cpu_s() -> float:
+def own_cpu_s() -> float:
+    """Processor time of this process and of its children that ended."""
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 

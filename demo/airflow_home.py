@@ -51,6 +51,8 @@ class AirflowHome:
         self.url = f"http://127.0.0.1:{port}"
         self.rest = Rest(self.url, USER, self.password)
         self._programs: list[Program] = []
+        for name in [name for name in os.environ if name.startswith("AIRFLOW")]:
+            del os.environ[name]  # another Airflow's settings, which would mix with ours
         os.environ.update(self._settings(port))
         passwords = folder / "simple_auth_manager_passwords.json.generated"
         passwords.touch(mode=0o600)

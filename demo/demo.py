@@ -47,7 +47,7 @@ class Verdict:
 
 
 def main() -> int:
-    with stopped_by_signals(), Screen() as screen, place_of_its_own() as place:
+    with Screen() as screen, stopped_by_signals(screen), place_of_its_own() as place:
         screen.title("Upkeep's demo: the nightly backup of two systems, on throwaway servers, by a real Airflow")
         try:
             good = _demonstrate(screen, place)
@@ -99,7 +99,7 @@ def running(screen: Screen, place: Path, *, port: int = 0) -> Iterator[tuple[Est
 
 def _show_run(airflow: AirflowHome, screen: Screen, one: Ended) -> None:
     report = airflow.rest.result(one.dag_id, one.run_id, "report") or {}
-    screen.title(f"{one.dag_id}: its report ({report.get('page') or 'no page'})")
+    screen.title(f"{one.dag_id}: what its report says")
     screen.show(report.get("text") or "this run has no report")
     if one.state != "success":
         show_failures(airflow, screen, one)
@@ -164,13 +164,13 @@ def place_of_its_own() -> Iterator[Path]:
 
 
 @contextmanager
-def stopped_by_signals() -> Iterator[None]:
+def stopped_by_signals(screen: Screen) -> Iterator[None]:
     """SIGTERM and SIGHUP end the demo as Ctrl-C does: by way of every ``finally``. A second one doesn't hurry it."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
         for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(each, signal.SIG_IGN)
-        print(f"\n{signal.Signals(number).name}: cleaning up ...", flush=True)
+        screen.interrupted(f"cleaning up after {signal.Signals(number).name}")
         raise SystemExit(128 + number)
 
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -37,6 +37,8 @@ class Estate:
     """
 
     def __init__(self, place: Path, samples: Path) -> None:
+        if programs := os.environ.get(MYSQL_BIN):
+            os.environ["UPKEEP_PATH"] = os.pathsep.join(filter(None, [programs, os.environ.get("UPKEEP_PATH")]))
         self.place = place
         self.samples = samples
         self.sites = place

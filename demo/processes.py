@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.servers.launcher import launch, run_as
@@ -63,10 +63,19 @@ def stop_all(programs: Sequence[Program]) -> None:
         time.sleep(0.05)
 
 
-def run(command: Sequence[str], *, seconds: float = 60, **settings: object) -> subprocess.CompletedProcess[str]:
+def run(
+    command: Sequence[str], *, seconds: float = 60, folder: Path | None = None, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a program to its end; what it says on standard error is part of the output."""
-    return subprocess.run(  # type: ignore[call-overload,no-any-return]  # mypy can't tell the overloads apart
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=seconds, check=False, **settings
+    return subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=seconds,
+        check=False,
+        cwd=folder,
+        env=env,
     )
 
 

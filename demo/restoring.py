@@ -74,7 +74,7 @@ def restore(estate: Estate, place: Path) -> Restored:
 
 def _run_line(line: str, folder: Path, home: Path) -> None:
     path = os.pathsep.join(filter(None, [os.environ.get(MYSQL_BIN), os.environ["PATH"]]))
-    done = run(["bash", "-c", line], seconds=RESTORED_WITHIN_S, cwd=folder, env={"HOME": str(home), "PATH": path})
+    done = run(["bash", "-c", line], seconds=RESTORED_WITHIN_S, folder=folder, env={"HOME": str(home), "PATH": path})
     if done.returncode != 0:
         raise RestoreFailed(f"status {done.returncode}: {done.stdout}")
 

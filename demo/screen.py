@@ -49,6 +49,10 @@ class Screen:
         """Change what the next line of patience says, without a line now."""
         self._doing = what
 
+    def interrupted(self, what: str) -> None:
+        """The same at the next opportunity. Prints nothing itself: a signal may have come in the middle of a line."""
+        self._doing, self._said = what, 0.0
+
     def _elapsed(self) -> str:
         return f"{time.monotonic() - self._begun:6.1f} s"
 

@@ -13,7 +13,7 @@ from tests.servers.base import ServerFailed
 
 
 def main() -> int:
-    with stopped_by_signals(), Screen() as screen, place_of_its_own() as place:
+    with Screen() as screen, stopped_by_signals(screen), place_of_its_own() as place:
         screen.title("Airflow with Upkeep's two sample sites, on throwaway servers")
         try:
             with running(screen, place, port=usual_port()) as (_, airflow):

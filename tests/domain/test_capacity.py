@@ -87,7 +87,9 @@ def test_many_samples_of_one_hour_are_not_a_trend() -> None:
 
 
 def test_samples_seconds_apart_do_not_make_a_landslide() -> None:
-    points = [Point(at + timedelta(seconds=noise), value + noise) for at, value in nights(50, 50, 50) for noise in (0, 1)]
+    points = [
+        Point(at + timedelta(seconds=noise), value + noise) for at, value in nights(50, 50, 50) for noise in (0, 1)
+    ]
     trend = trend_of(points)
     assert trend and abs(trend.per_day) < 1
 

@@ -11,8 +11,8 @@ import pytest
 from tests.ledger.setting import Setting, an_act, must_succeed
 from upkeep.domain.capacity import Point, Reading
 from upkeep.errors import LedgerUnavailable
-from upkeep.ledger import verify
 from upkeep.ledger import samples as samples_module
+from upkeep.ledger import verify
 from upkeep.ledger.database import Database
 from upkeep.ledger.samples import Samples
 

@@ -56,7 +56,7 @@ def _within(limit_s: float, name: str, read: Callable[[], T]) -> T:
         got = outcome.get(timeout=limit_s)
     except queue.Empty:
         raise SourceError(
-            f"{name} gave no answer within {limit_s:g} s",
+            f"no answer within {limit_s:g} s",
             hint="look for a hanging network disk or an overloaded server",
         ) from None
     if isinstance(got, BaseException):

@@ -19,12 +19,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from upkeep.domain.log_message import plain
 from upkeep.errors import SourceError
 
 MAX_FILES = 2000
 """At most so many files of one folder are looked at, those written last."""
 MAX_DEPTH = 12
 NAMES_SHOWN = 3
+NAME_CHARS = 120
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
@@ -57,7 +59,7 @@ class LeftOut:
     def add(self, name: str, why: str) -> None:
         self._counts[why] += 1
         if len(names := self._names.setdefault(why, [])) < NAMES_SHOWN:
-            names.append(name)
+            names.append(shown(name))
 
     def remarks(self) -> list[str]:
         """``a.log, b.log and 3 more: it is a symbolic link``, one line for each reason."""
@@ -65,6 +67,11 @@ class LeftOut:
             f"{', '.join(names)}{f' and {more} more' if (more := self._counts[why] - len(names)) else ''}: {why}"
             for why, names in self._names.items()
         ]
+
+
+def shown(name: str) -> str:
+    """A file's name as it can be shown: what isn't UTF-8 becomes an escape, what can't be seen a space."""
+    return plain(os.fsencode(name).decode("utf-8", "backslashreplace"))[-NAME_CHARS:]
 
 
 class LogFiles:

@@ -147,6 +147,8 @@ class _MySqlSnapshot(Snapshot):
         if self._flavour == "mysql":
             # The position is in the manifest; in the dump it would make a restore on the source's own replica fail.
             flags += ["--set-gtid-purged=OFF"]
+            if self._tool.version >= (8,):
+                flags += ["--skip-column-statistics"]  # some 8.0 ask for them by default, and no 5.7 server has any
         if self._keeps_history:
             flags += ["--dump-history"]
         flags += [f"--ignore-table={self._engine.database}.{view}" for view in self._left_out]

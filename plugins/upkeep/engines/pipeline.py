@@ -77,6 +77,8 @@ class Pipeline:
     Use as a context manager; leaving the block by an exception ends every program. ``secrets`` are masked in whatever
     the programs print. ``started`` is called with the first program's output before the second one reads it.
 
+    Enter it in a thread that outlives it: the kernel takes the thread that started a program for its parent.
+
     >>> with Pipeline([Command(["printf", "one"]), Command(["cat"])]) as pipeline:
     ...     b"".join(pipeline.output())
     b'one'

@@ -198,13 +198,8 @@ class _PostgresSnapshot(Snapshot):
         if self._count_error:
             why = f"counting rows failed: {mask(str(self._count_error).strip(), self._engine.secrets)}"
             warnings.append(f"row counts are the server's estimates: {why}")
-        if not self._with_passwords:
-            reason = (
-                "the backup is not encrypted"
-                if not self._engine.with_passwords
-                else "the account may not read pg_authid"
-            )
-            warnings.append(f"roles are kept without their passwords: {reason}")
+        if self._engine.with_passwords and not self._with_passwords:
+            warnings.append("roles are kept without their passwords: the account may not read pg_authid")
         return Facts(
             source={
                 "database": self._engine.database,
@@ -227,7 +222,7 @@ class _PostgresSnapshot(Snapshot):
                     for kind in ("schemas", "views", "routines", "triggers", "sequences", "extensions")
                 },
                 "large_objects": int(self._server["large_objects"]),
-                "role_passwords": self._with_passwords,
+                "role_passwords": "kept" if self._with_passwords else "left out",
                 "encoding": "utf-8" if self._server["encoding"] == NO_ENCODING else self._connection.info.encoding,
             },
             rows_are=f"estimates: {why}" if why else "exact",

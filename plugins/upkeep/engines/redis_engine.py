@@ -103,7 +103,8 @@ class _RedisSnapshot(Snapshot):
 class RdbCheck(StructureCheck):
     """``redis-check-rdb`` reads files only, so the RDB is laid down in a private temporary file first.
 
-    Its last eight bytes are a CRC64 of the rest, which the program compares.
+    It ends with a CRC64 of the rest, which the program compares. Behind it may stand the 40 letters that mark the end of
+    what a server sends from memory: redis-cli leaves them there, and whoever reads the file stops before them.
     """
 
     def __init__(self) -> None:

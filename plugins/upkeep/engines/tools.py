@@ -84,6 +84,20 @@ def describe(path: str) -> Tool:
     return Tool(path, flavour, numbers(version[1]))
 
 
+def _describe_all(paths: Sequence[str]) -> list[Tool]:
+    """Those that say what they are; one that doesn't is only an error when there is no other."""
+    tools: list[Tool] = []
+    unfit: ToolUnfit | None = None
+    for path in paths:
+        try:
+            tools.append(describe(path))
+        except ToolUnfit as error:
+            unfit = unfit or error
+    if unfit and not tools:
+        raise unfit
+    return tools
+
+
 def numbers(version: str) -> tuple[int, ...]:
     """The numbers a version begins with: ``8.0.35-27`` -> ``(8, 0, 35)``."""
     found = re.match(r"\d+(?:\.\d+)*", version)
@@ -98,7 +112,7 @@ def mysql_dump(flavour: str, server_version: tuple[int, ...]) -> Tool:
     """
     names = ["mariadb-dump", "mysqldump"] if flavour == "mariadb" else ["mysqldump"]
     package = "mariadb-client" if flavour == "mariadb" else "mysql-client (from Oracle's or Debian unstable's packages)"
-    candidates = [describe(path) for path in find_all(names)]
+    candidates = _describe_all(find_all(names))
     if not candidates:
         raise ToolMissing(
             f"no {' or '.join(names)} is installed on this worker",
@@ -128,7 +142,7 @@ def postgres_tool(name: str, server_major: int) -> Tool:
     paths = find_all([name])
     paths += [str(path) for path in sorted(DEBIAN_POSTGRES.glob(f"*/bin/{name}")) if str(path) not in paths]
     # Debian's /usr/bin/pg_dump is a wrapper (pg_wrapper) whose release depends on which clusters the machine has.
-    candidates = [describe(path) for path in paths if Path(path).resolve().name != "pg_wrapper"]
+    candidates = _describe_all([path for path in paths if Path(path).resolve().name != "pg_wrapper"])
     if not candidates:
         raise ToolMissing(
             f"the program {name} is not installed on this worker",

@@ -1,0 +1,178 @@
+"""Review a site's logs: count the errors since the last run by kind of message, and say which kinds are new.
+
+Nothing in the logs is changed, and every line is counted once, whatever rotation does. Where that can't be known a line
+is rather counted twice than not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from upkeep.domain.log_tally import Told
+from upkeep.domain.units import human_bytes
+from upkeep.duties.job import Job
+from upkeep.duties.log_memory import LogMemory
+from upkeep.duties.log_review import Review, read_folder
+from upkeep.engines.log_reader import Budget
+from upkeep.engines.log_search import ErrorSearch
+from upkeep.errors import SourceError, UpkeepError
+from upkeep.ledger.entry import DETAIL_CHARS
+from upkeep.site import LogFolder
+
+log = logging.getLogger(__name__)
+
+LIMIT_S = 900.0
+LIMIT_BYTES = 20_000_000_000
+
+_FILES_SHOWN = 10
+_REMARKS_SHOWN = 12
+_SHORTER = ((300, 200), (160, 160), (80, 100), (0, 80))
+"""Lengths of samples and messages to try until a record's detail fits into the ledger."""
+
+
+def review_logs(
+    job: Job, *, dry_run: bool = False, limit_s: float = LIMIT_S, limit_bytes: int = LIMIT_BYTES
+) -> dict[str, Any]:
+    """Review every log folder of the site, each with a record of its own.
+
+    A folder that isn't there or can't be opened is recorded as skipped and doesn't stop the others. What the limits
+    left unread is read next time. ``dry_run`` reads and counts, and remembers nothing.
+
+    :param limit_s: seconds for all folders together; ``limit_bytes`` likewise, of unpacked bytes.
+    Errors: ``Busy``, ``SiteFileError`` for a pattern that is no regular expression, ``StoreError`` when neither store
+    nor spool can keep how far the logs were read.
+    """
+    searches = {_label(job, folder): (folder, ErrorSearch(folder.errors)) for folder in job.site.logs}
+    budget = Budget(limit_bytes, limit_s)
+    results: dict[str, dict[str, Any]] = {}
+    failures: list[Exception] = []
+    with job.hold("_state/review_logs"):
+        memory = LogMemory(job)
+        for done, (label, (folder, search)) in enumerate(searches.items()):
+            share = budget.share(len(searches) - done)
+            try:
+                results[label] = _review(job, label, folder, search, memory, share, dry_run=dry_run)
+            except (UpkeepError, OSError) as error:
+                log.exception("%s could not be reviewed", label)
+                failures.append(error)
+            budget.read += share.read
+        if memory.lost:
+            failures.append(memory.lost)
+    if failures:
+        raise failures[0]
+    return _result(job, results, memory, dry_run=dry_run)
+
+
+def _label(job: Job, folder: LogFolder) -> str:
+    """The folder's name in the ledger: its path, with its patterns where the path stands in the site file twice."""
+    alike = [other for other in job.site.logs if other.path == folder.path]
+    return folder.path if len(alike) == 1 else f"{folder.path} ({', '.join(folder.patterns)})"
+
+
+def _review(
+    job: Job, label: str, folder: LogFolder, search: ErrorSearch, memory: LogMemory, budget: Budget, *, dry_run: bool
+) -> dict[str, Any]:
+    past = memory.of(label)
+    if dry_run:
+        try:
+            return _summary(read_folder(folder, past, search, budget, job.now()), memory)
+        except SourceError as error:
+            return {"skipped": error.message}
+    with job.ledger.record(job.act("review_logs", label, command=f"count the errors in {label}")) as entry:
+        begun = time.monotonic()
+        try:
+            review = read_folder(folder, past, search, budget, job.now())
+        except SourceError as error:
+            log.warning("%s", error)
+            entry.skip(f"{error.message}; {error.hint}")
+            return {"skipped": error.message}
+        entry.note(rows=review.tally.lines, bytes=review.read)
+        entry.note(**_detail(review, memory, seconds=round(time.monotonic() - begun, 3)))
+        _log(label, review)
+    memory.remember(label, review.memory)
+    return _summary(review, memory)
+
+
+def _detail(review: Review, memory: LogMemory, *, seconds: float) -> dict[str, Any]:
+    """What the ledger keeps beside rows (error lines) and bytes (read, unpacked), cut to fit there.
+
+    ``since``: when the folder was last reviewed, empty for a first review, to which nothing is new; ``top``: at most ten kinds of messages, new ones first; ``error_files``: the files with most error lines;
+    ``remarks``: what a person should know; ``stopped``: ``bytes`` or ``time`` when a limit was reached, and ``unread``
+    how many bytes it left.
+    """
+    detail: dict[str, Any] = {
+        "since": review.since.isoformat() if review.since else "",
+        "files": review.files,
+        "lines": review.lines,
+        "errors": review.tally.lines,
+        "kinds": len(review.tally.kinds),
+        "new": review.new,
+        "stopped": review.stopped,
+        "unread": review.unread,
+        "seconds": seconds,
+        "error_files": dict(review.tally.files.most_common(_FILES_SHOWN)),
+        "remarks": [_cut(text, 300) for text in [*memory.remarks, *review.remarks][:_REMARKS_SHOWN]],
+    }
+    for sample_chars, message_chars in _SHORTER:
+        detail["top"] = [_top(told, sample_chars, message_chars) for told in review.told]
+        if len(json.dumps(detail, ensure_ascii=False)) <= DETAIL_CHARS:
+            return detail
+    return {**detail, "error_files": {}, "remarks": detail["remarks"][:3]}
+
+
+def _top(told: Told, sample_chars: int, message_chars: int) -> dict[str, Any]:
+    kind = told.kind
+    return {
+        "message": _cut(kind.text, message_chars),
+        "count": kind.count,
+        "new": told.new,
+        "file": kind.file,
+        "sample": _cut(kind.sample, sample_chars),
+    }
+
+
+def _summary(review: Review, memory: LogMemory) -> dict[str, Any]:
+    """One folder's part of the result: small, for XCom."""
+    return {
+        "errors": review.tally.lines,
+        "lines": review.lines,
+        "files": review.files,
+        "bytes": review.read,
+        "kinds": len(review.tally.kinds),
+        "new": review.new,
+        "stopped": review.stopped,
+        "top": [_top(told, 0, 160) for told in review.told[:3]],
+        "remarks": [_cut(text, 200) for text in [*memory.remarks, *review.remarks][:5]],
+    }
+
+
+def _result(job: Job, results: Mapping[str, dict[str, Any]], memory: LogMemory, *, dry_run: bool) -> dict[str, Any]:
+    return {
+        "site": job.site.name,
+        "dry_run": dry_run,
+        "errors": sum(result.get("errors", 0) for result in results.values()),
+        "new": sum(result.get("new", 0) for result in results.values()),
+        "stopped": any(result.get("stopped") for result in results.values()),
+        "waits_in": memory.waits_in,
+        "folders": dict(results),
+    }
+
+
+def _log(label: str, review: Review) -> None:
+    log.info(
+        "%s: %s error lines of %s kinds (%s new) in %s lines of %s files, %s",
+        label, review.tally.lines, len(review.tally.kinds), review.new, review.lines, review.files,
+        human_bytes(review.read),
+    )  # fmt: skip
+    for told in review.told:
+        log.info("%s %6d  %s", "new" if told.new else "   ", told.kind.count, told.kind.text)
+    for remark in review.remarks:
+        log.warning("%s: %s", label, remark)
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: max(0, limit - 1)] + "…" if limit else ""

@@ -1,0 +1,289 @@
+"""Archives of purged rows: written before the rows go, read back after a kill, restored when somebody wants them.
+
+An archive lies in ``<site>/<database>/rows-<table>/<archive_id>/`` and goes through three states, each one object more:
+
+1. ``part-00001.jsonl.zst[.age]``: rows on their way; without a manifest it is an orphan, and the next run removes it.
+2. ``manifest.json``: committed. Its rows may be deleted from the table, and those that are gone may be because of it.
+3. ``ended.json``: every row of it was dealt with; names those that were left in the table because they had changed.
+
+Only one run at a time works on a table's archives: callers hold ``<site>/<database>/purge/<table>``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import IO
+
+import upkeep
+from upkeep.domain.backup import is_backup_id, new_backup_id
+from upkeep.domain.endpoint import Endpoint
+from upkeep.domain.manifest import NAME as MANIFEST
+from upkeep.domain.manifest import StoredFile, digest
+from upkeep.domain.purge import PurgePlan, Table
+from upkeep.domain.row_archive import ENDED, Ending, Row, RowArchive, archives_folder, key_text, line_of
+from upkeep.duties.job import Job
+from upkeep.duties.packing import pack, packed_name, packing_tools, unpack, unpack_line
+from upkeep.engines.pipeline import Pipeline
+from upkeep.engines.row_purge import RowPurge
+from upkeep.errors import ManifestBroken, ObjectDamaged, ObjectMissing, StoreError
+from upkeep.stores.base import ObjectWriter
+
+log = logging.getLogger(__name__)
+
+PART = "part-00001.jsonl"
+BLOCK = 1 << 18
+
+
+class Archives:
+    """The archives of one table."""
+
+    def __init__(self, job: Job, database: str, table: str) -> None:
+        self._job, self._database, self._table = job, database, table
+        self.folder = archives_folder(job.site.name, database, table)
+
+    def committed(self) -> tuple[list[RowArchive], dict[str, Ending]]:
+        """Every archive with a manifest, in the order in which they were committed, and how those ended that did.
+
+        Errors: ``ManifestBroken``.
+        """
+        found = {key: names for key, names in self._objects().items() if MANIFEST in names}
+        endings = {key: self._ending(key) for key, names in found.items() if ENDED in names}
+        return sorted(map(self._manifest, found), key=lambda archive: archive.made_at), endings
+
+    def unfinished(self) -> list[RowArchive]:
+        """Archives that a killed run, or one whose window closed, committed and didn't end."""
+        open_ids = [key for key, names in self._objects().items() if MANIFEST in names and ENDED not in names]
+        return sorted(map(self._manifest, open_ids), key=lambda archive: archive.made_at)
+
+    def sweep(self) -> int:
+        """Remove what never got a manifest; returns how many objects that were."""
+        removed = len(self._job.store.sweep(self.folder))
+        for archive_id, names in self._objects().items():
+            if MANIFEST not in names:
+                for name in names:
+                    self._job.store.delete(f"{self.folder}{archive_id}/{name}")
+                removed += len(names)
+                log.warning("removed %s%s, which a killed run left without a manifest", self.folder, archive_id)
+        return removed
+
+    def commit(
+        self, plan: PurgePlan, table: Table, session: RowPurge, rows: Iterator[Row]
+    ) -> tuple[RowArchive, bytes] | None:
+        """Stream rows into a new archive, read it back, and commit it; None when there was no row after all."""
+        first = next(rows, None)
+        if first is None:
+            return None
+        job = self._job
+        archive_id = new_backup_id(job.now(), os.urandom(2))
+        prefix = f"{self.folder}{archive_id}/"
+        name = packed_name(PART, job.site.encryption)
+        seen = _Seen(first)
+        try:
+            file = self._store(prefix + name, name, seen.lines(rows))
+            self.require_whole(prefix, file)
+            archive = RowArchive(
+                site=job.site.name,
+                database=self._database,
+                table=self._table,
+                archive_id=archive_id,
+                engine=table.engine,
+                rule=plan.to_dict() | {"before": plan.before},
+                columns=tuple(
+                    {"name": c.name, "type": c.type, "form": c.form, "nullable": c.nullable} for c in table.kept_columns
+                ),
+                key=table.primary_key,
+                rows=seen.rows,
+                first=key_text(first, table.primary_key),
+                last=key_text(seen.last, table.primary_key),
+                oldest=str(first[plan.rule.column]),
+                newest=str(seen.last[plan.rule.column]),
+                bytes_of_lines=seen.bytes,
+                files=(file,),
+                source={"server": session.server, "table": table.label},
+                tools=packing_tools(job.site.encryption),
+                run=job.run.as_dict(),
+                made_at=job.now().isoformat(timespec="microseconds"),
+                restore=session.restore_line(table, table.kept_columns, unpack_line(name)),
+                upkeep=upkeep.__version__,
+            )
+            sealed = archive.to_bytes()
+            job.store.put(prefix + MANIFEST, sealed)
+        except BaseException:
+            # The manifest goes first: an archive that lost its part must not look committed.
+            with suppress(StoreError):
+                for object_name in (MANIFEST, name):
+                    job.store.delete(prefix + object_name)
+            raise
+        return archive, sealed
+
+    def end(self, archive: RowArchive, ending: Ending) -> None:
+        self._job.store.put(archive.prefix + ENDED, ending.to_bytes())
+
+    def require_whole(self, prefix: str, file: StoredFile) -> None:
+        """Read a stored file back and compare it. Errors: ``ObjectDamaged``."""
+        found, size = hashlib.sha256(), 0
+        try:
+            for chunk in self._job.store.read(prefix + file.name):
+                found.update(chunk)
+                size += len(chunk)
+        except ObjectMissing as error:
+            raise _damaged(prefix + file.name, "it is missing") from error
+        if (size, found.hexdigest()) != (file.size, file.sha256):
+            raise _damaged(prefix + file.name, f"it reads back as {size} bytes that are not the {file.size} written")
+
+    def lines(self, archive: RowArchive) -> Iterator[bytes]:
+        """The lines of a whole archive. Errors: ``ObjectDamaged`` before the first line, ``ToolFailed``."""
+        for file in archive.files:
+            self.require_whole(archive.prefix, file)
+        for file in archive.files:
+            with unpack(file.name, identity_of(self._job)) as commands, Pipeline(commands, feed=True) as pipeline:
+                stored = self._job.store.read(archive.prefix + file.name)
+                with _fed(pipeline, stored):
+                    yield from _split(pipeline.output())
+
+    def _manifest(self, archive_id: str) -> RowArchive:
+        key, store = f"{self.folder}{archive_id}/{MANIFEST}", self._job.store
+        archive = RowArchive.from_bytes(store.get(key), f"{store.url}/{key}")
+        if archive.prefix != f"{self.folder}{archive_id}/":
+            raise ManifestBroken(
+                f"the manifest {store.url}/{key} is that of {archive.prefix}",
+                hint="somebody copied it there: don't restore from it, and take it out of that folder",
+            )
+        return archive
+
+    def _ending(self, archive_id: str) -> Ending:
+        key, store = f"{self.folder}{archive_id}/{ENDED}", self._job.store
+        return Ending.from_bytes(store.get(key), f"{store.url}/{key}")
+
+    def _store(self, key: str, name: str, lines: Iterator[bytes]) -> StoredFile:
+        job = self._job
+        commands = pack(job.site.compression, job.site.encryption)
+        with job.store.writer(key) as sink:
+            meter = _Meter(sink)
+            with Pipeline(commands, feed=True) as pipeline, _fed(pipeline, lines):
+                for chunk in pipeline.output():
+                    meter.write(chunk)
+        return StoredFile(name, PART, meter.size, meter.sha256.hexdigest())
+
+    def _objects(self) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for stored in self._job.store.list(self.folder):
+            archive_id, _, name = stored.key.removeprefix(self.folder).partition("/")
+            if is_backup_id(archive_id):
+                found.setdefault(archive_id, set()).add(name)
+        return dict(sorted(found.items()))
+
+
+def identity_of(job: Job) -> Endpoint | None:
+    encryption = job.site.encryption
+    return job.connect(encryption.identity_conn_id) if encryption and encryption.identity_conn_id else None
+
+
+class _Seen:
+    """What passed on its way into an archive."""
+
+    def __init__(self, first: Row) -> None:
+        self.rows, self.bytes, self.last = 0, 0, first
+        self._first = first
+
+    def lines(self, rest: Iterator[Row]) -> Iterator[bytes]:
+        yield self._line(self._first)
+        for row in rest:
+            yield self._line(row)
+
+    def _line(self, row: Row) -> bytes:
+        line = line_of(row)
+        self.rows, self.bytes, self.last = self.rows + 1, self.bytes + len(line), row
+        return line
+
+
+class _Meter:
+    """Counts and hashes what goes into the store."""
+
+    def __init__(self, sink: ObjectWriter) -> None:
+        self._sink = sink
+        self.size, self.sha256 = 0, hashlib.sha256()
+
+    def write(self, chunk: bytes) -> None:
+        self._sink.write(chunk)
+        self.size += len(chunk)
+        self.sha256.update(chunk)
+
+
+@contextmanager
+def _fed(pipeline: Pipeline, chunks: Iterable[bytes]) -> Iterator[None]:
+    """Feed a pipeline from a thread of its own while the block reads its output.
+
+    At the end of the block every chunk was taken, or the error that stopped the feeding is raised here.
+    """
+    feeder = _Feeder(pipeline.stdin, chunks)
+    feeder.start()
+    try:
+        yield
+    except BaseException:
+        pipeline.end()  # nobody reads the output any more: a feeder that waits for room must meet a broken pipe
+        raise
+    finally:
+        feeder.stop()
+    feeder.require_done()
+
+
+class _Feeder(threading.Thread):
+    def __init__(self, stdin: IO[bytes], chunks: Iterable[bytes]) -> None:
+        super().__init__(name="archive feeder", daemon=True)
+        self._stdin, self._chunks = stdin, chunks
+        self._error: BaseException | None = None
+        self._stopped = False
+
+    def run(self) -> None:
+        waiting = bytearray()
+        try:
+            for chunk in self._chunks:
+                waiting += chunk
+                if len(waiting) >= BLOCK:
+                    self._write(waiting)
+                if self._stopped:
+                    return
+            self._write(waiting)
+        except BaseException as error:  # carried over to the thread that reads the output
+            self._error = error
+        finally:
+            with suppress(OSError):
+                self._stdin.close()
+
+    def _write(self, waiting: bytearray) -> None:
+        view = memoryview(bytes(waiting))
+        while view:
+            view = view[self._stdin.write(view) :]
+        waiting.clear()
+
+    def stop(self) -> None:
+        """The output is read to its end, or nobody reads it any more: either way the feeding is over."""
+        self._stopped = True
+        self.join()
+
+    def require_done(self) -> None:
+        if self._error is not None and not isinstance(self._error, BrokenPipeError):
+            raise self._error  # of a broken pipe, the program that broke it says more
+
+
+def _split(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from (line + b"\n" for line in lines)
+    if rest:
+        yield rest
+
+
+def _damaged(key: str, why: str) -> ObjectDamaged:
+    return ObjectDamaged(
+        f"the archive {key} can't be relied on: {why}",
+        hint="no row was deleted because of it just now; rows deleted in an earlier run are in the backups from before it. "
+        "Have the storage checked, then move the archive's folder out of the store",
+    )

@@ -1,0 +1,410 @@
+"""Purging rows of PostgreSQL.
+
+**Access path.** Old rows are found along the index on the date column, in the order of date and primary key, and deleted
+by primary key. Each look begins where the last one ended: the entries of rows just deleted stay in the index until it is
+vacuumed, and a look from its beginning would read them again every time.
+
+Every value crosses as the text in which the server itself writes it, whatever its type, and goes back the same way.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any, Self
+
+import psycopg
+from psycopg.rows import tuple_row
+from psycopg.types.string import TextLoader
+
+from upkeep.domain.masking import mask
+from upkeep.domain.purge import (
+    Column,
+    Estimate,
+    ForeignKey,
+    Meaning,
+    Pressure,
+    Replica,
+    Rule,
+    Table,
+    find_index,
+    moments_to_convert,
+    quoted,
+)
+from upkeep.domain.row_archive import Row, fingerprint, line_of
+from upkeep.engines.pipeline import hint_for
+from upkeep.engines.postgres_engine import PostgresEngine
+from upkeep.engines.postgres_restore_line import restore_line
+from upkeep.engines.row_purge import STATEMENT_LIMIT_S, Deleted, Key, LockedOut, OldRows, Place, RowPurge
+from upkeep.errors import SourceError
+from upkeep.resources import sql
+
+_MEANINGS: Mapping[str, Meaning] = {"date": "date", "timestamp": "wall clock", "timestamptz": "instant"}
+_LOCKED = (
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+    psycopg.errors.QueryCanceled,
+)
+
+
+class PostgresRowPurge(RowPurge):
+    """Use as a context manager; entering logs in."""
+
+    def __init__(self, engine: PostgresEngine) -> None:
+        self._engine = engine
+        self._stack = ExitStack()
+        self._facts: dict[str, Any] = {}
+        self._connection: psycopg.Connection[tuple[Any, ...]]
+        self._standbys = _Standbys()
+
+    def __enter__(self) -> Self:
+        with self.told("prepare a purge of"), ExitStack() as stack:
+            connection = stack.enter_context(self._engine.connect())
+            connection.autocommit = True
+            self._facts = self._dicts(connection, "list_purge_server")[0]
+            self.server = f"postgres {self._facts['version']}"
+            self._look_around(connection)
+            self._connection = connection  # type: ignore[assignment]  # its cursors below make tuples
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(psycopg.Error):  # a connection that is gone needs no farewell
+            self._stack.close()
+
+    def _look_around(self, connection: psycopg.Connection[Any]) -> None:
+        for known in psycopg.adapters.types:
+            for oid in filter(None, (known.oid, known.array_oid)):
+                connection.adapters.register_loader(oid, TextLoader)
+        limits = (f"{self._engine.lock_timeout_s}s", f"{STATEMENT_LIMIT_S}s")
+        connection.execute(sql("postgres", "set_purge_patience").encode(), limits)
+
+    @property
+    def time_zone(self) -> str:
+        """In which this account's sessions speak unless they say otherwise."""
+        return str(self._facts["time_zone"])
+
+    def read_only(self) -> str:
+        if not self._facts["in_recovery"] and not self._facts["read_only"]:
+            return ""
+        why = "a standby" if self._facts["in_recovery"] else "set to read-only transactions"
+        return f"the server {self._engine.endpoint.host}:{self._engine.endpoint.port or 5432} is {why}"
+
+    # What a table is like.
+
+    def look(self, table: str) -> Table | None:
+        with self.told("look into"), self._engine.connect() as connection:
+            found = self._dicts(connection, "list_table", table, table)
+            if len(found) > 1:
+                names = " and ".join(quoted("postgres", row["schema"], row["name"]) for row in found)
+                raise SourceError(
+                    f"{table!r} may mean {names} in database {self._engine.database!r}",
+                    hint=f"write public.{table} in the site file if that is meant, else rename one of them",
+                )
+            return self._described(connection, found[0]) if found else None
+
+    def _described(self, connection: psycopg.Connection[Any], facts: Mapping[str, Any]) -> Table:
+        place = (str(facts["schema"]), str(facts["name"]))
+        if facts["kind"] != "table":
+            return Table("postgres", place, (), (), {}, kind=str(facts["kind"]))
+        indexes: dict[str, list[str | None]] = {}
+        key: list[str] = []
+        for row in self._dicts(connection, "list_indexes_of_table", facts["oid"]):
+            indexes.setdefault(str(row["name"]), []).append(row["column_name"])
+            if row["is_primary"]:
+                key.append(str(row["column_name"]))
+        usable: dict[str, list[str]] = {}
+        for name in sorted(indexes, key=lambda name: (len(indexes[name]), name)):
+            if (first := indexes[name][0]) is not None:
+                usable.setdefault(first, []).append(name)
+        inherited = ("tables that inherit from it are left alone",) if facts["inherited"] else ()
+        return Table(
+            engine="postgres",
+            place=place,
+            columns=tuple(_column(row) for row in self._dicts(connection, "list_columns_of_table", facts["oid"])),
+            primary_key=tuple(key),
+            indexes={column: tuple(names) for column, names in usable.items()},
+            foreign_keys=tuple(
+                ForeignKey(row["name"], row["table_name"], tuple(row["columns"]), row["on_delete"], row["indexed"])
+                for row in self._dicts(connection, "list_keys_to_table", facts["oid"])
+            ),
+            partitioned=bool(facts["partitioned"]),
+            delete_triggers=tuple(row["name"] for row in self._dicts(connection, "list_delete_triggers", facts["oid"])),
+            notes=inherited,
+        )
+
+    def bound(self, column: Column, cut: datetime) -> str:
+        if column.meaning == "date":
+            return cut.date().isoformat()
+        if column.meaning == "instant":
+            return f"{cut.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f+00}"
+        moments = [moment.isoformat() for moment in moments_to_convert(cut)]
+        with self.told("read the clock of"):
+            return str(self.rows("measure_wall_clock", {}, self.time_zone, moments)[0][0])
+
+    def old_rows(self, table: Table, rule: Rule, before: str) -> OldRows:
+        return _PostgresOldRows(self, table, rule, before)
+
+    # What else the server has to do.
+
+    def pressure(self) -> Pressure:
+        with self.told("ask about the load of"):
+            running = int(self.rows("list_running", {})[0][0])
+            return Pressure(running, self._standbys.seen(self.rows("list_replicas", {}), time.monotonic()))
+
+    @property
+    def blind_spots(self) -> tuple[str, ...]:
+        if self._facts["sees_all"]:
+            return ()
+        return ("the account may not see other sessions and standbys: grant pg_read_all_stats",)
+
+    # Putting rows back.
+
+    def key_of(self, table: Table, row: Row) -> Key:
+        return key_of(table, row)
+
+    def present(self, table: Table, keys: Sequence[Key]) -> set[Key]:
+        with self.told("look for rows of"):
+            return {tuple(row) for row in self.rows("list_present_keys", names_of(table), *_columns(keys, table))}
+
+    def insert(self, table: Table, columns: Sequence[Column], rows: Sequence[Row]) -> int:
+        numbered = [f"r{place}" for place in range(len(columns))]
+        names = {
+            "table": _id(*table.place),
+            "columns": ", ".join(_id(column.name) for column in columns),
+            "values": ", ".join(_stored(column, f"r.{name}") for column, name in zip(columns, numbered, strict=True)),
+            "texts": ", ".join(["%s::text[]"] * len(columns)),
+            "names": ", ".join(numbered),
+        }
+        texts = [[row[column.name] for row in rows] for column in columns]
+        keys = [key_of(table, row) for row in rows]
+        with self.told("restore rows into"), self._connection.transaction():
+            self.run("insert_rows", names, *texts)
+            there = self.fetch(table, columns, keys)
+            return sum(there.get(key, ({}, False))[0] != row for key, row in zip(keys, rows, strict=True))
+
+    def restore_line(self, table: Table, columns: Sequence[Column], unpacked: str) -> str:
+        return restore_line(self._engine.database, table, columns, unpacked)
+
+    # How it is done.
+
+    def run(self, statement: str, names: Mapping[str, str], *values: object) -> int:
+        text = sql("postgres", statement).format(**names)
+        return self._connection.execute(text.encode(), values).rowcount
+
+    def rows(self, statement: str, names: Mapping[str, str], *values: object) -> list[tuple[Any, ...]]:
+        text = sql("postgres", statement).format(**names)
+        with self._connection.cursor(row_factory=tuple_row) as cursor:
+            return cursor.execute(text.encode(), values).fetchall()
+
+    def fetch(
+        self,
+        table: Table,
+        columns: Sequence[Column],
+        keys: Sequence[Key],
+        *,
+        old: str = "TRUE",
+        before: tuple[str, ...] = (),
+        statement: str = "list_rows",
+    ) -> dict[Key, tuple[Row, bool]]:
+        """Rows by key, each with whether it is old."""
+        names = {**names_of(table), "columns": ", ".join(_read(column) for column in columns), "old": old}
+        found: dict[Key, tuple[Row, bool]] = {}
+        for record in self.rows(statement, names, *before, *_columns(keys, table)):
+            row = {column.name: _shown(column, value) for column, value in zip(columns, record, strict=False)}
+            found[key_of(table, row)] = (row, record[-1] == "t")
+        return found
+
+    @contextmanager
+    def told(self, verb: str) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.Error as error:
+            words = mask(str(error).strip(), self._engine.secrets)
+            where = self._engine.endpoint
+            raise SourceError(
+                f"can't {verb} database {self._engine.database!r} on {where.host}:{where.port or 5432} "
+                f"(connection {where.conn_id}): {words}",
+                hint=hint_for(words, 1),
+            ) from error
+
+    @contextmanager
+    def changing(self, table: Table) -> Iterator[None]:
+        """One transaction. Errors: ``LockedOut`` after a rollback, ``SourceError``."""
+        with self.told(f"delete rows of {table.label} in"):
+            try:
+                with self._connection.transaction():
+                    yield
+            except _LOCKED as error:
+                raise LockedOut(str(error).splitlines()[0]) from error
+
+    @staticmethod
+    def _dicts(connection: psycopg.Connection[Any], statement: str, *values: object) -> list[dict[str, Any]]:
+        return list(connection.execute(sql("postgres", statement).encode(), values))
+
+
+class _PostgresOldRows(OldRows):
+    def __init__(self, session: PostgresRowPurge, table: Table, rule: Rule, before: str) -> None:
+        column = table.column(rule.column)
+        if column is None or not find_index(rule, table):
+            raise ValueError(f"{table.label} can't be purged by {rule.column}")
+        self._session, self._table, self._before = session, table, before
+        name = f"t.{_id(column.name)}"
+        # A row whose date is -infinity says that it has no date.
+        self._old = f"({name} > '-infinity' AND {name} < %s)"
+        self._names = {**names_of(table), "column": name, "old": self._old}
+        types = {known.name: known.type for known in table.columns}
+        self._casts = ", ".join(f"%s::{_percent(types[part])}" for part in (column.name, *table.primary_key))
+
+    def next(self, after: Place | None, limit: int) -> list[Place]:
+        beyond, values = "TRUE", ()
+        if after is not None:
+            # The second half alone would do, but only the first begins the scan at the right place of the index.
+            beyond = f"{self._names['column']} >= %s AND ({self._names['column']}, {self._names['key']}) > ({self._casts})"
+            values = (after.date, after.date, *after.key)
+        with self._session.told("find old rows in"):
+            rows = self._session.rows("list_old_keys", {**self._names, "beyond": beyond}, self._before, *values, limit)
+        return [Place(str(row[0]), tuple(row[1:])) for row in rows]
+
+    def read(self, keys: Sequence[Key]) -> list[Row]:
+        with self._session.told("read old rows of"):
+            found = self._fetch(keys, "list_rows")
+        return [found[key][0] for key in keys if key in found and found[key][1]]
+
+    def delete(self, keys: Sequence[Key]) -> Deleted:
+        with self._session.changing(self._table):
+            return Deleted(self._delete(keys))
+
+    def delete_unchanged(self, archived: Mapping[Key, bytes]) -> Deleted:
+        with self._session.changing(self._table):
+            found = self._fetch(list(archived), "lock_rows")
+            same = [key for key, (row, old) in found.items() if old and fingerprint(line_of(row)) == archived[key]]
+            left = tuple(key for key in found if key not in set(same))
+            return Deleted(self._delete(same), left)
+
+    def rehearse(self, keys: Sequence[Key]) -> None:
+        with self._session.told(f"delete rows of {self._table.label} in"):
+            self._session.rows("measure_delete_rows", self._names, *_columns(keys[:1], self._table), self._before)
+
+    def estimate(self) -> Estimate:
+        with self._session.told("estimate old rows in"):
+            oldest = self._session.rows("measure_oldest_row", self._names, self._before)[0][0]
+            old = self._session.rows("measure_old_rows", self._names, self._before)
+            total = self._session.rows("measure_all_rows", self._names)
+        if oldest is None:
+            return Estimate(0, _guessed(total), None)
+        return Estimate(_guessed(old), _guessed(total), str(oldest))
+
+    def key_of(self, row: Row) -> Key:
+        return key_of(self._table, row)
+
+    def _fetch(self, keys: Sequence[Key], statement: str) -> dict[Key, tuple[Row, bool]]:
+        columns = self._table.kept_columns
+        return self._session.fetch(
+            self._table, columns, keys, old=self._old, before=(self._before,), statement=statement
+        )
+
+    def _delete(self, keys: Sequence[Key]) -> int:
+        # Triggers that call now() speak in the application's time zone; it falls back to UTC with this transaction.
+        if self._table.delete_triggers:
+            self._session.run("set_time_zone", {}, self._session.time_zone)
+        return self._session.run("delete_rows", self._names, *_columns(keys, self._table), self._before)
+
+
+class _Standbys:
+    """Standbys seen since the purge began.
+
+    What a standby reports of its own delay is from the last thing it replayed. When replay stands still nothing new is
+    reported, so the time since its place last moved counts as well; and one that has vanished has stopped.
+    """
+
+    def __init__(self) -> None:
+        self._places: dict[str, tuple[str | None, float]] = {}
+
+    def seen(self, rows: Sequence[tuple[Any, ...]], now: float) -> tuple[Replica, ...]:
+        lags: dict[str, float | None] = dict.fromkeys(self._places)
+        for name, place, behind, lag_s in rows:
+            if place is None:
+                lags[name] = None  # a slot nobody reads
+                continue
+            last, since = self._places.get(name, (None, now))
+            if place != last:
+                since = now
+            self._places[name] = (place, since)
+            lags[name] = max(float(lag_s or 0), now - since) if float(behind or 0) > 0 else 0.0
+        return tuple(Replica(name, lag) for name, lag in sorted(lags.items()))
+
+
+def _column(facts: Mapping[str, Any]) -> Column:
+    base = str(facts["base"])
+    return Column(
+        name=str(facts["name"]),
+        type=str(facts["type"]),
+        meaning=_MEANINGS.get(base, "other"),
+        form="base64" if base == "bytea" else "text",
+        nullable=bool(facts["nullable"]),
+        generated=bool(facts["computed"]),
+    )
+
+
+def _percent(text: str) -> str:
+    """In a statement that takes values a lone percent sign would be read as a place for one."""
+    return text.replace("%", "%%")
+
+
+def _id(*names: str) -> str:
+    return _percent(quoted("postgres", *names))
+
+
+def names_of(table: Table) -> dict[str, str]:
+    """What statements about one table need. ONLY: the rows of tables that inherit from it belong to those."""
+    types = {column.name: column.type for column in table.columns}
+    numbered = [f"k{place}" for place in range(len(table.primary_key))]
+    return {
+        "table": _id(*table.place) if table.partitioned else f"ONLY {_id(*table.place)}",
+        "key": ", ".join(f"t.{_id(name)}" for name in table.primary_key),
+        "keys": ", ".join(f"%s::{_percent(types[name])}[]" for name in table.primary_key),
+        "key_names": ", ".join(numbered),
+        "same_key": " AND ".join(
+            f"t.{_id(name)} = k.{number}" for name, number in zip(table.primary_key, numbered, strict=True)
+        ),
+    }
+
+
+def _columns(keys: Sequence[Key], table: Table) -> list[list[Any]]:
+    """Keys turned by a quarter: one list for each column of the primary key."""
+    return [[key[place] for key in keys] for place in range(len(table.primary_key))]
+
+
+def _read(column: Column) -> str:
+    return f"t.{_id(column.name)}"
+
+
+def _shown(column: Column, value: str | None) -> str | None:
+    """A value as an archive holds it; bytes come from the server in hexadecimal."""
+    if value is None or column.form != "base64":
+        return value
+    return base64.b64encode(bytes.fromhex(value.removeprefix("\\x"))).decode()
+
+
+def _stored(column: Column, text: str) -> str:
+    """The expression that makes an archive's value what it was."""
+    return f"decode({text}, 'base64')" if column.form == "base64" else f"{text}::{_percent(column.type)}"
+
+
+def key_of(table: Table, row: Row) -> Key:
+    """The key of an archived row, in the values that reading the table gives."""
+    binary = {column.name for column in table.columns if column.form == "base64"}
+    texts = [(name, row[name]) for name in table.primary_key]
+    return tuple(
+        f"\\x{base64.b64decode(text).hex()}" if name in binary and text is not None else text for name, text in texts
+    )
+
+
+def _guessed(plan: Sequence[tuple[Any, ...]]) -> int:
+    return int(json.loads(plan[0][0])[0]["Plan"]["Plan Rows"])

@@ -1,0 +1,67 @@
+"""make demo from end to end: the one test of the whole under the real scheduler."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ENDED_WITHIN_S = 600
+
+pytestmark = pytest.mark.demo
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[subprocess.CompletedProcess[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "demo.demo"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        output, _ = process.communicate(timeout=ENDED_WITHIN_S)
+        yield subprocess.CompletedProcess(process.args, process.returncode, output)
+    finally:
+        process.send_signal(signal.SIGTERM)  # it removes what it has started; nothing happens when it has ended
+        process.wait(60)
+
+
+def test_that_everything_holds_that_has_to_hold(demo: subprocess.CompletedProcess[str]) -> None:
+    assert demo.returncode == 0, demo.stdout
+    held = demo.stdout.partition("== What had to hold")[2]
+    for line in (
+        "yes  kindergarten_daily ended with success",
+        "yes  chronoretrace_daily ended with success",
+        "yes  kindergarten: 3 of 3 targets have a backup proven to structure",
+        "yes  chronoretrace: 3 of 3 targets have a backup proven to structure",
+        "yes  the ledger has no altered, missing or reordered row",
+        "yes  the restored copy has the same 8 tables, row by row",
+    ):
+        assert line in held, demo.stdout
+
+
+def test_that_the_ledger_names_the_person_who_worked_outside_the_window(
+    demo: subprocess.CompletedProcess[str],
+) -> None:
+    assert "overridden by admin: demo" in demo.stdout
+
+
+def test_that_nothing_of_it_is_left(demo: subprocess.CompletedProcess[str]) -> None:
+    place = demo.stdout.partition("are moved, to ")[2].split()[0]
+    assert place.startswith("/")
+    assert not Path(place).exists()
+    assert not [
+        entry.name
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and place.encode() in _environment(entry)
+    ]
+
+
+def _environment(process: Path) -> bytes:
+    try:
+        return (process / "environ").read_bytes()
+    except OSError:  # it has ended, or belongs to somebody else
+        return b""

@@ -12,9 +12,17 @@ from pathlib import Path
 from upkeep.domain.endpoint import Endpoint
 
 
-def shell(line: str, environment: Mapping[str, str] | None = None) -> None:
+def shell(line: str, more_environment: Mapping[str, str] | None = None) -> None:
     """Run a line as the manual's script would. With pipefail, or a failed dump would look fast."""
-    subprocess.run(["bash", "-c", f"set -eo pipefail; {line}"], env={**os.environ, **(environment or {})}, check=True)
+    done = subprocess.run(
+        ["bash", "-c", f"set -eo pipefail; {line}"],
+        env={**os.environ, **(more_environment or {})},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"{line!r} ended with status {done.returncode}: {done.stderr[-2000:]}")
 
 
 @contextmanager

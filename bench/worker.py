@@ -6,6 +6,7 @@ A fresh process is the only one whose peak memory says something, and standard i
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 import time
@@ -71,6 +72,7 @@ def main() -> None:
         for module in IN_A_TASK:
             import_module(module)
 
+    logging.basicConfig(level=logging.ERROR)
     job = _job(message)
     start_mb = peak_mb()
     begun, used = time.perf_counter(), own_cpu_s()

@@ -26,6 +26,7 @@ from demo.screen import Screen
 from tests.servers.base import ServerFailed
 
 SITES = ("kindergarten", "chronoretrace")
+KEPT = "kept"
 OVERRIDE = {"override_window": True, "override_reason": "demo"}
 
 
@@ -55,9 +56,11 @@ def main() -> int:
             screen.title(f"It did not work: {type(error).__name__}")
             screen.show(str(error))
             good = False
+        except Exception:
+            keep(screen, place)
+            raise
         if not good:
-            keep(place)
-            screen.say(f"everything is kept in {place}")
+            keep(screen, place)
         screen.say("the demo ends here; its servers are gone" if good else "FAILED")
         return 0 if good else 1
 
@@ -71,6 +74,7 @@ def _demonstrate(screen: Screen, place: Path) -> bool:
         for one in ended:
             _show_run(airflow, screen, one)
             verdict.add(one.state == "success", f"{one.dag_id} ended with success")
+        screen.waiting("asking the command line")
         _show_backups(screen, verdict)
         _show_ledger(screen, verdict)
         if verdict.good:
@@ -145,11 +149,10 @@ def _upkeep(*arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-KEPT = "kept"
-
-
-def keep(place: Path) -> None:
+def keep(screen: Screen, place: Path) -> None:
+    """Leave the folder for whoever looks into what went wrong."""
     (place / KEPT).touch()
+    screen.say(f"what it wrote, logs too, is kept in {place}")
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Self
 from demo.endpoints import Endpoints
 from demo.sites import fill_folders, move_sites
 from tests.servers.base import Server
-from tests.servers.data import fill_chronoretrace, fill_kindergarten, fill_redis
+from tests.servers.data import Fingerprint, fill_chronoretrace, fill_kindergarten, fill_redis, fingerprint_mysql
 from tests.servers.databases import MySqlDatabase, PostgresDatabase
 from tests.servers.mariadb import MariaDbServer
 from tests.servers.mysql import MYSQL_BIN, MySqlServer
@@ -45,6 +45,8 @@ class Estate:
         """The folder of site files, once started."""
         self.kindergarten = MySqlDatabase(new_mysql(), "kindergarten")
         self.chronoretrace = PostgresDatabase(PostgresServer(), "chronoretrace")
+        self.filled = Fingerprint()
+        """What was put into the kindergarten's database: the nightly run may purge some of it after the backup."""
         self.caches = {"kindergarten": RedisServer(), "chronoretrace": RedisServer()}
         self._running = ExitStack()
 
@@ -90,6 +92,7 @@ class Estate:
         self.kindergarten.create()
         with closing(self.kindergarten.connect()) as connection:
             fill_kindergarten(connection, ROWS)
+            self.filled = fingerprint_mysql(connection, self.kindergarten.name)
 
     def _start_chronoretrace(self) -> None:
         self.chronoretrace.server.start()

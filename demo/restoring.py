@@ -25,7 +25,7 @@ class RestoreFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Restored:
-    """Rows by table: when they were dumped, in the source now, in the restored copy."""
+    """The restored copy, beside what was counted while it was dumped and what had been put into the source."""
 
     line: str
     dumped: dict[str, int]
@@ -39,13 +39,13 @@ class Restored:
         return same_count and self.source.tables == self.copy.tables
 
     def table(self) -> str:
-        lines = [f"{'table':<22}{'dumped':>9}{'in source':>11}{'restored':>10}  content"]
-        for name, rows in sorted(self.dumped.items()):
-            (in_source, checksum), (in_copy, copied) = (
+        lines = [f"{'table':<22}{'in source':>11}{'dumped':>10}{'restored':>10}  content"]
+        for name in sorted({*self.source.tables, *self.copy.tables}):
+            (rows, checksum), (restored, copied) = (
                 found.tables.get(name, (0, "")) for found in (self.source, self.copy)
             )
             verdict = "same" if checksum == copied else "DIFFERS"
-            lines.append(f"{name:<22}{rows:>9,}{in_source:>11,}{in_copy:>10,}  {verdict}")
+            lines.append(f"{name:<22}{rows:>11,}{self.dumped.get(name, 0):>10,}{restored:>10,}  {verdict}")
         return "\n".join(lines)
 
 
@@ -54,7 +54,6 @@ def restore(estate: Estate, place: Path) -> Restored:
 
     Errors: ``RestoreFailed``.
     """
-    name = estate.kindergarten.name
     newest = max((estate.place / "store" / "kindergarten" / "app").glob("*/manifest.json"))
     manifest = json.loads(newest.read_text(encoding="utf-8"))
     fetched = place / "restore"
@@ -63,13 +62,10 @@ def restore(estate: Estate, place: Path) -> Restored:
     scratch.password = secrets.token_hex(12)  # one that needs no quoting in an option file
     with scratch:
         _run_line(manifest["restore"], fetched, _home_of_operator(place, scratch))
-        with estate.kindergarten.connect() as source, scratch.connect() as copy:
-            return Restored(
-                line=manifest["restore"],
-                dumped={table: facts["rows"] for table, facts in manifest["contents"]["tables"].items()},
-                source=fingerprint_mysql(source, name),
-                copy=fingerprint_mysql(copy, name),
-            )
+        with scratch.connect() as connection:
+            copy = fingerprint_mysql(connection, estate.kindergarten.name)
+    dumped = {table: facts["rows"] for table, facts in manifest["contents"]["tables"].items()}
+    return Restored(manifest["restore"], dumped, estate.filled, copy)
 
 
 def _run_line(line: str, folder: Path, home: Path) -> None:

@@ -29,8 +29,7 @@ def main() -> int:
         except (AirflowDown, NotAnswered, ServerFailed) as error:
             screen.title(f"It did not work: {type(error).__name__}")
             screen.show(str(error))
-            keep(place)
-            screen.say(f"everything is kept in {place}")
+            keep(screen, place)
             return 1
 
 

@@ -21,7 +21,7 @@ fi
 
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq || echo "setup: apt-get update failed; going on with the package lists that are there" >&2
-if ! apt-get install --yes --quiet --no-install-recommends "$@"; then
+if ! apt-get install -qq --yes -o Dpkg::Use-Pty=0 --no-install-recommends "$@"; then
   echo "setup: apt-get could not install $*" >&2
   echo "HINT: its own message is above; 'universe' must be enabled on Ubuntu" >&2
   exit 1

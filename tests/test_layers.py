@@ -37,7 +37,7 @@ ALLOWED = {
 
 AIRFLOW_ALLOWED = {"operators", "triggers", "dags"}
 HEAVY = {"kubernetes", "oss2", "matplotlib", "pandas", "psycopg", "pymysql", "redis"}
-"""Too slow to import when a DAG file is parsed; engines load them, and engines are loaded by the task that needs one."""
+"""Too slow to import when a DAG file is parsed; engines load them, and the task that needs an engine loads it."""
 PARSED_WITH_A_DAG = {
     "operators", "triggers", "duties", "domain", "site", "stores", "ledger", "reports", "resources", "errors",
 }  # fmt: skip

@@ -4,7 +4,7 @@
     ├── SiteFileError       a site file that can't be used; carries every problem found in it
     ├── PolicyRefused       a retention policy nobody could mean: it keeps nothing, or contradicts itself
     ├── ConnectionUnknown   an Airflow connection id that leads nowhere
-    ├── PurgeRefused        rows that may not be deleted: no proven backup behind them, or a table that doesn't let them go
+    ├── PurgeRefused        rows that may not be deleted: no proven backup, or a table that doesn't let them go
     ├── WindowClosed        the maintenance window isn't open and nobody overrode it
     ├── Busy                another run holds the same target or server
     ├── NotSent             a message that its service did not take; the report itself is kept

@@ -1,4 +1,4 @@
-"""Makes a Job for a site with the targets a test asks for, over throwaway servers, with store and ledger in a folder."""
+"""Makes a Job for a site with the targets a test asks for: throwaway servers, store and ledger in a folder."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from upkeep.site import Site
 class SiteFactory:
     """One site, one store, one ledger; each target is added with a method, then ``job`` is asked for.
 
-        sites.database(database)
-        manifest = sites.back_up("app")
-        sites.fetch(manifest, tmp_path / "restore")
+    sites.database(database)
+    manifest = sites.back_up("app")
+    sites.fetch(manifest, tmp_path / "restore")
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,7 +37,7 @@ class SiteFactory:
     def database(
         self, database: Database, name: str = "app", *, endpoint: Endpoint | None = None, **settings: Any
     ) -> None:
-        """``endpoint``: how to log in, where it isn't as the server's own account. ``settings``: more of the site file."""
+        """``endpoint``: how to log in, where it isn't as the server's own account; ``settings``: as in a site file."""
         engine = "mysql" if isinstance(database, MySqlDatabase) else "postgres"
         conn_id = self._connection(endpoint or database.endpoint())
         settings = {"name": name, "engine": engine, "conn_id": conn_id, "database": database.name, **settings}

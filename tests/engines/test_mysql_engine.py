@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pymysql.connections import Connection
+from pymysql.cursors import Cursor, DictCursor
 
 from tests.duties.site_factory import SiteFactory
 from tests.engines.restoring import AgeKey, mysql_home, run_line, try_line
@@ -27,6 +29,8 @@ from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.manifest import Manifest
 from upkeep.duties.back_up import back_up
 from upkeep.duties.verify import verify
+from upkeep.engines.mysql_engine import MySqlEngine
+from upkeep.engines.writes_held import writes_held
 from upkeep.errors import SourceError, ToolFailed, ToolUnfit
 
 EVERYTHING = ("SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES ON {db}.*",)
@@ -37,7 +41,9 @@ FULL_BACKUP_ACCOUNT = {
 
 
 @pytest.fixture
-def restored(elsewhere: MySqlFamilyServer, sites: SiteFactory, tmp_path: Path) -> Iterator[Callable[[Manifest], MySqlDatabase]]:
+def restored(
+    elsewhere: MySqlFamilyServer, sites: SiteFactory, tmp_path: Path
+) -> Iterator[Callable[[Manifest], MySqlDatabase]]:
     """Restore a backup elsewhere with its own line; the copy."""
     copies: list[MySqlDatabase] = []
 
@@ -84,7 +90,7 @@ def test_a_hostile_database_comes_back_exactly(
 ) -> None:
     database = any_mysql_database
     with database.connect() as connection:
-        fill_hostile_mysql(connection)
+        fill_hostile_mysql(connection, long_row_bytes=2_000_000)
     database.execute("CREATE TABLE `new\nline` (id INT PRIMARY KEY)")
     database.execute(f"ALTER DATABASE `{database.name}` CHARACTER SET gbk")
     sites.database(database)
@@ -194,7 +200,9 @@ def test_an_empty_database_is_backed_up_and_restored(
     assert restored(manifest).query("SHOW TABLES") == []
 
 
-@pytest.mark.parametrize("name", ["with space", "it's \"quoted\"", "幼儿园", "a.b=c%d", "$(touch gone)", "-rf", "back`tick"])
+@pytest.mark.parametrize(
+    "name", ["with space", 'it\'s "quoted"', "幼儿园", "a.b=c%d", "$(touch gone)", "-rf", "back`tick"]
+)
 def test_any_database_name_can_be_backed_up_and_restored(
     mariadb_server: MariaDbServer,
     mariadb_elsewhere: MariaDbServer,
@@ -297,9 +305,7 @@ class Writers:
 
 
 def counts(database: MySqlDatabase) -> dict[str, int]:
-    return {
-        table: database.query(f"SELECT COUNT(*) FROM {table}")[0][0] for table in ("debit", "credit", "accounts")
-    }
+    return {table: database.query(f"SELECT COUNT(*) FROM {table}")[0][0] for table in ("debit", "credit", "accounts")}
 
 
 def test_counts_are_those_of_the_dump_while_others_write(
@@ -310,10 +316,10 @@ def test_counts_are_those_of_the_dump_while_others_write(
 ) -> None:
     sites.database(any_mysql_database)
     with Writers(any_mysql_database) as writers:
-        manifests = [sites.back_up(run_id=f"night-{number}") for number in range(3)]
+        manifests = [sites.back_up(run_id=f"night-{number}") for number in range(2)]
     held = [manifest.position["writes_held_s"] for manifest in manifests]
-    print(f"{any_mysql_database.server.name}: writes were held for {held} s")
-    record_property("writes_held_s", held)
+    record_property("writes_held_s", held)  # in --junitxml, for whoever wants to compare
+    assert max(held) < 2
     for manifest in manifests:
         assert manifest.rows_are == "exact"
         copy = restored(manifest)
@@ -337,10 +343,13 @@ def test_the_binary_log_from_the_position_on_leads_from_the_copy_to_the_source(
     sites.database(database)
     with Writers(database) as writers:
         manifest = sites.back_up()
-        copy = restored(manifest)
+        time.sleep(0.3)
+    copy = restored(manifest)
     assert counts(copy)["debit"] < counts(database)["debit"], "nothing was written after the dump"
     logs = sorted(
-        str(path) for path in (database.server.folder / "data").glob("bin.[0-9]*") if path.name >= manifest.position["file"]
+        str(path)
+        for path in (database.server.folder / "data").glob("bin.[0-9]*")
+        if path.name >= manifest.position["file"]
     )
     program = "mariadb-binlog" if database.server.name == "mariadb" else "mysqlbinlog --skip-gtids"
     client = "mariadb" if database.server.name == "mariadb" else "mysql"
@@ -352,7 +361,7 @@ def test_the_binary_log_from_the_position_on_leads_from_the_copy_to_the_source(
     with database.connect() as connection, copy.connect() as other:
         source = fingerprint_mysql(connection, database.name)
         assert source.differences(fingerprint_mysql(other, copy.name)) == []
-    assert writers.transactions > 100
+    assert writers.transactions > 50
 
 
 def test_the_dump_begins_only_once_writes_are_held(
@@ -386,19 +395,26 @@ def test_the_gtid_is_that_of_the_moment(any_mysql_database: MySqlDatabase, sites
 def running(database: MySqlDatabase, statement: str) -> Iterator[None]:
     """Another session runs ``statement`` meanwhile."""
     connection = database.connect()
+    [(session,)] = _run(connection, "SELECT CONNECTION_ID()")
     thread = threading.Thread(target=lambda: _until_killed(connection, statement))
     thread.start()
     time.sleep(0.3)
     try:
         yield
     finally:
-        database.execute(f"KILL {connection.thread_id()}")
+        database.execute(f"KILL {session}")
         thread.join()
 
 
-def _until_killed(connection: object, statement: str) -> None:
+def _run(connection: Connection[Cursor], statement: str) -> list[tuple[object, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        return list(cursor.fetchall())
+
+
+def _until_killed(connection: Connection[Cursor], statement: str) -> None:
     try:
-        with connection.cursor() as cursor:  # type: ignore[attr-defined]
+        with connection.cursor() as cursor:
             cursor.execute(statement)
     except Exception as error:
         logging.getLogger(__name__).info("ended: %s", error)
@@ -414,13 +430,13 @@ def test_a_long_query_neither_stops_the_backup_nor_is_made_to_stop_anybody(
     slowest = 0.0
     with running(database, "SELECT *, SLEEP(30) FROM students"):
         time.sleep(1)
-        for manifest in [sites.back_up()]:
-            for statement in ("INSERT INTO students (name) VALUES ('赵')", "SELECT COUNT(*) FROM students"):
-                begun = time.monotonic()
-                with database.connect() as other, other.cursor() as cursor:
-                    cursor.execute("SET SESSION lock_wait_timeout = 10")
-                    cursor.execute(statement)
-                slowest = max(slowest, time.monotonic() - begun)
+        manifest = sites.back_up()
+        for statement in ("INSERT INTO students (name) VALUES ('赵')", "SELECT COUNT(*) FROM students"):
+            begun = time.monotonic()
+            with database.connect() as other, other.cursor() as cursor:
+                cursor.execute("SET SESSION lock_wait_timeout = 10")
+                cursor.execute(statement)
+            slowest = max(slowest, time.monotonic() - begun)
     assert slowest < 1
     if database.server.name == "mariadb":  # its lock doesn't wait for readers
         assert manifest.rows_are == "exact"
@@ -477,23 +493,25 @@ def test_a_read_lock_that_was_given_up_is_let_go(
     assert slowest < 0.5
 
 
-def test_a_worker_that_vanishes_holds_writes_no_longer_than_a_few_timeouts(any_mysql_database: MySqlDatabase) -> None:
-    from upkeep.engines.mysql_engine import MySqlEngine
-    from upkeep.engines.writes_held import writes_held
-
+def test_the_session_that_holds_writes_is_closed_by_the_server_should_the_worker_vanish(
+    any_mysql_database: MySqlDatabase,
+) -> None:
     database = any_mysql_database
     engine = MySqlEngine(database.endpoint(), database.name)
-    sessions = [engine.connect()]
+    beside = engine.connect()
+    holders = []
 
-    def connect() -> object:
-        sessions.append(engine.connect())
-        return sessions[-1]
+    def connect() -> Connection[DictCursor]:
+        holders.append(engine.connect())
+        return holders[-1]
 
-    with writes_held(connect, sessions[0], flavour=database.server.name, limit_s=2):  # type: ignore[arg-type]
-        with sessions[1].cursor() as cursor:
-            cursor.execute("SELECT @@session.wait_timeout AS seconds, @@session.lock_wait_timeout AS patience")
-            assert cursor.fetchone() == {"seconds": 9, "patience": 2}
-    sessions[0].close()
+    with (
+        beside,
+        writes_held(connect, beside, flavour=database.server.name, limit_s=2),
+        holders[0].cursor() as cursor,
+    ):
+        cursor.execute("SELECT @@session.wait_timeout AS seconds, @@session.lock_wait_timeout AS patience")
+        assert cursor.fetchone() == {"seconds": 9, "patience": 2}
 
 
 # What the account may do.
@@ -630,7 +648,9 @@ def test_a_database_that_does_not_exist_is_named(any_mysql_database: MySqlDataba
     assert "check the database name" in caught.value.hint
 
 
-@pytest.mark.parametrize("password", [AWKWARD, ' "', "'\\", "#;=", "\\n\\t\\", " lead and trail ", "%(x)s ${HOME} `id`"])
+@pytest.mark.parametrize(
+    "password", [AWKWARD, ' "', "'\\", "#;=", "\\n\\t\\", " lead and trail ", "%(x)s ${HOME} `id`"]
+)
 def test_any_password_reaches_both_the_engine_and_the_program(
     any_mysql_database: MySqlDatabase, sites: SiteFactory, password: str
 ) -> None:

@@ -26,7 +26,9 @@ def sh(script: str, **options: object) -> Command:
 
 def child(program: str) -> subprocess.Popen[str]:
     """Another Python process with the pipeline's names at hand."""
-    preamble = "import os, signal, sys, threading, time\nfrom upkeep.engines.pipeline import *\nfrom upkeep.errors import *\n"
+    preamble = (
+        "import os, signal, sys, threading, time\nfrom upkeep.engines.pipeline import *\nfrom upkeep.errors import *\n"
+    )
     return subprocess.Popen(
         [sys.executable, "-c", preamble + program],
         env={**os.environ, "PYTHONPATH": str(PLUGINS)},
@@ -41,6 +43,14 @@ def runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
+
+
+def wait_until_loaded(pids: list[int], names: list[str]) -> None:
+    """Until each process is the program itself; for its first moment it still is the one that sets up its end."""
+    deadline = time.monotonic() + 30
+    while [Path(f"/proc/{pid}/comm").read_text().strip() for pid in pids] != names:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def gone_within(seconds: float, pids: list[int]) -> bool:
@@ -64,19 +74,23 @@ def test_a_failure_anywhere_in_the_pipe_fails_it(place: int) -> None:
     assert caught.value.status == 3
 
 
-def test_the_failure_furthest_down_is_named_since_it_makes_its_writers_fail_too() -> None:
+def test_a_reader_that_fails_is_named_and_not_its_writers_which_then_fail_of_a_broken_pipe() -> None:
     disk_full = sh("head -c 1000 > /dev/null; echo 'No space left on device' >&2; exit 4")
-    writer = sh("trap '' PIPE; while printf 'x%.0s' $(seq 1000); do :; done 2> /dev/null; echo 'write error' >&2; exit 2")
-    with pytest.raises(ToolFailed, match="No space left on device") as caught:
-        run([writer, disk_full], len)
-    assert caught.value.status == 4
-    assert "free space on the disk" in caught.value.hint
+    for writer in (
+        sh("exec yes"),
+        sh("trap '' PIPE; exec yes"),  # says: standard output: Broken pipe
+        sh("trap '' PIPE; yes 2> /dev/null; echo 'mysqldump: Got errno 32 on write' >&2; exit 5"),
+    ):
+        with pytest.raises(ToolFailed, match="No space left on device") as caught:
+            run([writer, TRUE, disk_full], len)
+        assert caught.value.status == 4
+        assert "free space on the disk" in caught.value.hint
 
 
-def test_a_writer_that_only_lost_its_reader_is_not_the_cause() -> None:
-    first_dies = [sh("echo 'server has gone away' >&2; exit 2"), sh("head -c 1; exec yes"), sh("exec head -c 0")]
-    with pytest.raises(ToolFailed, match="server has gone away"):
-        run(first_dies, len)
+def test_a_writer_that_fails_is_named_and_not_its_readers_which_then_miss_the_end() -> None:
+    breaks_off = sh("zstd -q -c /bin/sh | head -c 5000; echo 'server has gone away' >&2; exit 2")
+    with pytest.raises(ToolFailed, match="sh ended with exit status 2: server has gone away"):
+        run([breaks_off, Command(["zstd", "-q", "-d", "-c"]), sh("cat > /dev/null; exit 9")], len)
 
 
 def test_a_program_ended_by_a_broken_pipe_is_a_failure_even_when_nothing_else_failed() -> None:
@@ -105,7 +119,9 @@ def test_a_missing_program_is_a_failure() -> None:
 def test_output_is_exact_to_the_byte_through_several_programs() -> None:
     expected = hashlib.sha256(bytes(range(256)) * 40_000).hexdigest()
     found = hashlib.sha256()
-    source = Command([sys.executable, "-c", "import sys; [sys.stdout.buffer.write(bytes(range(256)) * 400) for _ in range(100)]"])
+    source = Command(
+        [sys.executable, "-c", "import sys; [sys.stdout.buffer.write(bytes(range(256)) * 400) for _ in range(100)]"]
+    )
     run([source, TRUE, Command(["zstd", "-q", "-c"]), Command(["zstd", "-q", "-d", "-c"])], found.update)
     assert found.hexdigest() == expected
 
@@ -173,7 +189,9 @@ def test_a_secret_that_the_cut_goes_through_is_not_left_half_masked() -> None:
     secret = "first-half-second-half"
     for shift in range(0, len(secret), 3):
         padding = STDERR_KEPT - len("second-half") - shift
-        command = sh(f'printf "%s" "$SECRET" >&2; head -c {padding} /dev/zero | tr "\\0" . >&2; exit 1', env={"SECRET": secret})
+        command = sh(
+            f'printf "%s" "$SECRET" >&2; head -c {padding} /dev/zero | tr "\\0" . >&2; exit 1', env={"SECRET": secret}
+        )
         with pytest.raises(ToolFailed) as caught:
             run([command], len, secrets=[secret])
         assert "half" not in caught.value.stderr
@@ -184,38 +202,36 @@ def test_standard_error_that_is_not_text_does_not_matter() -> None:
         run([sh("printf 'broken \\377\\376' >&2; exit 1")], len)
 
 
+PG_DUMP = """\
+pg_dump: error: query failed: ERROR:  permission denied for table t
+pg_dump: detail: Query was: LOCK TABLE public.t IN ACCESS SHARE MODE
+"""
+AGE = """\
+age: error: no identity matched any of the recipients
+age: report unexpected or unhelpful errors at https://filippo.io/age/report
+"""
+TAR = """\
+tar: etc/x: Cannot open: Permission denied
+tar: Exiting with failure status due to previous errors
+"""
+MYSQLDUMP = """\
+mysqldump: Error: 'SELECT command denied' when trying to dump masking policies
+mysqldump: Couldn't execute 'show events': Access denied for user 'x'@'%' to database 'h' (1044)
+
+"""
+
+
 @pytest.mark.parametrize(
     ("name", "stderr", "reason"),
     [
-        (
-            "pg_dump",
-            "pg_dump: error: query failed: ERROR:  permission denied for table t\n"
-            "pg_dump: detail: Query was: LOCK TABLE public.t IN ACCESS SHARE MODE\n",
-            "pg_dump: error: query failed: ERROR:  permission denied for table t "
-            "(LOCK TABLE public.t IN ACCESS SHARE MODE)",
-        ),
-        (
-            "age",
-            "age: error: no identity matched any of the recipients\n"
-            "age: report unexpected or unhelpful errors at https://filippo.io/age/report\n",
-            "age: error: no identity matched any of the recipients",
-        ),
-        (
-            "tar",
-            "tar: etc/x: Cannot open: Permission denied\ntar: Exiting with failure status due to previous errors\n",
-            "tar: etc/x: Cannot open: Permission denied",
-        ),
-        (
-            "mysqldump",
-            "mysqldump: Error: 'SELECT command denied' when trying to dump masking policies\n"
-            "mysqldump: Couldn't execute 'show events': Access denied for user 'x'@'%' to database 'h' (1044)\n\n",
-            "mysqldump: Couldn't execute 'show events': Access denied for user 'x'@'%' to database 'h' (1044)",
-        ),
-        ("zstd", "", ""),
+        ("pg_dump", PG_DUMP, "permission denied for table t (LOCK TABLE public.t IN ACCESS SHARE MODE)"),
+        ("age", AGE, "age: error: no identity matched any of the recipients"),
+        ("tar", TAR, "tar: etc/x: Cannot open: Permission denied"),
+        ("mysqldump", MYSQLDUMP, "Access denied for user 'x'@'%' to database 'h' (1044)"),
     ],
 )
 def test_the_reason_is_the_line_that_says_what_went_wrong(name: str, stderr: str, reason: str) -> None:
-    assert Ended(name, 1, stderr).reason == reason
+    assert Ended(name, 1, stderr).reason.endswith(reason)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +242,10 @@ def test_the_reason_is_the_line_that_says_what_went_wrong(name: str, stderr: str
         ("Access denied; you need (at least one of) the RELOAD privilege(s) for this operation", "grant the account"),
         ("x has insufficient privileges to SHOW CREATE FUNCTION `f`!", "grant the account"),
         ("SHOW VIEW command denied to user 'x'@'127.0.0.1' for table `h`.`v`", "grant the account"),
-        ('connection to server at "h" (1.2.3.4), port 5432 failed: FATAL:  password authentication failed', "check user"),
+        (
+            'connection to server at "h" (1.2.3.4), port 5432 failed: FATAL:  password authentication failed',
+            "check user",
+        ),
         ('connection to server failed: FATAL:  role "nobody" does not exist', "check user and password"),
         ('connection to server failed: FATAL:  database "x" does not exist', "check the database name"),
         ('connection to server failed: FATAL:  no pg_hba.conf entry for host "1.2.3.4"', "allowed to log in from this"),
@@ -276,13 +295,17 @@ def test_output_that_should_be_small_is_refused_when_it_is_not() -> None:
 
 
 def test_no_descriptors_and_no_processes_are_left_behind() -> None:
-    before, children = len(os.listdir("/proc/self/fd")), running_children()
+    before, children = open_files(), running_children()
     for _ in range(5):
         run([sh("printf x"), TRUE], len)
         with pytest.raises(ToolFailed):
             run([sh("exit 1"), TRUE], len)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files() == before
     assert running_children() == children
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 # The end of the task.
@@ -298,8 +321,7 @@ with Pipeline([Command(["sleep", "300"]), Command(["cat"])], feed={how == "feed"
 """)
     assert process.stdout is not None
     pids = [int(pid) for pid in process.stdout.readline().split()]
-    assert len(pids) == 2
-    assert all(runs(pid) for pid in pids)
+    wait_until_loaded(pids, ["sleep", "cat"])
     process.kill()
     process.communicate()
     assert gone_within(5, pids)
@@ -377,12 +399,10 @@ except TimeoutError as error:
 
 
 def test_ending_a_pipeline_also_ends_what_its_programs_started() -> None:
-    with pytest.raises(KeyboardInterrupt):
-        with Pipeline([sh("sleep 300 & echo $!; wait")]) as pipeline:
-            [line] = [next(iter(pipeline.output()))]
-            grandchild = int(line)
-            assert runs(grandchild)
-            raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt), Pipeline([sh("sleep 300 & echo $!; wait")]) as pipeline:
+        grandchild = int(next(pipeline.output()))
+        assert runs(grandchild)
+        raise KeyboardInterrupt
     assert gone_within(5, [grandchild])
 
 
@@ -423,7 +443,7 @@ def test_the_first_programs_output_can_be_watched_before_anybody_reads_it() -> N
     seen: list[str] = []
 
     def started(output: int) -> None:
-        seen.append(os.readlink(f"/proc/self/fd/{output}"))
+        seen.append(str(Path(f"/proc/self/fd/{output}").readlink()))
         time.sleep(0.2)
 
     chunks: list[bytes] = []

@@ -150,7 +150,7 @@ def test_a_program_that_says_nothing_of_itself_is_unfit(fake: Fake) -> None:
 def test_a_program_that_can_not_run_is_unfit_and_says_why(fake: Fake) -> None:
     program = fake("mysqldump", "")
     program.write_bytes(b"\x7fELF of another machine")
-    with pytest.raises(ToolUnfit, match="does not run: .*Exec format error"):
+    with pytest.raises(ToolUnfit, match=r"does not run: .*Exec format error"):
         describe(str(program))
 
 
@@ -240,7 +240,9 @@ def releases(fake: Fake, tmp_path: Path) -> Path:
     return tmp_path / "postgresql"
 
 
-@pytest.mark.parametrize(("server", "release"), [(9, "9.6"), (10, "15"), (15, "15"), (16, "17"), (17, "17"), (18, "18")])
+@pytest.mark.parametrize(
+    ("server", "release"), [(9, "9.6"), (10, "15"), (15, "15"), (16, "17"), (17, "17"), (18, "18")]
+)
 def test_the_servers_own_release_or_the_nearest_newer_one_is_taken(releases: Path, server: int, release: str) -> None:
     assert postgres_tool("pg_dump", server).path == str(releases / release / "bin" / "pg_dump")
 
@@ -252,7 +254,9 @@ def test_debians_wrapper_is_never_taken_since_its_release_depends_on_local_clust
 
 
 def test_a_server_newer_than_every_program_is_refused_with_what_there_is(releases: Path) -> None:
-    with pytest.raises(ToolUnfit, match=r"the server is PostgreSQL 19, but this worker only has pg_dump 15\.13") as caught:
+    with pytest.raises(
+        ToolUnfit, match=r"the server is PostgreSQL 19, but this worker only has pg_dump 15\.13"
+    ) as caught:
         postgres_tool("pg_dump", 19)
     assert "apt-get install postgresql-client-19" in caught.value.hint
 

@@ -32,7 +32,7 @@ class _Smtp(socketserver.StreamRequestHandler):
         lines = []
         while (line := self.rfile.readline()) != b".\r\n":
             lines.append(line.removeprefix(b".") if line.startswith(b"..") else line)
-        found: EmailMessage = message_from_bytes(b"".join(lines), policy=policy.default)  # type: ignore[assignment]
+        found: EmailMessage = message_from_bytes(b"".join(lines), policy=policy.default)
         return found
 
     def _say(self, text: str) -> None:

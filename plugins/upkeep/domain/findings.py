@@ -18,7 +18,8 @@ SEVERITIES: tuple[Severity, ...] = ("high", "medium", "low")
 class Finding:
     """One thing that is less safe than it should be.
 
-    ``high``: whoever finds it is in, or something stops soon. ``medium``: one more mistake and they are. ``low``: tidy up.
+    ``high``: whoever finds it is in, or something stops soon. ``medium``: one more mistake and they are. ``low``: tidy
+    it up when you are there.
     """
 
     kind: str
@@ -54,14 +55,15 @@ class Looked:
 
     findings: list[Finding] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
+    figures: dict[str, float] = field(default_factory=dict)
 
     def add(self, kind: str, where: str, severity: Severity, what: str, remedy: str) -> None:
         self.findings.append(Finding(kind, where, severity, what, remedy))
 
 
 class Comparison(NamedTuple):
-    """Each the most severe first. ``new``: not there last time, or worse than last time. ``unseen``: there last time, and
-    could not be looked at now."""
+    """Each the most severe first. ``new``: not there last time, or worse than last time. ``unseen``: there last time,
+    but it could not be looked at now."""
 
     new: tuple[Finding, ...]
     standing: tuple[Finding, ...]
@@ -93,7 +95,8 @@ def compare(
     for finding in sorted(current, key=_order, reverse=True):
         now[finding.id] = finding  # found twice, it counts as severe as it can be
     moment = utc(at, "the moment of the review").isoformat()
-    new, standing = [], []
+    new: list[Finding] = []
+    standing: list[Finding] = []
     for finding in now.values():
         known = before.get(finding.id)
         dated = replace(finding, first_seen=known.first_seen if known else moment)

@@ -15,8 +15,8 @@ TOP = 10
 NEW_FIRST = 5
 """How many new kinds may push frequent ones off the list: after a release everything may be new."""
 
-_SHAPES = 20_000
-_SHAPE_CHARS = 1000
+_SHAPES = 4000
+_SHAPE_CHARS = 400
 _SAME_DIGIT = {ord("0") + digit: "0" for digit in range(10)}
 
 

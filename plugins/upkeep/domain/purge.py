@@ -2,8 +2,8 @@
 clock or a server.
 
 **What "older" means.** With ``keep_days: 30`` the last thirty calendar days of the site stay whole: the cut-off is the
-first moment of the day that lies thirty days before today, in the site's time zone. ``keep_days: 0`` is for columns that
-say when a row expires: the cut-off is now. It doesn't move while a purge runs.
+first moment of the day that lies thirty days before today, in the site's time zone. ``keep_days: 0`` is for columns
+that say when a row expires: the cut-off is now. It doesn't move while a purge runs.
 
 How a column is compared with the cut-off depends on what its values mean:
 
@@ -39,6 +39,9 @@ GROWTH = 2.0
 
 BACKUP_MAX_AGE = timedelta(hours=26)
 """A nightly backup and two hours of grace: older than this, rows could be lost that no backup holds."""
+
+COUNTED = 100_000
+"""Old rows up to this number are counted: some 20 ms. Beyond it the server's estimate has to do."""
 
 QUARTER = timedelta(minutes=15)
 LOOK_AHEAD = timedelta(hours=3)
@@ -125,11 +128,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Estimate:
-    """``old`` of ``total`` rows, both from the server's statistics; ``oldest`` is exact, None when no row is old."""
+    """``old`` of about ``total`` rows; the server's statistics say so, unless ``exact``: then ``old`` was counted.
+
+    ``oldest`` is None when no row is old.
+    """
 
     old: int
     total: int
     oldest: str | None
+    exact: bool = False
 
 
 # The cut-off.
@@ -153,8 +160,8 @@ def moments_to_convert(cut: datetime) -> tuple[datetime, ...]:
     """The moments whose wall clocks a server has to be asked for; the earliest of the answers is the bound.
 
     When clocks go back, 01:30 comes twice. A row that says 01:10 may then be younger than a cut-off at the first 01:30.
-    The earliest wall clock that the server shows from the cut-off on can't be reached by any row that is younger. Clocks
-    change at full quarters of an hour, by three hours at the most.
+    No younger row can say less than the earliest wall clock that the server shows from the cut-off on. Clocks change at
+    full quarters of an hour, by three hours at the most.
     """
     start = utc(cut, "the cut-off")
     quarter = start.replace(minute=start.minute // 15 * 15, second=0, microsecond=0)
@@ -181,7 +188,7 @@ class PurgePlan:
     cut_off: datetime
     reason: str
     rows: int = 0
-    """About how many rows are older than the cut-off."""
+    """How many rows are older than the cut-off, or about how many."""
     index: str = ""
     before: str = ""
     """The cut-off as the column is compared with it."""
@@ -243,8 +250,9 @@ def make_plan(
         return PurgePlan(rule, cut, f"no row is older than {when}", 0, index, before, (), tuple(said))
     old = max(1, estimate.old)
     total = max(old, estimate.total)
-    rows = "row is" if old == 1 else "rows are"
-    reason = f"about {human_count(old)} of {human_count(total)} {rows} older than {when}, the oldest {estimate.oldest}"
+    many = f"{old:,} of about" if estimate.exact else f"about {human_count(old)} of"
+    are = "row is" if total == 1 else "rows are"
+    reason = f"{many} {human_count(total)} {are} older than {when}, the oldest {estimate.oldest}"
     return PurgePlan(rule, cut, reason, old, index, before, (), tuple(said))
 
 
@@ -305,7 +313,7 @@ def _column_refusals(rule: Rule, table: Table) -> Iterator[Refusal]:
         return
     if not find_index(rule, table):
         yield Refusal(
-            f"{table.label} has no usable index that begins with {rule.column}, so finding old rows would read all of it",
+            f"{table.label} has no usable index that begins with {rule.column}: finding old rows would read all of it",
             create_index(table, rule.column),
         )
 
@@ -333,16 +341,14 @@ def _foreign_key_refusals(rule: Rule, table: Table, key: ForeignKey) -> Iterator
     if not key.indexed:
         yield Refusal(
             f"{what}, and no index leads to the rows that refer to it: every delete would read all of {key.table}",
-            f"CREATE INDEX CONCURRENTLY ON {key.table} ({', '.join(quoted(table.engine, name) for name in key.columns)})",
+            f"CREATE INDEX CONCURRENTLY ON {key.table} ({', '.join(quoted(table.engine, n) for n in key.columns)})",
         )
 
 
 def _hints(rule: Rule, table: Table, before: str) -> Iterator[str]:
     column = table.column(rule.column)
     if column and column.meaning == "wall clock":
-        yield (
-            f"{rule.column} ({column.type}) holds no time zone: taken as the server's own, where the cut-off reads {before}"
-        )
+        yield f"{rule.column} ({column.type}) has no time zone: read in the server's own, where the cut-off is {before}"
     if table.partitioned:
         yield f"{table.label} is partitioned: dropping whole partitions would be cheaper than deleting their rows"
     if table.delete_triggers:
@@ -403,13 +409,11 @@ class Pace:
     def after(self, rows: int, seconds: float) -> Pace:
         """The next size: what would have taken ``TARGET_S`` at the speed just measured, at most twice the last.
 
-        A batch much smaller than planned (the end of a chunk) says little and changes nothing upwards.
+        A batch smaller than planned, the end of a chunk, says little and changes nothing unless it was slow.
         """
-        if rows <= 0:
+        if rows <= 0 or (rows < self.size and seconds < TARGET_S):
             return self
         wanted = rows * TARGET_S / max(seconds, 0.001)
-        if wanted > self.size and rows < self.size:
-            return self
         return self._sized(min(wanted, self.size * GROWTH))
 
     def slower(self) -> Pace:

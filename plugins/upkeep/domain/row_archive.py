@@ -16,7 +16,6 @@ from typing import Any
 from urllib.parse import quote
 
 from upkeep.domain.backup import taken_at
-from upkeep.domain.manifest import NAME as MANIFEST
 from upkeep.domain.manifest import StoredFile, digest
 from upkeep.errors import ManifestBroken
 
@@ -31,8 +30,8 @@ Row = dict[str, str | None]
 def archives_folder(site: str, database: str, table: str) -> str:
     """Where the archives of one table lie. The table's true name is in each manifest.
 
-    Anything but plain letters is escaped as in a URL, so that no table's name can lead out of the folder or be taken for
-    another's; a name too long for a file system ends in a hash of all of it.
+    Anything but plain letters is escaped as in a URL, so that no table's name can lead out of the folder or be taken
+    for another's; a name too long for a file system ends in a hash of all of it.
     """
     name = quote(table, safe="")
     if len(name) > FOLDER_CHARS:
@@ -147,12 +146,13 @@ class RowArchive:
 class Ending:
     """What became of an archive's rows in the table.
 
+    :param gone: how many are no longer there.
     :param left: keys of archived rows that were not deleted, because they had changed or had become younger meanwhile.
         Restoring passes over them: the table, or a later archive, has them as they really are.
     :param why_unknown: why nobody can say, where the archive couldn't be read back after its run was killed.
     """
 
-    deleted: int
+    gone: int
     left: tuple[tuple[str | None, ...], ...] = ()
     at: str = ""
     run: Mapping[str, Any] = field(default_factory=dict)

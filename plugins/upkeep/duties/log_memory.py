@@ -97,7 +97,7 @@ class LogMemory:
     def _read(self, store: Store) -> dict[str, Any] | None:
         where = f"{store.url}/{self._key}"
         try:
-            content = json.loads(store.get(self._key))
+            content = json.loads(self._get(store))
         except ObjectMissing:
             return None
         except StoreError as error:
@@ -110,6 +110,14 @@ class LogMemory:
             self.remarks.append(f"how far the logs were read is no longer known: {where} has another format")
             return None
         return content
+
+    def _get(self, store: Store) -> bytes:
+        try:
+            return store.get(self._key)
+        except ObjectMissing:
+            if store is self._job.store:
+                store.check()  # a folder whose disk isn't mounted holds nothing either
+            raise
 
 
 def _plain(memory: FolderMemory) -> dict[str, Any]:

@@ -75,8 +75,8 @@ def read_folder(folder: LogFolder, past: FolderMemory, search: ErrorSearch, budg
 def _in_reading_order(
     logs: LogFiles, listed: list[Found], positions: Positions, left_out: LeftOut, today: str
 ) -> list[Found]:
-    """Plain files before compressed ones, which may be their copies; those with little to read first, so that no huge one
-    can use up the limit and keep the others from being read.
+    """Plain files before compressed ones, which may be their copies; those with little to read first, so that
+    no huge one can use up the limit and keep the others from being read.
     """
     order: list[tuple[bool, int, Found]] = []
     for found in listed:
@@ -179,8 +179,8 @@ def _remarks(review: Review) -> list[str]:
         )
     if review.stopped:
         remarks.append(
-            f"the limit on {review.stopped} was reached: {review.unfinished} files with {human_bytes(review.unread)} "
-            "are read next time"
+            f"the limit on {review.stopped} was reached; left for next time: {human_bytes(review.unread)} in "
+            f"{review.unfinished} of {review.files} files"
         )
     if review.tally.beyond:
         remarks.append(f"more than {KINDS} kinds of messages: {review.tally.beyond} lines were only counted")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from upkeep.domain.endpoint import Endpoint
 from upkeep.engines.pipeline import Command
 from upkeep.engines.private_file import private_file
 from upkeep.engines.tools import describe, require
+from upkeep.errors import ToolFailed
 from upkeep.site import Compression, Encryption
 
 ZSTD = ".zst"
@@ -43,6 +45,14 @@ def unpack(name: str, identity: Endpoint | None) -> Iterator[list[Command]]:
         raise ValueError(f"{name} is encrypted: unpacking it needs an identity")
     with private_file(f"{identity.secret}\n") as key:
         yield [Command([_age(), "--decrypt", "--identity", f"/dev/fd/{key}"], pass_fds=(key,)), zstd]
+
+
+def is_about_the_key(error: ToolFailed) -> bool:
+    """Whether age could not even begin: the identity can't be read, or it is none of the file's recipients."""
+    return (
+        re.search("no identity matched|no secret keys found|malformed secret key|unknown identity", error.stderr)
+        is not None
+    )
 
 
 def unpack_line(name: str) -> str:

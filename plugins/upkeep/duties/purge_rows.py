@@ -5,10 +5,10 @@ commit the chunk to the store -> delete exactly its rows, one batch and one comm
 
 **Why a kill at any line is safe.** Without an archive each batch is a transaction of its own, and the next run finds
 whatever is still old. With one, a row is only ever deleted after the manifest that holds it was committed and its file
-read back, and in the very transaction in which the row, under lock, was found to be what the archive holds to the letter.
-A run that is killed between leaves an archive that hasn't ended; the next run reads it back and finishes its deletes
-before it looks for more, so no row is archived twice. Where it can't be read back (encrypted, and this site names no
-private key) its rows are archived again; restoring takes the latest and never inserts a key twice.
+read back, and in the very transaction in which the row, under lock, was found to be what the archive holds, to the
+letter. A run that is killed between leaves an archive that hasn't ended; the next run reads it back and finishes its
+deletes before it looks for more, so no row is archived twice. Where it can't be read back (encrypted, and this site
+names no private key) its rows are archived again; restoring takes the latest and never inserts a key twice.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from upkeep.domain.purge import (
     Rule,
     Table,
     cut_off,
-    find_index,
     find_refusals,
     human_count,
     make_plan,
@@ -39,13 +38,14 @@ from upkeep.domain.purge import (
     why_wait,
 )
 from upkeep.domain.retention import FUTURE_TOLERANCE
-from upkeep.domain.row_archive import Ending, Row, fingerprint, line_of, row_of
+from upkeep.domain.row_archive import Ending, Row, RowArchive, fingerprint, line_of, row_of
 from upkeep.domain.units import human_seconds
 from upkeep.duties.catalogue import read_catalogue
 from upkeep.duties.job import Job
 from upkeep.duties.row_archives import Archives, identity_of
 from upkeep.engines.row_purge import Deleted, Key, LockedOut, OldRows, Place, RowPurge, open_row_purge
-from upkeep.errors import PurgeRefused, SiteFileError, Stopped
+from upkeep.errors import Busy, PurgeRefused, SiteFileError, Stopped
+from upkeep.ledger import Hold
 from upkeep.site import Database
 
 log = logging.getLogger(__name__)
@@ -62,8 +62,10 @@ LOOK_EVERY_S = 1.0
 PATIENCE_S = 900
 """How long to wait for one that stays too busy; what is left then is for the next night."""
 LOCK_PAUSE_S = 0.5
-LOCK_TRIES = 10
-"""How often in a row the smallest batch may meet a lock before the rule is left for the next night."""
+LOCK_TRIES = 3
+"""How often in a row the smallest batch may meet a lock before its rows are left for the next night."""
+LOCKED_ROWS = 2_000
+"""Once so many were left, the rest of the rule is too: whoever holds them holds the table."""
 
 RuleRef = int | tuple[str, str]
 """A rule by its place in the site file, or by its table and column."""
@@ -98,12 +100,12 @@ def purge_rows(
     ``Busy``, ``SourceError``, ``StoreError``, ``Stopped``.
     """
     wanted = _rule(job, database, rule)
-    with job.ledger.hold(f"{job.site.name}/{database}/purge/{wanted.table}"):
+    with job.ledger.hold(hold_name(job, database, wanted.table)) as hold:
+        purge = _Purge(job, database, wanted, closes_at, limits or Limits(), told_to_stop, hold)
         if dry_run:
-            return _Purge(job, database, wanted, closes_at, limits or Limits(), told_to_stop).rehearse()
+            return purge.rehearse()
         act = job.act("purge_rows", database, command=f"purge {wanted.table} by {wanted.column}")
         with job.ledger.record(act, secrets=job.engine(database).secrets) as entry:
-            purge = _Purge(job, database, wanted, closes_at, limits or Limits(), told_to_stop)
             try:
                 result = purge.carry_out()
             finally:
@@ -113,10 +115,17 @@ def purge_rows(
             return result
 
 
+def hold_name(job: Job, database: str, table: str) -> str:
+    """What keeps two runs off the rows and archives of one table."""
+    return f"{job.site.name}/{database}/purge/{table}"
+
+
 def require_proven_backup(job: Job, database: str) -> str:
     """The id of the newest backup, if it is proven and young enough. Errors: ``PurgeRefused``."""
     now = job.now()
-    backups = [b for b in read_catalogue(job.store, job.site.name, database).backups if b.taken_at <= now + FUTURE_TOLERANCE]
+    backups = [
+        b for b in read_catalogue(job.store, job.site.name, database).backups if b.taken_at <= now + FUTURE_TOLERANCE
+    ]
     what = f"no row of {job.site.name}/{database} is deleted"
     if not backups:
         raise PurgeRefused(f"{what}: it has no backup", hint="back it up and verify that, then run this task again")
@@ -125,7 +134,7 @@ def require_proven_backup(job: Job, database: str) -> str:
     counts_from = job.site.retention.policy(job.site.timezone).counts_from
     if not is_proven(newest.level, newest.failure is not None, counts_from=counts_from):
         raise PurgeRefused(
-            f"{what}: its newest backup {backup_id} is {newest.standing}, and counts as proven from {counts_from.label} on",
+            f"{what}: its newest backup {backup_id} is {newest.standing}; proven means {counts_from.label} or better",
             hint="mend what failed in tonight's back_up or verify task and clear it, then clear this one",
         )
     if (age := now - newest.taken_at) > BACKUP_MAX_AGE:
@@ -143,12 +152,13 @@ class _Done:
 
     rows: int = 0
     batches: int = 0
-    left: int = 0
+    changed: int = 0
     archived_rows: int = 0
     archived_bytes: int = 0
     archives: list[str] = field(default_factory=list)
     throttled_s: float = 0.0
     locked_out: int = 0
+    locked_rows: int = 0
     stopped_because: str = ""
     began: float = field(default_factory=time.monotonic)
     _manifests: Any = field(default_factory=sha256)
@@ -168,19 +178,20 @@ class _Done:
         ends = self.archives if len(self.archives) <= 2 else [self.archives[0], "...", self.archives[-1]]
         return {
             "batches": self.batches,
-            "left_changed": self.left,
+            "left_changed": self.changed,
             "archived_rows": self.archived_rows,
             "archives": len(self.archives),
             "archive_ids": ends,
             "throttled_s": round(self.throttled_s, 1),
             "locked_out": self.locked_out,
+            "left_locked": self.locked_rows,
             "stopped_because": self.stopped_because,
             "seconds": round(time.monotonic() - self.began, 1),
         }
 
 
 class _Enough(Exception):
-    """Stop here; the reason is what people read."""
+    """Not an error: stop here in good order, for the reason in the message."""
 
 
 class _Purge:
@@ -194,8 +205,9 @@ class _Purge:
         closes_at: datetime | None,
         limits: Limits,
         told_to_stop: Callable[[], bool],
+        hold: Hold,
     ) -> None:
-        self._job, self._database, self._rule = job, database, rule
+        self._job, self._database, self._rule, self._hold = job, database, rule, hold
         self._closes_at, self._limits, self._told_to_stop = closes_at, limits, told_to_stop
         self._archives = Archives(job, database, rule.table)
         self._pace = Pace()
@@ -214,19 +226,18 @@ class _Purge:
                 rows.rehearse([place.key for place in rows.next(None, 1)])
         if self._rule.archive:
             self._job.store.check()
-        for line in plan.lines():
-            log.info("%s", line)
         return self._result(plan, dry_run=True)
 
     def carry_out(self) -> dict[str, Any]:
         backup_id = require_proven_backup(self._job, self._database)
         with open_row_purge(self._job.engine(self._database)) as session:
             plan, table = self._accepted(session)
-            for line in (*plan.lines(), *session.blind_spots):
-                log.info("%s", line)
             rows = session.old_rows(table, self._rule, plan.before)
             try:
-                self._work(session, plan, table, rows)
+                if self._rule.archive:
+                    self._work_with_archives(session, plan, table, rows)
+                else:
+                    self._work(session, rows)
                 self.done.stopped_because = "done"
             except _Enough as reason:
                 about = human_count(rows.estimate().old)
@@ -236,6 +247,8 @@ class _Purge:
 
     def _accepted(self, session: RowPurge) -> tuple[PurgePlan, Table]:
         plan, table = _plan(self._job, session, self._rule)
+        for line in plan.lines():
+            log.info("%s", line)
         if plan.refusals or table is None:
             raise PurgeRefused(
                 f"no row of {self._job.site.name}/{self._database} table {self._rule.table} is deleted: {plan.reason}",
@@ -243,24 +256,204 @@ class _Purge:
             )
         return plan, table
 
-    def _work(self, session: RowPurge, plan: PurgePlan, table: Table, rows: OldRows) -> None:
-        if not self._rule.archive:
-            for places in self._chunks(session, rows):
-                keys = [place.key for place in places]
-                self._delete(session, keys, rows.delete)
-            return
-        if swept := self._archives.sweep():
-            log.info("%d objects of killed runs removed", swept)
-        self._finish_archives(session, table, rows)
+    def _work(self, session: RowPurge, rows: OldRows) -> None:
+        after: Place | None = None
+        while places := self._next(session, rows, after):
+            self._delete(session, [place.key for place in places], rows.delete)
+            after = places[-1]
+
+    def _work_with_archives(self, session: RowPurge, plan: PurgePlan, table: Table, rows: OldRows) -> None:
+        self._archives.sweep()
+        for archive in self._archives.unfinished():
+            self._finish(session, table, rows, archive)
         after: Place | None = None
         while places := self._next(session, rows, after):
             begun = time.monotonic()
             chunk = _Chunk(rows, places)
             committed = self._archives.commit(plan, table, session, chunk.rows())
             self._chunk_s = time.monotonic() - begun
-            after = chunk.reached
             if committed:
                 archive, sealed = committed
                 self.done.archived(archive.archive_id, sealed, rows=archive.rows, size=archive.size)
-                left, deleted = self._delete_archived(session, rows, chunk.fingerprints)
-                self._archives.end(archive, self._ending(chunk.fingerprints, left, deleted, archive.key, chunk.texts))
+                self._delete_archived(session, rows, archive, chunk.fingerprints)
+            after = chunk.reached
+
+    def _finish(self, session: RowPurge, table: Table, rows: OldRows, archive: RowArchive) -> None:
+        """Delete what an earlier run archived and had no time to delete."""
+        why = None
+        if archive.encrypted and identity_of(self._job) is None:
+            why = "it is encrypted and this site names no private key"
+        elif archive.key != table.primary_key or archive.column_names != [c.name for c in table.kept_columns]:
+            why = "the table's columns have changed since"
+        if why:
+            log.warning("%s of a run that was cut short can't be compared with the table: %s", archive.archive_id, why)
+            self._archives.end(archive, Ending(gone=0, run=self._job.run.as_dict(), at=self._at(), why_unknown=why))
+            return
+        log.info("finishing %s, which a run that was cut short had archived", archive.archive_id)
+        prints = {rows.key_of(row_of(line)): fingerprint(line) for line in self._archives.lines(archive)}
+        self._delete_archived(session, rows, archive, prints)
+
+    def _delete_archived(
+        self, session: RowPurge, rows: OldRows, archive: RowArchive, prints: Mapping[Key, bytes]
+    ) -> None:
+        def step(keys: Sequence[Key]) -> Deleted:
+            return rows.delete_unchanged({key: prints[key] for key in keys})
+
+        locked = self.done.locked_rows
+        left = self._delete(session, list(prints), step)
+        if self.done.locked_rows == locked:  # else it stays open, and the next run tries those rows again
+            ending = Ending(gone=archive.rows - len(left), left=left, run=self._job.run.as_dict(), at=self._at())
+            self._archives.end(archive, ending)
+
+    def _next(self, session: RowPurge, rows: OldRows, after: Place | None) -> list[Place]:
+        self._require_hold()
+        self._wait_for_room(session, needs_s=self._chunk_s)
+        return rows.next(after, CHUNK_ROWS)
+
+    def _delete(
+        self, session: RowPurge, keys: Sequence[Key], step: Callable[[Sequence[Key]], Deleted]
+    ) -> tuple[tuple[str | None, ...], ...]:
+        """Batch by batch; returns the keys of rows that were left because they had changed."""
+        left: list[tuple[str | None, ...]] = []
+        at = tries = 0
+        while at < len(keys):
+            self._wait_for_room(session)
+            batch = keys[at : at + self._pace.size]
+            begun = time.monotonic()
+            try:
+                deleted = step(batch)
+            except LockedOut as error:
+                tries = tries + 1 if self._pace.is_slowest else 0
+                if tries >= LOCK_TRIES:
+                    self._pass_over(batch, error)
+                    at, tries = at + len(batch), 0
+                self.done.locked_out += 1
+                self._pace = self._pace.slower()
+                time.sleep(LOCK_PAUSE_S)
+                continue
+            seconds = time.monotonic() - begun
+            at, tries = at + len(batch), 0
+            left += deleted.left
+            self.done.rows += deleted.rows
+            self.done.changed += len(deleted.left)
+            self.done.batches += 1
+            self._pace = self._pace.after(len(batch), seconds)
+            self._tell()
+            time.sleep(rest_after(seconds, self._running))
+        return tuple(left)
+
+    def _pass_over(self, batch: Sequence[Key], error: LockedOut) -> None:
+        self.done.locked_rows += len(batch)
+        log.warning(
+            "%d rows of %s are left: another session holds some of them (%s)", len(batch), self._rule.table, error
+        )
+        if self.done.locked_rows >= LOCKED_ROWS:
+            raise _Enough("other sessions keep rows locked")
+
+    def _wait_for_room(self, session: RowPurge, needs_s: float = 0) -> None:
+        """Return once the server has room for a batch; ``needs_s``: how much of the window the next step will take."""
+        began: float | None = None
+        while True:
+            if self._told_to_stop():
+                raise Stopped("the purge was told to stop", hint="run the task again; it goes on where it stopped")
+            if self._closes_at and self._job.now() + timedelta(seconds=needs_s) >= self._closes_at:
+                raise _Enough("window closed")
+            pressure = session.pressure()
+            self._running = pressure.running
+            why = why_wait(pressure, self._limits)
+            if why is None:
+                return
+            now = time.monotonic()
+            if began is None:
+                began = now
+                self._pace = self._pace.slower()
+                log.info("waiting: %s", why)
+            if now - began >= PATIENCE_S:
+                raise _Enough(f"waited {human_seconds(PATIENCE_S)} in vain: {why}")
+            time.sleep(LOOK_EVERY_S)
+            self.done.throttled_s += time.monotonic() - now
+
+    def _require_hold(self) -> None:
+        if not self._hold.still_held():
+            raise Busy(
+                f"the lock on {hold_name(self._job, self._database, self._rule.table)} was lost meanwhile",
+                hint="the ledger's database was restarted, or somebody removed the lock: run the task again",
+            )
+
+    def _tell(self) -> None:
+        if time.monotonic() - self._said >= PROGRESS_EVERY_S:
+            self._said = time.monotonic()
+            log.info("%s: %s rows deleted so far, %d a batch", self._rule.table, f"{self.done.rows:,}", self._pace.size)
+
+    def _at(self) -> str:
+        return self._job.now().isoformat()
+
+    def _result(self, plan: PurgePlan, *, dry_run: bool) -> dict[str, Any]:
+        return {
+            "site": self._job.site.name,
+            "database": self._database,
+            "dry_run": dry_run,
+            **plan.to_dict(),
+            "would_delete": plan.rows if dry_run else 0,
+            "deleted": self.done.rows,
+            "archived_bytes": self.done.archived_bytes,
+            **self.done.progress(),
+        }
+
+
+class _Chunk:
+    """Old rows on their way into one archive, and what is remembered of each."""
+
+    def __init__(self, rows: OldRows, places: Sequence[Place]) -> None:
+        self._rows, self._places = rows, places
+        self.fingerprints: dict[Key, bytes] = {}
+        self.reached: Place = places[-1]
+
+    def rows(self) -> Iterator[Row]:
+        """The rows of as many places as fit into an archive, read a portion at a time."""
+        size = at = 0
+        portion = 100
+        while at < len(self._places) and size < CHUNK_BYTES:
+            places = self._places[at : at + portion]
+            read = 0
+            for row in self._rows.read([place.key for place in places]):
+                line = line_of(row)
+                self.fingerprints[self._rows.key_of(row)] = fingerprint(line)
+                read += len(line)
+                yield row
+            at, size = at + len(places), size + read
+            self.reached = places[-1]
+            portion = max(10, min(5_000, int(portion * PORTION_BYTES / max(read, 1))))
+
+
+def _plan(job: Job, session: RowPurge, rule: Rule) -> tuple[PurgePlan, Table | None]:
+    cut = cut_off(job.now(), rule.keep_days, job.site.timezone)
+    table = session.look(rule.table)
+    refusals = find_refusals(rule, table, read_only=session.read_only())
+    column = table.column(rule.column) if table else None
+    if refusals or table is None or column is None:
+        return make_plan(rule, cut, table=table, before="", estimate=None, refusals=refusals), table
+    before = session.bound(column, cut)
+    estimate = session.old_rows(table, rule, before).estimate()
+    notes = session.blind_spots
+    return make_plan(rule, cut, table=table, before=before, estimate=estimate, refusals=(), notes=notes), table
+
+
+def _rule(job: Job, database: str, rule: RuleRef) -> Rule:
+    rules = _section(job, database).purge
+    named = [r for place, r in enumerate(rules) if rule in (place, (r.table, r.column))]
+    if len(named) != 1:
+        said = ", ".join(f"{r.table} by {r.column}" for r in rules) or "none"
+        raise SiteFileError(
+            f"database {database!r} of site {job.site.name!r} has {'no' if not named else 'more than one'} purge rule "
+            f"{rule!r}",
+            hint=f"its rules are: {said}",
+        )
+    return Rule(**named[0].model_dump())
+
+
+def _section(job: Job, database: str) -> Database:
+    section = job.site.section(database)
+    if not isinstance(section, Database):
+        raise SiteFileError(f"{database!r} of site {job.site.name!r} is not a database", hint="name one that is")
+    return section

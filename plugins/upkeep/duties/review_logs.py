@@ -98,13 +98,14 @@ def _review(
 
 
 def _detail(review: Review, memory: LogMemory, *, seconds: float) -> dict[str, Any]:
-    """What the ledger keeps beside rows (error lines) and bytes (read, unpacked), cut to fit there.
+    """What the ledger keeps beside its columns rows (error lines) and bytes (read, unpacked), cut to fit there.
 
-    ``since``: when the folder was last reviewed, empty for a first review, to which nothing is new; ``top``: at most ten kinds of messages, new ones first; ``error_files``: the files with most error lines;
-    ``remarks``: what a person should know; ``stopped``: ``bytes`` or ``time`` when a limit was reached, and ``unread``
-    how many bytes it left.
+    ``since``: when the folder was last reviewed, empty for a first review, to which nothing is new; ``top``: at most
+    ten kinds of messages, new ones first; ``error_files``: the files with most error lines; ``remarks``: what a person
+    should know; ``stopped``: ``bytes`` or ``time`` when a limit was reached, and ``unread`` how many bytes it left.
     """
     detail: dict[str, Any] = {
+        **_verdict(review, memory),
         "since": review.since.isoformat() if review.since else "",
         "files": review.files,
         "lines": review.lines,
@@ -124,6 +125,25 @@ def _detail(review: Review, memory: LogMemory, *, seconds: float) -> dict[str, A
     return {**detail, "error_files": {}, "remarks": detail["remarks"][:3]}
 
 
+def _verdict(review: Review, memory: LogMemory) -> dict[str, str]:
+    """``light``, ``summary`` and ``hint``, as the report reads them. Errors that were there before are no news: amber
+    is for new kinds, and for what makes the count less than it seems.
+    """
+    kinds = f"{len(review.tally.kinds)} kinds" + (f", {review.new} of them new" if review.new else "")
+    errors = f"{review.tally.lines} error lines of {kinds}" if review.tally.lines else "no errors"
+    summary, hint = f"{errors} in {review.lines} lines", ""
+    if review.new:
+        first = next(told.kind for told in review.told if told.new)
+        summary += f"; first among the new: {_cut(first.text, 160)}"
+        hint = f"look at {first.file} in this folder; if it is harmless, it won't be new tomorrow"
+    if review.stopped:
+        summary += f"; the limit on {review.stopped} left {human_bytes(review.unread)} unread until next time"
+        hint = hint or "if it happens every night, raise the task's limit_s and limit_bytes"
+    summary = "; ".join([summary, *(_cut(remark, 160) for remark in memory.remarks)])
+    amber = review.new or review.stopped or memory.remarks
+    return {"light": "amber" if amber else "green", "summary": summary, "hint": hint}
+
+
 def _top(told: Told, sample_chars: int, message_chars: int) -> dict[str, Any]:
     kind = told.kind
     return {
@@ -138,6 +158,7 @@ def _top(told: Told, sample_chars: int, message_chars: int) -> dict[str, Any]:
 def _summary(review: Review, memory: LogMemory) -> dict[str, Any]:
     """One folder's part of the result: small, for XCom."""
     return {
+        **_verdict(review, memory),
         "errors": review.tally.lines,
         "lines": review.lines,
         "files": review.files,

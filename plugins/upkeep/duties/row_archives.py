@@ -23,7 +23,7 @@ import upkeep
 from upkeep.domain.backup import is_backup_id, new_backup_id
 from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.manifest import NAME as MANIFEST
-from upkeep.domain.manifest import StoredFile, digest
+from upkeep.domain.manifest import StoredFile
 from upkeep.domain.purge import PurgePlan, Table
 from upkeep.domain.row_archive import ENDED, Ending, Row, RowArchive, archives_folder, key_text, line_of
 from upkeep.duties.job import Job
@@ -284,6 +284,6 @@ def _split(chunks: Iterable[bytes]) -> Iterator[bytes]:
 def _damaged(key: str, why: str) -> ObjectDamaged:
     return ObjectDamaged(
         f"the archive {key} can't be relied on: {why}",
-        hint="no row was deleted because of it just now; rows deleted in an earlier run are in the backups from before it. "
-        "Have the storage checked, then move the archive's folder out of the store",
+        hint="no row was deleted because of it just now; rows deleted in an earlier run are in the backups from before "
+        "it. Have the storage checked, then move the archive's folder out of the store",
     )

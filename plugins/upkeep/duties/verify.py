@@ -17,7 +17,7 @@ from upkeep.domain.shrink import judge_size
 from upkeep.domain.units import human_seconds
 from upkeep.duties.catalogue import Backup, Catalogue, read_catalogue, read_manifest, write_proof
 from upkeep.duties.job import Job
-from upkeep.duties.packing import unpack
+from upkeep.duties.packing import is_about_the_key, unpack
 from upkeep.engines.base import StructureCheck
 from upkeep.engines.pipeline import Pipeline
 from upkeep.errors import BackupShrunk, ManifestBroken, ObjectDamaged, ObjectMissing, ProofFailed, ToolFailed
@@ -114,13 +114,21 @@ def _unpacked(
             consumer = _Consumer(pipeline, check)
             with suppress(BrokenPipeError):  # the unpacking program ended early: its exit status says why
                 for chunk in reader:
-                    pipeline.stdin.write(chunk)
+                    pipeline.write(chunk)
             with suppress(BrokenPipeError):
                 pipeline.stdin.close()
             consumer.join()
             pipeline.finish()
         return check.close()
     except ToolFailed as error:
+        if identity and is_about_the_key(error):
+            raise ToolFailed(
+                f"{file.name} can't be opened with the private key of connection {identity.conn_id}: {error.message}",
+                hint="this says nothing about the backup: put the private key of one of its recipients into the "
+                "connection; after a change of keys, older backups need the old one",
+                status=error.status,
+                stderr=error.stderr,
+            ) from error
         raise ProofFailed(
             f"it can't be unpacked: {error.message}", hint="don't rely on this backup: back up again"
         ) from error

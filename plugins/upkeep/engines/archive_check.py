@@ -114,9 +114,7 @@ class _Reader:
         if self._done:
             return
         try:
-            view = memoryview(chunk)
-            while view:
-                view = view[self._pipeline.stdin.write(view) or 0 :]
+            self._pipeline.write(chunk)
         except BrokenPipeError:
             self._done = True  # it has seen enough, or failed: its exit status says which
 

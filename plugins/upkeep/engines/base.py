@@ -77,8 +77,8 @@ class Engine(ABC):
     def restore_command(self, files: Mapping[str, str], facts: Facts) -> str:
         """The shell line that restores this backup with stock tools only, run in the backup's folder.
 
-        ``files`` maps each stream's name to the command that prints it decrypted and decompressed. The line has to fail,
-        in any shell, when a file can't be unpacked to its end.
+        ``files`` maps each stream's name to the command that prints it decrypted and decompressed. The line has to
+        fail, in any shell, when a file can't be unpacked to its end.
         """
 
     @abstractmethod

@@ -99,7 +99,7 @@ def read_new(
             for chunk in chunks:
                 budget.read += len(chunk)
                 reading.read += len(chunk)
-                if not sampled and (sample := chunk.lstrip(b"\0")[:BINARY_SAMPLE]):
+                if not sampled and (sample := chunk.strip(b"\0")[:BINARY_SAMPLE]):
                     sampled = True
                     if _is_binary(sample):
                         reading.binary = True
@@ -153,8 +153,10 @@ class _Cutter:
         return data[:end]
 
     def rest(self) -> bytes:
-        """The line that has no end; call it when the stream has ended."""
-        block, self._carry = self._carry, b""
+        """The line that has no end, without the NUL bytes behind it that are still to be written over; call it when
+        the stream has ended.
+        """
+        block, self._carry = self._carry.rstrip(b"\0") if self._unit == 1 else self._carry, b""
         if self._passing:
             return b""
         self.offset += len(block)

@@ -126,7 +126,7 @@ class _MySqlSnapshot(Snapshot):
         self.streams = (Stream("dump.sql", self._dump_command(), self._started),)
 
     def _broken_views(self) -> dict[str, str]:
-        """Views of tables, columns or functions that are gone, with their definitions: mysqldump ends at the first one."""
+        """Views of tables, columns or functions that are gone, with their definitions: mysqldump ends at the first."""
         broken = {}
         for view in (str(other["name"]) for other in self._others if other["kind"] == "views"):
             try:
@@ -299,8 +299,8 @@ class _MySqlSnapshot(Snapshot):
                 if not table["transactional"]
             ),
             *(
-                f"table {table!r}: mysqldump keeps six significant digits of FLOAT columns ({', '.join(columns)}); make "
-                "them DOUBLE if that matters"
+                f"table {table!r}: mysqldump keeps six significant digits of FLOAT columns ({', '.join(columns)}); "
+                "make them DOUBLE if that matters"
                 for table, columns in floats.items()
             ),
             *(

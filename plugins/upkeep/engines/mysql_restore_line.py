@@ -22,7 +22,7 @@ def restore_line(flavour: str, database: str, table: Table, columns: Sequence[Co
     values = ' + ", " + '.join(
         f'(.[{_jq(column.name)}] | if . == null then "NULL" else ({_AS[column.form]}) end)' for column in columns
     )
-    head = f"INSERT INTO {table.quoted} ({names}) VALUES ("
+    head = f"INSERT INTO {table.quoted} ({names}) VALUES ("  # noqa: S608 - names are quoted
     tail = f") ON DUPLICATE KEY UPDATE {keep} = {keep};"
     program = f"{_jq(head)} + {values} + {_jq(tail)}"
     modes = "STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES"

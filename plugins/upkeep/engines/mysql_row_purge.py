@@ -20,6 +20,7 @@ from pymysql.constants import ER
 from pymysql.cursors import Cursor, DictCursor
 
 from upkeep.domain.purge import (
+    COUNTED,
     Column,
     Estimate,
     ForeignKey,
@@ -33,7 +34,7 @@ from upkeep.domain.purge import (
     moments_to_convert,
     quoted,
 )
-from upkeep.domain.row_archive import Row, fingerprint, line_of
+from upkeep.domain.row_archive import Row, fingerprint, key_text, line_of
 from upkeep.engines.mysql_engine import MySqlEngine, server_release
 from upkeep.engines.mysql_replicas import MySqlReplicas
 from upkeep.engines.mysql_restore_line import restore_line
@@ -83,15 +84,18 @@ class MySqlRowPurge(RowPurge):
         self._engine = engine
         self._stack = ExitStack()
         self._facts: dict[str, Any] = {}
-        self._connection: Connection[Cursor]
+        self._connection: Connection[Any]
         self._replicas: MySqlReplicas
-        self.flavour, self.version = "", (0,)
+        self.flavour = ""
+        self.version: tuple[int, ...] = ()
 
     def __enter__(self) -> Self:
         with self.told("prepare a purge of"), ExitStack() as stack:
             connection = stack.enter_context(self._engine.connect())
-            self._connection = connection  # type: ignore[assignment]  # its cursors below are plain ones
+            self._connection = connection
             self._set_up()
+            self._replicas = MySqlReplicas(self._engine, self.flavour, self.version, self.dicts)
+            stack.callback(self._replicas.close)
             self._stack = stack.pop_all()
         return self
 
@@ -102,7 +106,7 @@ class MySqlRowPurge(RowPurge):
     def _set_up(self) -> None:
         self._facts = self.dicts(sql("mysql", "list_purge_server"))[0]
         # Every value as the server writes it, bytes as bytes: nothing on the way may round or refuse it.
-        self._connection.decoders = {}  # type: ignore[attr-defined]
+        self._connection.decoders = {}
         self.flavour, self.version = server_release(str(self._facts["version"]))
         self.server = f"{self.flavour} {'.'.join(map(str, self.version))}"
         wait = self._engine.lock_timeout_s
@@ -110,12 +114,6 @@ class MySqlRowPurge(RowPurge):
         self._limit(STATEMENT_LIMIT_S)
         if not (int(self._facts["log_bin"]) and str(self._facts["binlog_format"]).upper() == "STATEMENT"):
             self.run(sql("mysql", "set_purge_isolation"))
-        self._replicas = self._stack_replicas()
-
-    def _stack_replicas(self) -> MySqlReplicas:
-        replicas = MySqlReplicas(self._engine, self.flavour, self.version, self.dicts)
-        self._stack.callback(replicas.close)
-        return replicas
 
     def _limit(self, seconds: int) -> None:
         if self.flavour == "mariadb":
@@ -329,7 +327,8 @@ class _MySqlOldRows(OldRows):
                 statement="lock_rows",
             )
             same = [key for key, (row, old) in found.items() if old and fingerprint(line_of(row)) == archived[key]]
-            left = tuple(key for key in found if key not in set(same))
+            going = set(same)
+            left = tuple(key_text(row, self._table.primary_key) for key, (row, _) in found.items() if key not in going)
             return Deleted(self._delete(same), left)
 
     def rehearse(self, keys: Sequence[Key]) -> None:
@@ -343,9 +342,10 @@ class _MySqlOldRows(OldRows):
             oldest = self._session.rows(sql("mysql", "measure_oldest_row").format(**self._names), *span)[0][0]
             old = self._session.dicts(sql("mysql", "measure_old_rows").format(**self._names), *span)
             total = self._session.dicts(sql("mysql", "measure_all_rows").format(table=self._names["table"]))
-        if oldest is None:
-            return Estimate(0, _guessed(total), None)
-        return Estimate(_guessed(old), _guessed(total), str(oldest))
+            few = self._session.rows(sql("mysql", "measure_few_rows").format(**self._names), *span, COUNTED)[0][0]
+        if int(few) < COUNTED:
+            return Estimate(int(few), _guessed(total), oldest and str(oldest), exact=True)
+        return Estimate(max(COUNTED, _guessed(old)), _guessed(total), str(oldest))
 
     def key_of(self, row: Row) -> Key:
         return key_of(self._table, row)
@@ -533,7 +533,8 @@ def _which(names: Sequence[str], keys: Sequence[Key]) -> tuple[str, list[Any]]:
 
 def _beyond(names: Sequence[str], place: Place) -> tuple[str, tuple[Any, ...]]:
     """The condition that a row comes after ``place`` in the order of ``names``."""
-    text, values = "FALSE", []
+    text = "FALSE"
+    values: list[Any] = []
     for name, value in zip(reversed(names), reversed((place.date, *place.key)), strict=True):
         text = f"({_id(name)} > %s OR ({_id(name)} = %s AND {text}))"
         values[:0] = [value, value]

@@ -57,8 +57,14 @@ class Ended:
         return [line for line in self.stderr.splitlines() if line.strip()]
 
     @property
+    def lost_its_reader(self) -> bool:
+        return (
+            self.status == -signal.SIGPIPE or re.search("broken pipe|errno 32", self.stderr, re.IGNORECASE) is not None
+        )
+
+    @property
     def reason(self) -> str:
-        """The line that says what went wrong: the last one, unless a program follows it up with a query or a farewell."""
+        """The line that says what went wrong: the last one, unless a program adds a query or a farewell to it."""
         lines = [line for line in self.lines if not line.endswith("Exiting with failure status due to previous errors")]
         marked = [place for place, line in enumerate(lines) if line.startswith(f"{self.name}: error: ")]
         if not marked:
@@ -145,6 +151,12 @@ class Pipeline:
             raise ValueError("this pipeline was not started with feed=True")
         return stdin
 
+    def write(self, chunk: bytes) -> None:
+        """Feed the first program. Errors: ``BrokenPipeError`` when it reads no more; ``finish`` says why."""
+        view = memoryview(chunk)
+        while view:
+            view = view[self.stdin.write(view) or 0 :]  # a signal can make a write end early
+
     def output(self) -> Iterator[bytes]:
         """The last program's output in chunks of at most 1 MiB, until it closes it."""
         stdout = self.processes[-1].stdout
@@ -159,8 +171,8 @@ class Pipeline:
     def finish(self) -> list[Ended]:
         """Wait for every program and judge each one's exit status.
 
-        Errors: ``ToolFailed`` names the last program of the pipe that failed: when a reader dies, its writers fail too,
-        of a broken pipe, and would hide the cause.
+        Errors: ``ToolFailed`` names the first program of the pipe that failed by itself: the end of its output makes
+        its readers fail, and a reader that died makes its writers fail of a broken pipe; both would hide the cause.
         """
         if self.processes[0].stdin and not self.processes[0].stdin.closed:
             self._close(self.processes[0].stdin)
@@ -179,8 +191,8 @@ class Pipeline:
             if end.status not in command.ok_statuses
         ]
         if failed:
-            root_causes = [(command, end) for command, end in failed if end.status != -signal.SIGPIPE]
-            command, end = (root_causes or failed)[-1]
+            by_themselves = [(command, end) for command, end in failed if not end.lost_its_reader]
+            command, end = by_themselves[0] if by_themselves else failed[-1]
             raise ToolFailed(
                 f"{command.name} ended with {_status_in_words(end.status)}: {end.reason or 'no message'}",
                 hint=hint_for(end.stderr, end.status),
@@ -229,7 +241,7 @@ class Pipeline:
 class _Tail:
     """Keeps the end of a program's standard error, however much it prints.
 
-    Twice as much as is shown: a secret that the cut goes through lies in the part that isn't, and can't be left unmasked.
+    Twice as much as is shown: a secret that the cut goes through lies in the part that isn't shown.
     """
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
@@ -312,8 +324,8 @@ _HINTS = {
         "check user and password of the Airflow connection; the account must be allowed to log in from this worker"
     ),
     "lock timeout|lock wait timeout|due to statement timeout": (  # pg_dump waits for its locks under the latter
-        "a session holds a lock on the object named above: let it finish, or raise lock_timeout_s in the site file, then "
-        "run the task again"
+        "a session holds a lock on the object named above: let it finish, or raise lock_timeout_s in the site file, "
+        "then run the task again"
     ),
     "no space left|disk full|disk quota": "free space on the disk named above, then run the task again",
     'unknown database|database ".*" does not exist': "check the database name in the site file and in the connection",

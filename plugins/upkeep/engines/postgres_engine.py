@@ -222,7 +222,7 @@ class _PostgresSnapshot(Snapshot):
                     for kind in ("schemas", "views", "routines", "triggers", "sequences", "extensions")
                 },
                 "large_objects": int(self._server["large_objects"]),
-                "role_passwords": "kept" if self._with_passwords else "left out",
+                "role_passwords": self._with_passwords,
                 "encoding": "utf-8" if self._server["encoding"] == NO_ENCODING else self._connection.info.encoding,
             },
             rows_are=f"estimates: {why}" if why else "exact",

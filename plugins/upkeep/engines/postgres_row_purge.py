@@ -1,8 +1,8 @@
 """Purging rows of PostgreSQL.
 
-**Access path.** Old rows are found along the index on the date column, in the order of date and primary key, and deleted
-by primary key. Each look begins where the last one ended: the entries of rows just deleted stay in the index until it is
-vacuumed, and a look from its beginning would read them again every time.
+**Access path.** Old rows are found along the index on the date column, in the order of date and primary key, and
+deleted by primary key. Each look begins where the last one ended: the entries of rows just deleted stay in the index
+until it is vacuumed, and a look from its beginning would read them again every time.
 
 Every value crosses as the text in which the server itself writes it, whatever its type, and goes back the same way.
 """
@@ -23,6 +23,7 @@ from psycopg.types.string import TextLoader
 
 from upkeep.domain.masking import mask
 from upkeep.domain.purge import (
+    COUNTED,
     Column,
     Estimate,
     ForeignKey,
@@ -35,7 +36,7 @@ from upkeep.domain.purge import (
     moments_to_convert,
     quoted,
 )
-from upkeep.domain.row_archive import Row, fingerprint, line_of
+from upkeep.domain.row_archive import Row, fingerprint, key_text, line_of
 from upkeep.engines.pipeline import hint_for
 from upkeep.engines.postgres_engine import PostgresEngine
 from upkeep.engines.postgres_restore_line import restore_line
@@ -265,7 +266,9 @@ class _PostgresOldRows(OldRows):
         beyond, values = "TRUE", ()
         if after is not None:
             # The second half alone would do, but only the first begins the scan at the right place of the index.
-            beyond = f"{self._names['column']} >= %s AND ({self._names['column']}, {self._names['key']}) > ({self._casts})"
+            beyond = (
+                f"{self._names['column']} >= %s AND ({self._names['column']}, {self._names['key']}) > ({self._casts})"
+            )
             values = (after.date, after.date, *after.key)
         with self._session.told("find old rows in"):
             rows = self._session.rows("list_old_keys", {**self._names, "beyond": beyond}, self._before, *values, limit)
@@ -284,7 +287,8 @@ class _PostgresOldRows(OldRows):
         with self._session.changing(self._table):
             found = self._fetch(list(archived), "lock_rows")
             same = [key for key, (row, old) in found.items() if old and fingerprint(line_of(row)) == archived[key]]
-            left = tuple(key for key in found if key not in set(same))
+            going = set(same)
+            left = tuple(key_text(row, self._table.primary_key) for key, (row, _) in found.items() if key not in going)
             return Deleted(self._delete(same), left)
 
     def rehearse(self, keys: Sequence[Key]) -> None:
@@ -296,9 +300,10 @@ class _PostgresOldRows(OldRows):
             oldest = self._session.rows("measure_oldest_row", self._names, self._before)[0][0]
             old = self._session.rows("measure_old_rows", self._names, self._before)
             total = self._session.rows("measure_all_rows", self._names)
-        if oldest is None:
-            return Estimate(0, _guessed(total), None)
-        return Estimate(_guessed(old), _guessed(total), str(oldest))
+            few = self._session.rows("measure_few_rows", self._names, self._before, COUNTED)[0][0]
+        if int(few) < COUNTED:
+            return Estimate(int(few), _guessed(total), oldest and str(oldest), exact=True)
+        return Estimate(max(COUNTED, _guessed(old)), _guessed(total), str(oldest))
 
     def key_of(self, row: Row) -> Key:
         return key_of(self._table, row)

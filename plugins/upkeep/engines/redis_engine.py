@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.masking import mask
@@ -38,6 +40,7 @@ class RedisEngine(Engine):
             ssl_ca_certs=where.extra.get("ssl_ca_certs"),
             socket_connect_timeout=CONNECT_TIMEOUT_S,
             socket_timeout=CONNECT_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),  # the task has its own; a wrong password would be tried four times
         )
 
     @contextmanager
@@ -103,8 +106,8 @@ class _RedisSnapshot(Snapshot):
 class RdbCheck(StructureCheck):
     """``redis-check-rdb`` reads files only, so the RDB is laid down in a private temporary file first.
 
-    It ends with a CRC64 of the rest, which the program compares. Behind it may stand the 40 letters that mark the end of
-    what a server sends from memory: redis-cli leaves them there, and whoever reads the file stops before them.
+    It ends with a CRC64 of the rest, which the program compares. Behind it may stand the 40 letters that mark the end
+    of what a server sends from memory: redis-cli leaves them there, and whoever reads the file stops before them.
     """
 
     def __init__(self) -> None:

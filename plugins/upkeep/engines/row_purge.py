@@ -24,7 +24,7 @@ second; this leaves room for the first look at an index that is cold."""
 
 
 class LockedOut(Exception):
-    """Another session has the rows: a lock timeout or a deadlock. Nothing of the batch was done; it may do in a moment."""
+    """Another session has the rows: a lock timeout or a deadlock. Nothing of the batch was done; try again."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Deleted:
-    """``left``: keys of rows that exist but are no longer what was archived, or no longer old."""
+    """``left``: rows that are there, but no longer what was archived or no longer old; keys as archives write them."""
 
     rows: int
-    left: tuple[Key, ...] = ()
+    left: tuple[tuple[str | None, ...], ...] = ()
 
 
 class OldRows(ABC):
@@ -68,7 +68,7 @@ class OldRows(ABC):
 
     @abstractmethod
     def rehearse(self, keys: Sequence[Key]) -> None:
-        """Have the server plan the delete without doing it: so it says whether the account may. Errors: ``SourceError``."""
+        """Have the server plan a delete without doing it; it says whether the account may. Errors: ``SourceError``."""
 
     @abstractmethod
     def estimate(self) -> Estimate: ...

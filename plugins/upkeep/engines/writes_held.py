@@ -46,7 +46,7 @@ IDLE = {"Sleep", "Daemon", "Binlog Dump", "Binlog Dump GTID"}
 OWN_THREADS = {"system user", "event_scheduler"}
 
 
-class NotHeld(Exception):  # noqa: N818 - it says why, it is not an error of its own
+class NotHeld(Exception):
     """Writes could not be held, for the reason in the message."""
 
 
@@ -56,13 +56,13 @@ def writes_held(
 ) -> Iterator[None]:
     """Hold all writes for the length of the block, or raise ``NotHeld`` without having run it.
 
-    ``NotHeld`` also comes at the block's end, when the lock turns out to have been lost within it. ``connect`` opens the
-    session that holds the lock; ``beside`` is another one of the same account, idle meanwhile.
+    ``NotHeld`` also comes at the block's end, when the lock turns out to have been lost within it. ``connect`` opens
+    the session that holds the lock; ``beside`` is another one of the same account, idle meanwhile.
     """
     with connect() as holder, holder.cursor() as cursor:
         cursor.execute("SET SESSION lock_wait_timeout = %s, SESSION wait_timeout = %s", (limit_s, 2 * limit_s + 5))
         waited_s = 0.0
-        while not _try_once(cursor, holder.thread_id(), beside, flavour, limit_s, waited_s):
+        while not _try_once(cursor, _id_of(holder), beside, flavour, limit_s, waited_s):
             waited_s += TRY_S
             time.sleep(PAUSE_S)
         yield
@@ -130,7 +130,7 @@ def _wait_for_a_quiet_moment(session: Connection[DictCursor], holder: int, limit
                 if other["Command"] not in IDLE
                 and other["User"] not in OWN_THREADS
                 and int(other["Time"] or 0) >= LONG_S
-                and other["Id"] not in (session.thread_id(), holder)
+                and other["Id"] not in (_id_of(session), holder)
             ]
             if not busy:
                 return
@@ -141,3 +141,7 @@ def _wait_for_a_quiet_moment(session: Connection[DictCursor], holder: int, limit
                     f"{longest['Time']} s, and the read lock would make everybody wait behind it"
                 )
             time.sleep(LOOK_EVERY_S)
+
+
+def _id_of(session: Connection[DictCursor]) -> int:
+    return int(session.thread_id())  # type: ignore[no-untyped-call]  # the stubs leave it out

@@ -1,0 +1,141 @@
+"""Accounts of MySQL and MariaDB that are too easily had or may too much. No hash is kept or shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from upkeep.domain.findings import Looked
+from upkeep.engines.degrading import degrading
+from upkeep.resources import sql
+
+if TYPE_CHECKING:
+    from upkeep.engines.mysql_engine import MySqlEngine
+
+_BY_PASSWORD = {
+    "", "mysql_native_password", "mysql_old_password", "caching_sha2_password", "sha256_password", "ed25519", "parsec",
+}  # fmt: skip
+_BY_SOCKET = {"unix_socket", "auth_socket"}
+_HERE = {"localhost", "127.0.0.1", "::1"}
+_SUPER = 1 << 15
+"""MariaDB's bit of the privilege SUPER, in ``access`` of mysql.global_priv."""
+
+
+@dataclass(frozen=True)
+class _Account:
+    user: str
+    host: str
+    no_password: bool
+    """Whoever connects and says the name is in."""
+    superuser: bool
+    by_socket_only: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{_quoted(self.user)}@{_quoted(self.host)}"
+
+    @property
+    def from_anywhere(self) -> bool:
+        return self.host in ("%", "")
+
+
+def mysql_accounts(engine: MySqlEngine) -> Looked:
+    """Errors: ``SourceError`` when the server doesn't answer."""
+    import pymysql
+
+    looked = Looked()
+    server = f"{engine.endpoint.host or 'localhost'}:{engine.endpoint.port or 3306}"
+    surprises = (pymysql.MySQLError, ValueError)
+    with (
+        closing(engine.connect()) as connection,
+        connection.cursor() as cursor,
+        degrading(looked.unread, f"accounts of {server}", surprises, engine.secrets),
+    ):
+        cursor.execute(sql("mysql", "list_limits"))
+        mariadb = "mariadb" in str((cursor.fetchone() or {})["version"]).lower()
+        cursor.execute(sql("mysql", "list_mariadb_accounts" if mariadb else "list_accounts"))
+        for account in (_of_mariadb if mariadb else _of_mysql)(list(cursor.fetchall())):
+            _judge(looked, account, server)
+    return looked
+
+
+def _judge(looked: Looked, account: _Account, server: str) -> None:
+    where = f"{account.name} on {server}"
+    if not account.user:
+        looked.add(
+            "anonymous-account",
+            where,
+            "high" if account.no_password else "medium",
+            f"{where} lets in whatever name is said",
+            f"DROP USER {account.name}",
+        )
+    elif account.no_password:
+        looked.add(
+            "account-without-password",
+            where,
+            "high",
+            f"{where} has no password",
+            f"ALTER USER {account.name} IDENTIFIED BY '...', or DROP USER {account.name}",
+        )
+    expected = account.host in _HERE and (account.user == "root" or account.by_socket_only)
+    if account.superuser and not expected:
+        looked.add(
+            "superuser-account",
+            where,
+            "high" if account.from_anywhere else "medium",
+            f"{where} may do everything{', from every address' if account.from_anywhere else ''}",
+            f"REVOKE ALL PRIVILEGES, GRANT OPTION FROM {account.name}; then grant what it needs, on its own database",
+        )
+    elif account.from_anywhere and not account.superuser:
+        looked.add(
+            "account-from-anywhere",
+            where,
+            "medium",
+            f"{where} may log in from every address",
+            f"RENAME USER {account.name} TO {_quoted(account.user)}@'the network it comes from, as 10.1.%'",
+        )
+
+
+def _of_mysql(rows: list[Mapping[str, Any]]) -> Iterator[_Account]:
+    """A locked account can't log in; the server's own (mysql.sys, ...) and roles are locked."""
+    for row in rows:
+        if not row["locked"] and row["plugin"] != "mysql_no_login":
+            plugin = str(row["plugin"] or "")
+            no_password = plugin in _BY_PASSWORD and bool(row["no_password"])
+            yield _Account(
+                _text(row["user"]), _text(row["host"]), no_password, bool(row["superuser"]), plugin in _BY_SOCKET
+            )
+
+
+def _of_mariadb(rows: list[Mapping[str, Any]]) -> Iterator[_Account]:
+    """``Priv`` holds ``access``, ``plugin``, ``authentication_string``, ``account_locked``, ``is_role``, and in
+    ``auth_or`` the ways to log in, of which an empty one stands for the outer plugin.
+    """
+    for row in rows:
+        privileges = json.loads(row["privileges"])
+        if privileges.get("account_locked") or privileges.get("is_role"):
+            continue
+        ways = [way or privileges for way in privileges.get("auth_or") or [privileges]]
+        usable = [way for way in ways if way.get("authentication_string") != "invalid"]  # how root is shut out
+        yield _Account(
+            _text(row["user"]),
+            _text(row["host"]),
+            any(_is_open(way) for way in usable),
+            bool(int(privileges.get("access", 0)) & _SUPER),
+            bool(usable) and all(way.get("plugin") in _BY_SOCKET for way in usable),
+        )
+
+
+def _is_open(way: Mapping[str, Any]) -> bool:
+    return way.get("plugin", "") in _BY_PASSWORD and not way.get("authentication_string")
+
+
+def _quoted(name: str) -> str:
+    return "'" + name.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,60 @@
+"""The operator of the nightly purge."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowSkipException
+
+from upkeep.duties.job import Job
+from upkeep.duties.purge_rows import purge_rows
+from upkeep.operators.base import UpkeepOperator
+from upkeep.site import Site
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+def purges_of(site: Site) -> list[dict[str, str]]:
+    """One small dict for each purge rule, for ``expand_kwargs``; empty where the site has none."""
+    return [
+        {"database": database.name, "table": rule.table, "column": rule.column}
+        for database in site.databases
+        for rule in database.purge
+    ]
+
+
+class ApplyPurgeOperator(UpkeepOperator):
+    """Carry out one purge rule until the window closes; skipped when the form chose other targets.
+
+    ``window``: what the guard returned. Without one there is no end in time.
+    """
+
+    template_fields = ("database", "table", "column", "window")
+
+    def __init__(self, *, database: str, table: str, column: str, window: Any = None, **kwargs: Any) -> None:
+        super().__init__(map_index_template="{{ task.database }}.{{ task.table }}", **kwargs)
+        self.database = database
+        self.table = table
+        self.column = column
+        self.window = window
+        self._killed = False
+
+    def work(self, job: Job, context: Context) -> dict[str, Any]:
+        params = context["params"]
+        chosen = params.get("targets") or []
+        if chosen and self.database not in chosen:
+            raise AirflowSkipException(f"{self.database} was not chosen in the form")
+        return purge_rows(
+            job,
+            self.database,
+            (self.table, self.column),
+            closes_at=datetime.fromisoformat(self.window["closes_at"]) if self.window else None,
+            dry_run=bool(params.get("dry_run")),
+            told_to_stop=lambda: self._killed,
+        )
+
+    def on_kill(self) -> None:
+        self._killed = True
+        super().on_kill()

@@ -1,6 +1,7 @@
 """The day. One DAG for each site: ``<site>_daily``.
 
-guard_window -> check_health, and for each target: back_up -> verify -> apply_retention -> report -> watch
+guard_window -> check_health, review_logs, check_security, and for each target: back_up -> verify -> apply_retention
+-> purge_rows -> sample_capacity -> report -> watch
 """
 
 from __future__ import annotations
@@ -8,10 +9,14 @@ from __future__ import annotations
 from airflow.sdk import DAG, task_group
 
 from upkeep.operators.backups import ApplyRetentionOperator, BackUpTargetOperator, VerifyBackupOperator
+from upkeep.operators.capacity import SampleCapacityOperator
 from upkeep.operators.health import CheckHealthOperator
+from upkeep.operators.logs import ReviewLogsOperator
 from upkeep.operators.pools import pool_of
+from upkeep.operators.purge import ApplyPurgeOperator, purges_of
 from upkeep.operators.rhythm import rhythm_dag, sites_to_build
 from upkeep.operators.runs import CheckRunOperator, CheckWindowOperator, ReportRunOperator
+from upkeep.operators.security import CheckSecurityOperator
 from upkeep.site import Site
 
 DOC = """
@@ -24,8 +29,10 @@ DOC = """
     - **back_up**: dump, compress, hash and upload as one stream; the manifest comes last.
     - **verify**: read it back from the store and look through it.
     - **apply_retention**: remove what no rule keeps, but only behind tonight's proven backup.
-4. **report**: one page about this run, whatever happened.
-5. **watch**: fails the run if anything failed.
+4. **purge_rows**: expired rows, in small batches, archived first where the site says so; only behind proven backups.
+5. **review_logs**, **check_security**, **sample_capacity**: read, compare with last time, and tell.
+6. **report**: one page about this run, whatever happened.
+7. **watch**: fails the run if anything failed.
 
 **Red?** Open the task that failed: its last lines say what happened and end with `HINT:` and the next action. Clearing
 the task is always safe. More in `docs/runbooks/daily.md`.
@@ -51,10 +58,18 @@ def daily(site: Site) -> DAG:
             task_id="check_health", site=site.name, retries=0, map_index_template="{{ task.check }}"
         )
         guard >> health.expand(check=list(site.checks)) >> report
+        logs = ReviewLogsOperator(task_id="review_logs", site=site.name)
+        capacity = SampleCapacityOperator(task_id="sample_capacity", site=site.name, trigger_rule="none_failed")
+        security = CheckSecurityOperator(task_id="check_security", site=site.name)
+        guard >> [logs, security] >> report
+        purge = ApplyPurgeOperator.partial(
+            task_id="purge_rows", site=site.name, window=guard.output, trigger_rule="none_failed",
+            map_index_template="{{ task.database }}.{{ task.table }}",
+        ).expand_kwargs(purges_of(site))  # fmt: skip
         for server, targets in site.servers().items():
             kept = keep_safe.override(group_id=server).partial(site=site.name, pool=pool_of(server))
-            guard >> kept.expand(target=list(targets)) >> report
-        report >> watch
+            guard >> kept.expand(target=list(targets)) >> purge
+        purge >> capacity >> report >> watch
     return dag
 
 

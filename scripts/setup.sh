@@ -46,6 +46,8 @@ missing_packages() { # PYTHON
   missing redis-check-rdb redis-tools
   missing zstd zstd
   missing age age
+  missing jq jq # two tests read the ledger with stock tools only
+  missing sqlite3 sqlite3
   if ! "$1" -c 'import ensurepip, venv' 2>/dev/null; then
     "$1" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'
   fi

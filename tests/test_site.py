@@ -71,14 +71,14 @@ def test_every_problem_is_reported_at_once_with_its_path(tmp_path: Path) -> None
         tmp_path,
         timezone="Asia/Nowhere",
         rhythms={"daily": {"at": "every night", "length_h": 0}},
-        databases=[{"name": "App!", "engine": "oracle", "conn_id": "x", "purge": []}],
+        databases=[{"name": "App!", "engine": "oracle", "conn_id": "x", "sharding": []}],
         folders=[{"name": "config", "paths": ["etc"]}],
         colour="blue",
     )
     text = "\n".join(found)
     for place in (
         "timezone", "rhythms.daily.at", "rhythms.daily.length_h", "databases[0].name", "databases[0].engine",
-        "databases[0].purge", "folders[0].paths[0]", "colour",
+        "databases[0].sharding", "folders[0].paths[0]", "colour",
     ):  # fmt: skip
         assert any(problem.startswith(f"{place}:") for problem in found), f"{place} is not reported in {text}"
     assert "colour: unknown key" in found

@@ -262,7 +262,7 @@ class LogFolder(Strict):
     path: AbsolutePath
     patterns: Annotated[list[str], Field(min_length=1)] = Field(default_factory=lambda: ["*.log", "*.log.*"])
     errors: Annotated[list[str], Field(min_length=1)] = Field(
-        default_factory=lambda: [r"\b(ERROR|FATAL|CRITICAL|PANIC)\b"], description="what an error line looks like"
+        default_factory=lambda: [r"(?i)\b(error|fatal|critical|panic)\b"], description="what an error line looks like"
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.engines.log_files import ROOT, lines
 from tests.faults.scene import Moment, Scene, WatchedStore
-from upkeep.duties import log_review
+from upkeep.domain.log_tally import Tally
 from upkeep.duties.review_logs import review_logs
 from upkeep.ledger import Ledger, Record, default_url
 
@@ -95,7 +95,7 @@ def _main(folder: Path, moment: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     if moment == "while reading":
-        log_review.Tally.add = lambda *_: die()  # type: ignore[method-assign]
+        Tally.add = lambda *_: die()  # type: ignore[method-assign]
         logs.review("killed")
     operation = {"before its state is kept": "writing", "after its state is kept": "wrote"}[moment]
     logs.review("killed", store=WatchedStore(folder / "store", Moment(operation, "review_logs.json"), die))

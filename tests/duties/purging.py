@@ -53,7 +53,7 @@ class Purging:
         self, folder: Path, database: MySqlDatabase | PostgresDatabase, *rules: dict[str, Any], **settings: Any
     ) -> None:
         self.folder, self.name, self.is_mysql = folder, database.name, isinstance(database, MySqlDatabase)
-        self.rules, self.settings = list(rules), settings
+        self.rules, self.settings = [dict(rule) for rule in rules], settings
         os.environ[CONN] = database.server.conn_json(database.name)
         (folder / "store").mkdir(exist_ok=True)
 

@@ -83,6 +83,12 @@ def test_a_tidy_site_is_green(review: Review) -> None:
     assert (found["light"], found["summary"], found["unread"]) == ("green", "nothing found", [])
 
 
+def test_a_grave_finding_is_red_in_the_night_in_which_it_appears(review: Review) -> None:
+    assert review.night(0)["light"] == "green"
+    review.loosen("app.ini")
+    assert [review.night(1)["light"], review.night(2)["light"]] == ["red", "amber"]
+
+
 def test_a_finding_is_told_as_new_once_and_stands_until_it_is_gone(
     review: Review, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -96,7 +102,7 @@ def test_a_finding_is_told_as_new_once_and_stands_until_it_is_gone(
     assert first["new"][0]["remedy"] == f"chmod o-w {review.etc}/app.ini"
     assert any("new, high: any account" in message for message in caplog.messages)
     assert (second["new"], second["counts"]["standing"], second["summary"]) == ([], 1, "1 standing (1 high)")
-    assert second["light"] == "red"
+    assert (first["light"], second["light"]) == ("amber", "amber"), "what stands must not make every night red"
     assert (third["counts"]["gone"], third["light"]) == (1, "green")
     assert [what.rpartition("/")[2] for what in third["gone"]] == ["app.ini"]
     assert fourth["summary"] == "nothing found"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -58,17 +59,16 @@ def make_logs(
     """A table of rows numbered from 1 with these dates."""
     kind = type or ("datetime(6)" if is_mysql(database) else "timestamp")
     t, c = q(database, table), q(database, column)
-    database.execute(f"CREATE TABLE {t} (id bigint PRIMARY KEY, {c} {kind} NULL, body varchar(200))".replace("%", "%%"))
-    database.execute(f"CREATE INDEX by_date ON {t} ({c})".replace("%", "%%"))
+    database.execute(f"CREATE TABLE {t} (id bigint PRIMARY KEY, {c} {kind} NULL, body varchar(200))")
+    database.execute(f"CREATE INDEX by_date ON {t} ({c})")
     with database.connect() as connection, connection.cursor() as cursor:
-        statement = f"INSERT INTO {t} VALUES (%s, %s, %s)".replace("%", "%%").replace("%%s", "%s")
+        statement = f"INSERT INTO {t.replace('%', '%%')} VALUES (%s, %s, %s)"
         rows = [(number, date, f"row {number}") for number, date in enumerate(dates, start=1)]
         cursor.executemany(statement, rows)  # type: ignore[arg-type]  # text, in psycopg a literal
 
 
 def left(database: AnyDatabase, table: str = "logs") -> list[int]:
-    t = q(database, table).replace("%", "%%")
-    return [row[0] for row in database.query(f"SELECT id FROM {t} ORDER BY id")]
+    return [row[0] for row in database.query(f"SELECT id FROM {q(database, table)} ORDER BY id")]
 
 
 def ready(folder: Path, database: AnyDatabase, *rules: dict[str, Any], **settings: Any) -> Purging:
@@ -90,8 +90,9 @@ def test_rows_from_before_the_cut_off_go_and_all_others_stay(tmp_path: Path, dat
     assert left(database) == [3, 4, 5, 6]
     assert result["deleted"] == 2
     assert result["stopped_because"] == "done"
-    assert result["reason"].startswith(
-        "2 of about 6 rows are older than 2026-10-23 00:00 Asia/Shanghai (keep_days 30), the oldest 2020-01-01 00:00:00"
+    assert re.match(
+        r"2 of about [\d,]+ rows are older than 2026-10-23 00:00 Asia/Shanghai \(keep_days 30\), the oldest 2020-01-01",
+        result["reason"],
     )
 
 
@@ -157,11 +158,11 @@ def test_many_rows_of_one_moment_go_whatever_the_chunks(
     tmp_path: Path, database: AnyDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_steps(monkeypatch.setattr, rows=7, chunk=50)
-    make_logs(database, *["2026-01-01"] * 240, *[old(n) for n in range(60)], "2026-11-01")
+    make_logs(database, *["2026-01-01"] * 240, *[old(n) for n in range(1, 61)], "2026-11-01")
     result = ready(tmp_path, database).purge()
-    assert left(database) == [*range(301, 302)] or left(database) == [241, 301]
-    assert result["deleted"] + len(left(database)) == 301
-    assert result["batches"] >= 299 // 7
+    assert left(database) == [301]
+    assert result["deleted"] == 300
+    assert result["batches"] >= 300 // 7
 
 
 @pytest.mark.parametrize("key", ["(tenant, id)", "(id, tenant)"])
@@ -340,10 +341,7 @@ def test_rows_that_somebody_holds_are_left_and_the_others_go(
     purging = ready(tmp_path, database)
     holder = database.connect()
     try:
-        if isinstance(holder.__class__, type) and is_mysql(database):
-            holder.begin()  # type: ignore[union-attr]
-        else:
-            holder.autocommit = False  # type: ignore[assignment]
+        holder.cursor().execute("BEGIN")
         holder.cursor().execute("SELECT * FROM logs WHERE id = 15 FOR UPDATE")
         result = purging.purge()
     finally:
@@ -355,7 +353,7 @@ def test_rows_that_somebody_holds_are_left_and_the_others_go(
 
 
 def test_a_lock_for_a_moment_costs_a_moment(tmp_path: Path, database: AnyDatabase) -> None:
-    make_logs(database, *[old(n) for n in range(50)])
+    make_logs(database, *[old(n) for n in range(1, 51)])
     purging = ready(tmp_path, database)
     with held_for(database, 1.5):
         result = purging.purge()
@@ -554,8 +552,8 @@ def test_a_cascade_without_an_index_is_refused_on_postgresql(
 def test_an_account_that_may_not_delete_is_told_so_by_a_dry_run(tmp_path: Path, one_of_each: AnyDatabase) -> None:
     make_logs(one_of_each, old(1))
     if is_mysql(one_of_each):
-        one_of_each.execute("CREATE OR REPLACE USER reader@'%' IDENTIFIED BY 'secret'".replace("%", "%%"))
-        one_of_each.execute(f"GRANT SELECT ON `{one_of_each.name}`.* TO reader@'%'".replace("%", "%%"))
+        one_of_each.execute("CREATE OR REPLACE USER reader@'%' IDENTIFIED BY 'secret'")
+        one_of_each.execute(f"GRANT SELECT ON `{one_of_each.name}`.* TO reader@'%'")
     else:
         one_of_each.execute("DO $$ BEGIN CREATE ROLE reader LOGIN PASSWORD 'secret'; EXCEPTION WHEN OTHERS THEN END $$")
         one_of_each.execute("GRANT SELECT ON logs TO reader")
@@ -601,7 +599,7 @@ def test_a_dry_run_finds_the_rows_and_leaves_them(tmp_path: Path, database: AnyD
 
 
 def test_one_act_in_the_ledger_says_what_was_done(tmp_path: Path, database: AnyDatabase) -> None:
-    make_logs(database, *[old(n) for n in range(30)])
+    make_logs(database, *[old(n) for n in range(1, 31)])
     purging = ready(tmp_path, database, {**RULE, "archive": True})
     result = purging.purge(("logs", "created_at"))
     (act,) = purging.acts()
@@ -632,7 +630,7 @@ def test_at_the_end_of_the_window_it_stops_and_goes_on_the_next_night(
     tmp_path: Path, database: AnyDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_steps(monkeypatch.setattr, rows=10, chunk=30)
-    make_logs(database, *[old(n) for n in range(100)], "2026-11-01")
+    make_logs(database, *[old(n) for n in range(1, 101)], "2026-11-01")
     purging = ready(tmp_path, database)
     ticks = count()
     job = purging.job(now=lambda: NOW + timedelta(seconds=next(ticks)))
@@ -696,6 +694,12 @@ def test_a_server_that_stays_too_busy_is_left_for_the_next_night(
 # Replicas
 
 
+def slowly() -> bool:
+    """A ``told_to_stop`` that leaves a replica the time to fall behind."""
+    time.sleep(0.3)
+    return False
+
+
 @pytest.fixture(scope="module")
 def mariadb_pair() -> Iterator[tuple[MariaDbServer, MariaDbReplica]]:
     with MariaDbServer() as primary, MariaDbReplica(primary) as replica:
@@ -715,7 +719,7 @@ def test_a_mariadb_replica_whose_replay_has_stopped_makes_the_purge_wait(
     primary, replica = mariadb_pair
     database = MySqlDatabase(primary)
     with database.existing():
-        make_logs(database, *[old(n) for n in range(200)])
+        make_logs(database, *[old(n) for n in range(1, 201)])
         within(lambda: replica.status()["Seconds_Behind_Master"] == 0, "the replica did not catch up")
         within(lambda: _reaches(replica, database.name), "the table did not reach the replica")
         purging = ready(tmp_path, database)
@@ -737,7 +741,7 @@ def test_a_mariadb_replica_that_falls_behind_makes_the_purge_wait(
     primary, replica = mariadb_pair
     database = MySqlDatabase(primary)
     with database.existing():
-        make_logs(database, *[old(n) for n in range(200)])
+        make_logs(database, *[old(n) for n in range(1, 201)])
         within(lambda: _reaches(replica, database.name), "the table did not reach the replica")
         purging = ready(tmp_path, database)
         blocker = replica.connect(database.name)
@@ -745,7 +749,7 @@ def test_a_mariadb_replica_that_falls_behind_makes_the_purge_wait(
             cursor.execute("LOCK TABLES logs READ")  # the replica can't replay what is deleted
             small_steps(monkeypatch.setattr, rows=20, chunk=200)
             threading.Timer(6, blocker.close).start()
-            result = purging.purge(limits=Limits(lag_s=1))
+            result = purging.purge(limits=Limits(lag_s=1), told_to_stop=slowly)
         assert result["deleted"] == 200
         assert result["throttled_s"] >= 1
 
@@ -784,13 +788,13 @@ def test_a_standby_whose_replay_stands_still_makes_the_purge_wait(
     small_steps(monkeypatch.setattr, rows=20, chunk=200)
     database = PostgresDatabase(primary)
     with database.existing():
-        make_logs(database, *[old(n) for n in range(400)])
+        make_logs(database, *[old(n) for n in range(1, 401)])
         purging = ready(tmp_path, database)
         standby.pause_replay()
         resumer = threading.Timer(4, standby.resume_replay)
         resumer.start()
         try:
-            result = purging.purge(limits=Limits(lag_s=1), told_to_stop=lambda: time.sleep(0.2) or False)
+            result = purging.purge(limits=Limits(lag_s=1), told_to_stop=slowly)
         finally:
             resumer.join()
         assert result["deleted"] == 400

@@ -13,7 +13,7 @@ import pytest
 from upkeep.domain.capacity import Measured
 from upkeep.engines.host_figures import disk_figures, host_figures
 
-STAT = "cpu  {user} 0 100 {idle} 50 0 0 0 {guest} 0\ncpu0 1 0 1 1 1 0 0 0 0 0\nintr 5\n"
+STAT = "cpu  {user} 0 100 {idle} {waiting} 0 0 0 {guest} 0\ncpu0 1 0 1 1 1 0 0 0 0 0\nintr 5\n"
 MEMINFO = "MemTotal:        1000 kB\nMemFree:          100 kB\nMemAvailable:     250 kB\n"
 NET = """Inter-|   Receive                                                |  Transmit
  face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls ...
@@ -27,16 +27,17 @@ vethab1:    500       0     0 0 0 0 0 0         500       0 0 0 0 0 0 0
 @pytest.fixture
 def proc(tmp_path: Path) -> Path:
     (tmp_path / "net").mkdir()
-    (tmp_path / "stat").write_text(STAT.format(user=1000, idle=5000, guest=0))
+    (tmp_path / "stat").write_text(STAT.format(user=1000, idle=5000, waiting=50, guest=0))
     (tmp_path / "meminfo").write_text(MEMINFO)
     (tmp_path / "loadavg").write_text("0.52 1.25 2.00 3/351 5115\n")
     (tmp_path / "net" / "dev").write_text(NET)
     return tmp_path
 
 
-def worked(proc: Path, *, user: int, idle: int, guest: int = 0) -> Callable[[], object]:
+def worked(proc: Path, *, user: int, idle: int, waiting: int = 0, guest: int = 0) -> Callable[[], object]:
     """What stands in for a second of waiting: the counters went on by so much."""
-    return lambda: (proc / "stat").write_text(STAT.format(user=1000 + user, idle=5000 + idle, guest=guest))
+    counters = STAT.format(user=1000 + user, idle=5000 + idle, waiting=50 + waiting, guest=guest)
+    return lambda: (proc / "stat").write_text(counters)
 
 
 def figures(measured: Measured) -> dict[tuple[str, str], float]:
@@ -45,6 +46,11 @@ def figures(measured: Measured) -> dict[tuple[str, str], float]:
 
 def test_cpu_is_the_share_of_time_not_idle_between_two_looks(proc: Path) -> None:
     found = figures(host_figures("worker-1", proc=proc, pause=worked(proc, user=30, idle=70)))
+    assert found["cpu_pct", "worker-1"] == pytest.approx(30)
+
+
+def test_waiting_for_a_disk_is_idling(proc: Path) -> None:
+    found = figures(host_figures("worker-1", proc=proc, pause=worked(proc, user=30, idle=40, waiting=30)))
     assert found["cpu_pct", "worker-1"] == pytest.approx(30)
 
 

@@ -115,8 +115,8 @@ def test_hostile_names_are_found_and_shown_harmlessly(folder: Path) -> None:
         b"a" * 251 + b".log",
     ]
     for name in hostile:
-        with open(os.fsencode(folder) + b"/" + name, "wb") as file:  # noqa: PTH123 - a name that isn't UTF-8
-            file.write(b"ERROR\n")
+        with open(os.fsencode(folder) + b"/" + name, "wb") as new:  # noqa: PTH123 - a name that isn't UTF-8
+            new.write(b"ERROR\n")
     found, _ = listed(folder)
     assert {os.fsencode(file.name) for file in found} == set(hostile)
     with LogFiles(str(folder)) as logs:

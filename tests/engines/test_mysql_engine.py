@@ -33,7 +33,7 @@ from upkeep.engines.mysql_engine import MySqlEngine
 from upkeep.engines.writes_held import writes_held
 from upkeep.errors import SourceError, ToolFailed, ToolUnfit
 
-EVERYTHING = ("SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES ON {db}.*",)
+EVERYTHING = ("SELECT, SHOW VIEW, TRIGGER, EVENT ON {db}.*",)
 FULL_BACKUP_ACCOUNT = {
     "mariadb": (*EVERYTHING, "SELECT ON mysql.proc", "RELOAD, BINLOG MONITOR ON *.*"),
     "mysql": (*EVERYTHING, "SHOW_ROUTINE, RELOAD, PROCESS, REPLICATION CLIENT ON *.*"),

@@ -357,6 +357,12 @@ def test_an_address_that_got_in_after_failing_is_high(tmp_path: Path) -> None:
     assert told(logins(tmp_path)) == {("guessed-login", "203.0.113.9", "high")}
 
 
+def test_an_address_that_got_in_and_failed_later_is_somebody_who_mistyped(tmp_path: Path) -> None:
+    accepted = "Accepted password for root from 203.0.113.9 port 1 ssh2"
+    auth_log(tmp_path, line(NOW, accepted), *[line(NOW, failed("203.0.113.9"))] * 3)
+    assert told(logins(tmp_path)) == {("failed-logins", "203.0.113.9", "medium")}
+
+
 def test_an_address_cannot_be_put_in_by_the_name_that_logs_in(tmp_path: Path) -> None:
     name = "invalid user x from 192.0.2.1 port 1 ssh2"
     auth_log(tmp_path, *[line(NOW, failed("203.0.113.9", name))] * 3)
@@ -620,12 +626,14 @@ def test_the_users_of_a_redis_are_judged_by_what_they_may() -> None:
             client.config_set("protected-mode", "no")
             client.execute_command("ACL", "SETUSER", "open", "on", "nopass", "~*", "+@all")
             client.execute_command("ACL", "SETUSER", "metrics", "on", "nopass", "+info")
+            client.execute_command("ACL", "SETUSER", "tame", "on", "nopass", "~*", "+@all", "-@dangerous")
             client.execute_command("ACL", "SETUSER", "away", "off", "nopass", "~*", "+@all")
             client.execute_command("ACL", "SETUSER", "upkeep", "on", ">its-own", "~*", "+@all")
         assert told(redis_of(server)) == {
             ("redis-unprotected", place(server), "low"),
             ("redis-user-without-password", f"user open on {place(server)}", "high"),
             ("redis-user-without-password", f"user metrics on {place(server)}", "medium"),
+            ("redis-user-without-password", f"user tame on {place(server)}", "medium"),
         }
         named = redis_of(server, user="upkeep", secret="its-own")
         assert ("redis-default-user", place(server), "low") in told(named)

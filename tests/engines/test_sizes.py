@@ -34,7 +34,7 @@ def postgres(database: PostgresDatabase) -> PostgresEngine:
     return PostgresEngine(database.endpoint(), database.name, lock_timeout_s=1)
 
 
-def test_mysql_tables_are_measured_with_their_indexes_as_they_are_now(any_mysql_database: MySqlDatabase) -> None:
+def test_mysql_tables_are_measured_with_their_indexes(any_mysql_database: MySqlDatabase) -> None:
     database = any_mysql_database
     database.execute("CREATE TABLE small (i INT PRIMARY KEY)")
     database.execute("CREATE TABLE large (i INT PRIMARY KEY, t VARCHAR(500))")
@@ -50,6 +50,14 @@ def test_mysql_tables_are_measured_with_their_indexes_as_they_are_now(any_mysql_
     assert after["tables", "app"] == 2
     whole = after["table_bytes", "app/large"] + after["table_bytes", "app/small"]
     assert after["database_bytes", "app"] == whole
+
+
+def test_mysql_sizes_are_those_of_now_and_not_those_it_remembers_for_a_day(any_mysql_database: MySqlDatabase) -> None:
+    database = any_mysql_database
+    database.execute("CREATE TABLE large (i INT PRIMARY KEY, t VARCHAR(500)) ENGINE=MyISAM")  # which counts exactly
+    database.query("SELECT DATA_LENGTH FROM information_schema.TABLES WHERE TABLE_NAME = 'large'")
+    database.execute(f"INSERT INTO large {ROWS}")
+    assert figures(mysql_sizes(mysql(database), "app"))["table_bytes", "app/large"] > 900 * 500
 
 
 def test_postgres_tables_are_measured_with_their_indexes_and_partitions(postgres_database: PostgresDatabase) -> None:

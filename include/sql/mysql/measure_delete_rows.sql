@@ -1,2 +1,2 @@
 -- Has the server plan the delete: fails where the account may not.
-EXPLAIN DELETE FROM {table} WHERE ({keys}) AND {old};
+EXPLAIN DELETE t FROM {table} AS t FORCE INDEX (PRIMARY) WHERE ({keys}) AND {old};

@@ -43,6 +43,7 @@ _VARIABLE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"-[0-9a-f]{8,10}-[0-9a-z]{5}(?![0-9A-Za-z])", "-<id>"),  # a Deployment's pod
         (rf"(?<![0-9A-Za-z])0x{_HEX}+|@{_HEX}{{4,}}\b", "<id>"),
         (rf"(?<![0-9A-Za-z])(?=[0-9]*[a-fA-F]){_HEX}{{8,}}(?![0-9A-Za-z])", "<id>"),
+        (r"\d{16,}", "<id>"),  # hexadecimal without a letter, by chance, or a snowflake
         (r"(?<![0-9A-Za-z])(?=[A-Za-z]*\d+[A-Za-z]+\d)[0-9A-Za-z]{8,}(?![0-9A-Za-z])", "<id>"),  # x7Kd93bQ
         (r"(?<![\w/])((?:/var)?/tmp/)[^\s\"',;:)]+", r"\1<path>"),
         (r"\d+(?:\.\d+)*", "<n>"),

@@ -108,7 +108,7 @@ def sweep_orphans(job: Job, target: str) -> None:
 def _report_lost_manifest(job: Job, target: str, backup_id: str) -> None:
     with suppress(ManifestBroken), job.ledger.record(job.act("sweep", target, command=f"look at {backup_id}")):
         error = ManifestBroken(
-            f"{job.site.name}/{target}/{backup_id} has lost its manifest, yet the ledger has it as finished: left alone",
+            f"{target}/{backup_id} has lost its manifest, but the ledger has it as finished: left alone",
             hint="find out who deleted it; its files may be the only copy, and the ledger has their size and time",
         )
         log.error("%s", error)

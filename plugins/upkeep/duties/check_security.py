@@ -61,7 +61,7 @@ def check_security(job: Job, *, machine: Machine = Machine(), limit_s: float = L
         compared = compare(previous, current, at=at, unread={*failed, *partly})
         problems += [f"{name}: {why}" for name, why in failed.items()]
         problems += [why for looked in given.values() for why in looked.unread]
-        found = _told(compared, problems)
+        found = _told(compared, problems, first=last is None)
         entry.note(
             at=at.isoformat(),
             **found,
@@ -204,7 +204,12 @@ def _moved(job: Job, last: Record | None) -> dict[str, Any]:
     return {"other_host_before": last.started.host} if last and last.started.host != job.run.host else {}
 
 
-def _told(compared: Comparison, problems: Sequence[str]) -> dict[str, Any]:
+def _told(compared: Comparison, problems: Sequence[str], *, first: bool) -> dict[str, Any]:
+    """Red, which fails the run, is only what is grave and new since the last review: a finding that stands would
+    otherwise make every night red, and hide the night in which a backup fails.
+    """
+    grave_and_new = not first and any(finding.severity == "high" for finding in compared.new)
+    light = "red" if grave_and_new else "amber" if compared.light != "green" or problems else "green"
     counts = {name: len(findings) for name, findings in compared._asdict().items()}
     by_severity = {one: sum(finding.severity == one for finding in compared.open) for one in SEVERITIES}
     summary = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing found"
@@ -215,7 +220,7 @@ def _told(compared: Comparison, problems: Sequence[str]) -> dict[str, Any]:
     return {
         "name": "security",
         "kind": "security",
-        "light": "amber" if problems and compared.light == "green" else compared.light,
+        "light": light,
         "summary": summary,
         "counts": {**counts, **by_severity},
         "new": _first(NEW_CHARS, [_short(finding) for finding in compared.new]),

@@ -92,7 +92,7 @@ def _review(
             return {"skipped": error.message}
         entry.note(rows=review.tally.lines, bytes=review.read)
         entry.note(**_detail(review, memory, seconds=round(time.monotonic() - begun, 3)))
-        _log(label, review)
+        _log(label, review, _verdict(review, memory))
     memory.remember(label, review.memory)
     return _summary(review, memory)
 
@@ -129,9 +129,9 @@ def _verdict(review: Review, memory: LogMemory) -> dict[str, str]:
     """``light``, ``summary`` and ``hint``, as the report reads them. Errors that were there before are no news: amber
     is for new kinds, and for what makes the count less than it seems.
     """
-    kinds = f"{len(review.tally.kinds)} kinds" + (f", {review.new} of them new" if review.new else "")
-    errors = f"{review.tally.lines} error lines of {kinds}" if review.tally.lines else "no errors"
-    summary, hint = f"{errors} in {review.lines} lines", ""
+    kinds = _counted(len(review.tally.kinds), "kind") + (f" ({review.new} new)" if review.new else "")
+    errors = f"{_counted(review.tally.lines, 'error line')} of {kinds}" if review.tally.lines else "no errors"
+    summary, hint = f"{errors} in {_counted(review.lines, 'line')}", ""
     if review.new:
         first = next(told.kind for told in review.told if told.new)
         summary += f"; first among the new: {_cut(first.text, 160)}"
@@ -183,16 +183,16 @@ def _result(job: Job, results: Mapping[str, dict[str, Any]], memory: LogMemory, 
     }
 
 
-def _log(label: str, review: Review) -> None:
-    log.info(
-        "%s: %s error lines of %s kinds (%s new) in %s lines of %s files, %s",
-        label, review.tally.lines, len(review.tally.kinds), review.new, review.lines, review.files,
-        human_bytes(review.read),
-    )  # fmt: skip
+def _log(label: str, review: Review, verdict: Mapping[str, str]) -> None:
+    log.info("%s: %s of %s files, %s", label, verdict["summary"], review.files, human_bytes(review.read))
     for told in review.told:
         log.info("%s %6d  %s", "new" if told.new else "   ", told.kind.count, told.kind.text)
     for remark in review.remarks:
         log.warning("%s: %s", label, remark)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _cut(text: str, limit: int) -> str:

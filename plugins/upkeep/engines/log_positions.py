@@ -74,9 +74,10 @@ class Positions:
         if own and own.offset:
             del self._own[own.inode]
             self._superseded.append(replace(own, inode=SUPERSEDED))
-        copied = [position for position in self._all() if self._may_be_of(position, content)]
-        copied.sort(key=lambda position: -position.offset)
-        return next((position for position in copied if _continues(content, position)), None)
+        heads = {length: _print(content.head[:length]) for length in {_head_length(one) for one in self._all()}}
+        alike = [one for one in self._all() if self._may_be_of(one, content) and heads[_head_length(one)] == one.head]
+        alike.sort(key=lambda position: -position.offset)
+        return next((position for position in alike if _continues(content, position)), None)
 
     def knows(self, inode: int) -> bool:
         return inode in self._own
@@ -120,8 +121,12 @@ class Positions:
         return content.packed or (position.offset <= content.file.size and position.inode not in self._claimed)
 
 
+def _head_length(position: Position) -> int:
+    return min(HEAD_BYTES, position.offset)
+
+
 def _continues(content: Content, position: Position) -> bool:
-    length = min(HEAD_BYTES, position.offset)
+    length = _head_length(position)
     if _print(content.head[:length]) != position.head:
         return False
     return not position.tail or _print(content.at(position.offset - length, length)) == position.tail

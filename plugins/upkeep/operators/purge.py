@@ -34,7 +34,7 @@ class ApplyPurgeOperator(UpkeepOperator):
     template_fields = ("database", "table", "column", "window")
 
     def __init__(self, *, database: str, table: str, column: str, window: Any = None, **kwargs: Any) -> None:
-        super().__init__(map_index_template="{{ task.database }}.{{ task.table }}", **kwargs)
+        super().__init__(**kwargs)
         self.database = database
         self.table = table
         self.column = column

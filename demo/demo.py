@@ -94,7 +94,7 @@ def running(screen: Screen, place: Path, *, port: int = 0) -> Iterator[tuple[Est
             f"starting {estate.mysql_name}, PostgreSQL and two Redis, with {ROWS:,} rows and {KEYS:,} keys each"
         )
         stack.enter_context(estate)
-        screen.say(f"site files: the samples; only store, spool, folders and endpoints are moved, to {place}")
+        screen.say(f"site files: the samples; only store, spool, folders, logs and endpoints are moved, to {place}")
         airflow.start(screen, estate.sites, estate.connections, [f"{site}_daily" for site in SITES])
         screen.say(f"Airflow is up at {airflow.url}")
         yield estate, airflow

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from demo.endpoints import Endpoints
-from demo.sites import fill_folders, move_sites
+from demo.sites import fill_configurations, fill_logs, move_sites
 from tests.servers.base import Server
 from tests.servers.data import Fingerprint, fill_chronoretrace, fill_kindergarten, fill_redis, fingerprint_mysql
 from tests.servers.databases import MySqlDatabase, PostgresDatabase
@@ -54,8 +54,10 @@ class Estate:
         with self._running as undo, ThreadPoolExecutor() as pool:
             endpoints = Endpoints()
             undo.callback(endpoints.close)
-            self.sites, folders = move_sites(self.samples, self.place, endpoints.url)
-            fill_folders(folders)
+            moved = move_sites(self.samples, self.place, endpoints.url)
+            self.sites = moved.files
+            fill_configurations(moved.configurations)
+            fill_logs(moved.logs)
             for server in self._servers():
                 undo.callback(server.close)
             jobs: list[Callable[[], None]] = [self._start_kindergarten, self._start_chronoretrace, self._start_caches]

@@ -1,8 +1,9 @@
-"""The sample site files with everything that leads off this machine moved below one folder."""
+"""The sample site files with everything that leads off this machine, or to its own files, moved below one folder."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,40 +12,49 @@ import yaml
 CLOUD_ONLY = ("conn_id", "storage_class", "server_side_encryption")
 
 
-def move_sites(samples: Path, place: Path, endpoints: str) -> tuple[Path, list[Path]]:
-    """Write ``<place>/sites/*.yaml``; returns that folder and the folders the sites now want to back up.
+@dataclass
+class MovedSites:
+    """``files`` is the folder of site files; the others are the folders that these now expect."""
 
-    Store, spool, backed-up paths and endpoints (to below the URL ``endpoints``) change; names, rhythms, retention and
-    connections stay the samples' own.
+    files: Path
+    configurations: list[Path] = field(default_factory=list)
+    logs: list[Path] = field(default_factory=list)
+
+
+def move_sites(samples: Path, place: Path, endpoints: str) -> MovedSites:
+    """Write ``<place>/sites/*.yaml``.
+
+    The store becomes a local folder, every path goes below ``<place>/host``, every endpoint below the URL
+    ``endpoints``; names, rhythms, retention and connections stay the samples' own.
     """
-    folder = place / "sites"
-    folder.mkdir()
+    moved = MovedSites(place / "sites")
+    moved.files.mkdir()
     (place / "store").mkdir(mode=0o700)  # Upkeep doesn't make it: a folder that isn't there may be a disk not mounted
-    wanted: list[Path] = []
     for sample in sorted(samples.glob("*.yaml")):
-        site = yaml.safe_load(sample.read_text(encoding="utf-8"))
-        wanted += _move(site, place, endpoints)
+        site = _below(f"{place}/host", yaml.safe_load(sample.read_text(encoding="utf-8")))
+        kept = {key: value for key, value in site["store"].items() if key not in CLOUD_ONLY}
+        site["store"] = {**kept, "url": f"file://{place}/store"}
+        for endpoint in site.get("endpoints", []):
+            endpoint["url"] = f"{endpoints}/{site['name']}/{endpoint['name']}"
+        for section in site.get("folders", []):
+            paths = [*section["paths"], *section.get("optional_paths", [])]
+            moved.configurations += [Path(path) for path in paths]
+        moved.logs += [Path(section["path"]) for section in site.get("logs", [])]
         text = yaml.safe_dump(site, allow_unicode=True, sort_keys=False)
-        (folder / sample.name).write_text(text, encoding="utf-8")
-    return folder, wanted
+        (moved.files / sample.name).write_text(text, encoding="utf-8")
+    return moved
 
 
-def _move(site: dict[str, Any], place: Path, endpoints: str) -> list[Path]:
-    kept = {key: value for key, value in site["store"].items() if key not in CLOUD_ONLY}
-    site["store"] = {**kept, "url": f"file://{place}/store"}
-    site["spool"] = f"{place}/spool"
-    for endpoint in site.get("endpoints", []):
-        endpoint["url"] = f"{endpoints}/{site['name']}/{endpoint['name']}"
-    wanted: list[str] = []
-    for section in site.get("folders", []):
-        for key in ("paths", "optional_paths"):
-            if key in section:
-                section[key] = [f"{place}/host{path}" for path in section[key]]
-                wanted += section[key]
-    return [Path(path) for path in wanted]
+def _below(root: str, value: Any) -> Any:
+    """The same settings, every absolute path of them below ``root``."""
+    if isinstance(value, dict):
+        return {key: _below(root, item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_below(root, item) for item in value]
+    return f"{root}{value}" if isinstance(value, str) and value.startswith("/") else value
 
 
-def fill_folders(folders: Sequence[Path]) -> None:
+def fill_configurations(folders: Sequence[Path]) -> None:
     """Put the kind of thing there that such folders hold."""
     for folder in folders:
         (folder / "conf.d").mkdir(parents=True)
@@ -54,3 +64,20 @@ def fill_folders(folders: Sequence[Path]) -> None:
         secret.touch(mode=0o600)
         secret.write_text("TOKEN=made-up\n", encoding="utf-8")
         (folder / "current").symlink_to("app.yaml")
+
+
+def fill_logs(folders: Sequence[Path]) -> None:
+    """Logs of an application and of a web server, a quiet day's."""
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "app.log").write_text(
+            "".join(f"2026-11-21T08:{minute:02d}:00Z INFO request {minute} served\n" for minute in range(60)),
+            encoding="utf-8",
+        )
+        (folder / "access.log").write_text(
+            "".join(f'10.0.0.{host} - - "GET /api/students HTTP/1.1" 200 512\n' for host in range(1, 60)),
+            encoding="utf-8",
+        )
+        (folder / "error.log").write_text(
+            "2026/11/21 08:00:00 [notice] 7#7: start worker processes\n", encoding="utf-8"
+        )

@@ -22,6 +22,8 @@ from upkeep.domain.units import human_bytes
 from upkeep.duties.catalogue import pin, read_catalogue, read_manifest, read_pin, unpin
 from upkeep.duties.forget import plan_forgetting
 from upkeep.duties.job import Job, Run
+from upkeep.duties.purge_rows import plan_purge
+from upkeep.duties.restore_rows import restore_rows
 from upkeep.duties.status import standings
 from upkeep.errors import ConnectionUnknown, SiteFileError, UpkeepError
 from upkeep.ledger import Head, Ledger, default_url, url_of, verify
@@ -153,6 +155,32 @@ def plan_retention(options: argparse.Namespace) -> int:
     return 0
 
 
+def plan_purging(options: argparse.Namespace) -> int:
+    """What each purge rule would delete now, or why it is refused and what to do about it; changes nothing."""
+    job = _job(options.site)
+    names = [options.database] if options.database else [database.name for database in job.site.databases]
+    plans = [(name, plan) for name in names for plan in plan_purge(job, name)]
+    for name, plan in plans:
+        print(f"{name}: " + "\n".join(plan.lines()))
+    if not plans:
+        print(f"site {job.site.name} has no purge rules")
+    return 1 if any(plan.refusals for _, plan in plans) else 0
+
+
+def restore_purged(options: argparse.Namespace) -> int:
+    """Put purged rows back from their archives; rows that are in the table stay as they are there."""
+    done = restore_rows(
+        _job(options.site),
+        options.database,
+        options.table,
+        options.archive or "all",
+        into_table=options.into,
+        dry_run=options.dry_run,
+    )
+    print(json.dumps(done, indent=2, ensure_ascii=False))
+    return 0
+
+
 def verify_ledger(options: argparse.Namespace) -> int:
     """Whether any row was altered, removed or reordered; --noted compares with a head that a report printed."""
     ledger = _ledger()
@@ -213,6 +241,18 @@ def _parser() -> argparse.ArgumentParser:
     retention = add(plans, "retention", plan_retention)
     retention.add_argument("site")
     retention.add_argument("target", nargs="?")
+
+    purging = add(plans, "purge", plan_purging)
+    purging.add_argument("site")
+    purging.add_argument("database", nargs="?")
+
+    restores = verbs.add_parser("restore", help="Put something back.").add_subparsers(required=True, metavar="WHAT")
+    rows = add(restores, "rows", restore_purged)
+    for name in ("site", "database", "table"):
+        rows.add_argument(name)
+    rows.add_argument("--archive", action="append", metavar="ID", help="only these; default: all of the table's")
+    rows.add_argument("--into", metavar="TABLE", help="another table of the same columns")
+    rows.add_argument("--dry-run", action="store_true")
 
     book = verbs.add_parser("ledger", help="The record of every act.").add_subparsers(required=True, metavar="WHAT")
     checked = add(book, "verify", verify_ledger)

@@ -62,7 +62,7 @@ class RowArchive:
     :param key: the primary key's columns.
     :param first: the key of the first row in the order of the file, ``last`` of the last.
     :param oldest: the purge column of the first row, ``newest`` of the last.
-    :param made_at: when it was committed, with microseconds: of two archives that hold a row the later one is right.
+    :param archive_id: of two archives that hold a row the one with the later id is right.
     :param restore: the shell line that restores it with stock tools, run in a folder that holds its file.
     """
 

@@ -111,7 +111,9 @@ def purge_rows(
             finally:
                 entry.note(rows=purge.done.rows, bytes=purge.done.archived_bytes, checksum=purge.done.seal())
                 entry.note(table=wanted.table, column=wanted.column, **purge.done.progress())
-            entry.note(reason=result["reason"], cut_off=result["cut_off"])
+            entry.note(
+                reason=result["reason"], summary=f"{wanted.table}: {result['reason']}", cut_off=result["cut_off"]
+            )
             return result
 
 

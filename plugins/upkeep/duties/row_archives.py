@@ -17,10 +17,11 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import IO
 
 import upkeep
-from upkeep.domain.backup import is_backup_id, new_backup_id
+from upkeep.domain.backup import is_backup_id, new_backup_id, taken_at
 from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.manifest import NAME as MANIFEST
 from upkeep.domain.manifest import StoredFile
@@ -45,6 +46,7 @@ class Archives:
     def __init__(self, job: Job, database: str, table: str) -> None:
         self._job, self._database, self._table = job, database, table
         self.folder = archives_folder(job.site.name, database, table)
+        self._newest: str | None = None
 
     def committed(self) -> tuple[list[RowArchive], dict[str, Ending]]:
         """Every archive with a manifest, in the order in which they were committed, and how those ended that did.
@@ -53,12 +55,12 @@ class Archives:
         """
         found = {key: names for key, names in self._objects().items() if MANIFEST in names}
         endings = {key: self._ending(key) for key, names in found.items() if ENDED in names}
-        return sorted(map(self._manifest, found), key=lambda archive: archive.made_at), endings
+        return [self._manifest(archive_id) for archive_id in found], endings
 
     def unfinished(self) -> list[RowArchive]:
         """Archives that a killed run, or one whose window closed, committed and didn't end."""
         open_ids = [key for key, names in self._objects().items() if MANIFEST in names and ENDED not in names]
-        return sorted(map(self._manifest, open_ids), key=lambda archive: archive.made_at)
+        return [self._manifest(archive_id) for archive_id in open_ids]
 
     def sweep(self) -> int:
         """Remove what never got a manifest; returns how many objects that were."""
@@ -79,7 +81,7 @@ class Archives:
         if first is None:
             return None
         job = self._job
-        archive_id = new_backup_id(job.now(), os.urandom(2))
+        archive_id = self._new_id()
         prefix = f"{self.folder}{archive_id}/"
         name = packed_name(PART, job.site.encryption)
         seen = _Seen(first)
@@ -145,6 +147,17 @@ class Archives:
                 stored = self._job.store.read(archive.prefix + file.name)
                 with _fed(pipeline, stored):
                     yield from _split(pipeline.output())
+
+    def _new_id(self) -> str:
+        """Later than every other of the table, even when two fall into one second or the clock was set back: of two
+        archives that hold a row the one with the later id is right."""
+        moment = self._job.now()
+        if self._newest is None:
+            self._newest = max(self._objects(), default="")
+        if self._newest:
+            moment = max(moment, taken_at(self._newest) + timedelta(seconds=1))
+        self._newest = new_backup_id(moment, os.urandom(2))
+        return self._newest
 
     def _manifest(self, archive_id: str) -> RowArchive:
         key, store = f"{self.folder}{archive_id}/{MANIFEST}", self._job.store

@@ -12,7 +12,7 @@ from demo.screen import Screen
 
 ENDED_WITHIN_S = 240
 LOG_LINES = 15
-AT_WORK = ("queued", "running", "up_for_retry")
+AT_WORK = ("running", "queued", "up_for_retry")
 AIRFLOWS_OWN = ("::", "DAG bundles loaded", "Filling up the DagBag", "Worker startup parse", "Pushing xcom", "/")
 """How log lines begin that stand in every task's log and tell nothing about it."""
 
@@ -40,19 +40,29 @@ def follow(airflow: AirflowHome, screen: Screen, runs: Mapping[str, str]) -> lis
     ended: dict[str, Ended] = {}
     while len(ended) < len(runs):
         airflow.check()
-        busy: list[str] = []
+        busy: list[TaskState] = []
         for dag_id, run_id in runs.items():
             if dag_id in ended:
                 continue
             state, tasks = patiently(airflow.rest, dag_id, run_id)
             _tell(screen, dag_id, tasks, last)
-            busy += [f"{dag_id} {task.name} ({task.state})" for task in tasks if task.state in AT_WORK]
+            busy += [task for task in tasks if task.state in AT_WORK]
             if state in ("success", "failed") or time.monotonic() > deadline:
                 ended[dag_id] = Ended(dag_id, run_id, state, tuple(tasks))
                 screen.say(f"{dag_id}: {state}")
-        screen.waiting(f"waiting for {', '.join(busy) or 'the scheduler to start the next task'}")
+        screen.waiting(_waiting_for(busy))
         time.sleep(0.3)
     return [ended[dag_id] for dag_id in runs]
+
+
+def _waiting_for(busy: list[TaskState]) -> str:
+    """The tasks at work, or else those that are nearest to it; too many names would tell nobody anything."""
+    for state in AT_WORK:
+        names = [task.name for task in busy if task.state == state]
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            return f"waiting for {', '.join(names[:3])}{more} ({state.replace('_', ' ')})"
+    return "waiting for the scheduler to start the next task"
 
 
 def show_failures(airflow: AirflowHome, screen: Screen, run: Ended) -> None:

@@ -20,7 +20,7 @@ from tests.servers.places import free_port, port_is_free
 ROOT = Path(__file__).resolve().parents[1]
 USER = "admin"
 USUAL_PORT = 8080
-UP_WITHIN_S = 180
+UP_WITHIN_S = 240
 
 COMPONENTS = {
     "api-server": ["api-server"],

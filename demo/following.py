@@ -10,7 +10,7 @@ from demo.airflow_home import AirflowHome
 from demo.rest import END_STATES, TaskState, patiently
 from demo.screen import Screen
 
-ENDED_WITHIN_S = 240
+ENDED_WITHIN_S = 400
 LOG_LINES = 15
 AT_WORK = ("running", "queued", "up_for_retry")
 AIRFLOWS_OWN = ("::", "DAG bundles loaded", "Filling up the DagBag", "Worker startup parse", "Pushing xcom", "/")

@@ -26,7 +26,7 @@ if ! apt-get install -qq --yes -o Dpkg::Use-Pty=0 --no-install-recommends "$@"; 
   echo "HINT: its own message is above; 'universe' must be enabled on Ubuntu" >&2
   exit 1
 fi
-if [ "$ours" = yes ]; then
+if [ "$ours" = yes ] && [[ " $* " == *-server* || " $* " == *" postgresql "* ]]; then
   echo "setup: the new services were not started; the next boot would start them, unless you run"
   echo "setup:   systemctl disable mariadb postgresql redis-server"
 fi

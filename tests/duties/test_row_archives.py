@@ -569,6 +569,16 @@ def test_a_mysql_table_may_hold_hostile_columns(tmp_path: Path, mariadb_database
     assert contents(mariadb_database) == before
 
 
+def test_an_archive_that_lost_its_manifest_is_not_swept_away(tmp_path: Path, mariadb_database: MySqlDatabase) -> None:
+    make_logs(mariadb_database, old(1))
+    purging = ready(tmp_path, mariadb_database, RULE)
+    purging.purge()
+    (archive,) = list_archives(purging.job(), "app", "logs")
+    purging.store.delete(archive.prefix + MANIFEST)
+    purging.purge()
+    assert (purging.store.root / archive.prefix / archive.files[0].name).exists()
+
+
 def test_the_store_being_away_is_told_as_such(tmp_path: Path, mariadb_database: MySqlDatabase) -> None:
     make_logs(mariadb_database, old(1))
     purging = ready(tmp_path, mariadb_database, RULE)

@@ -278,6 +278,18 @@ def test_the_check_refuses_a_damaged_file_and_cleans_up(
     assert not list((tmp_path / "temporary").iterdir())
 
 
+def test_a_check_that_does_not_say_that_all_is_well_does_not_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bin" / "redis-check-rdb"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho '[offset 0] Checking RDB file'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("UPKEEP_PATH", str(program.parent))
+    with pytest.raises(ProofFailed, match=r"did not find the file whole: .*Checking RDB file"):
+        judge(b"anything")
+
+
 def test_an_encrypted_backup_is_restored_with_the_private_key_and_stock_tools(
     server: RedisServer, sites: SiteFactory, key: AgeKey, restored: Restore
 ) -> None:

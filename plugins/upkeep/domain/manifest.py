@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from upkeep.domain.backup import BackupRef
-from upkeep.errors import ManifestBroken
+from upkeep.domain.sealed import FORMAT, broken, seal, unseal
 
 NAME = "manifest.json"
-FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -59,31 +56,13 @@ class Manifest:
         return any(file.name.endswith(".age") for file in self.files)
 
     def to_bytes(self) -> bytes:
-        """The sealed file. ``seal`` is the SHA-256 of everything else, so that a slip of an editor or a flipped bit is
-        noticed even without the ledger, which holds the hash of the whole file and notices forgery.
-        """
-        content = asdict(self)
-        restore = content.pop("restore")
-        head = {key: content.pop(key) for key in ("format", "upkeep")}
-        body = {**head, **content, "restore": restore}
-        body["seal"] = _seal(body)
-        body["restore"] = body.pop("restore")  # stays last
-        return (json.dumps(body, indent=2, ensure_ascii=False) + "\n").encode()
+        """The sealed file; see ``upkeep.domain.sealed``."""
+        return seal(asdict(self), first=("format", "upkeep"))
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> Manifest:
         """Read and check a manifest. Errors: ``ManifestBroken`` naming ``where`` and what is wrong."""
-        try:
-            body = json.loads(data)
-        except ValueError as error:
-            raise _broken(where, f"it is not JSON: {error}") from error
-        if not isinstance(body, dict) or not isinstance(body.get("format"), int):
-            raise _broken(where, "it is not a manifest of Upkeep")
-        if body["format"] > FORMAT:
-            raise _broken(where, f"its format {body['format']} is newer than this Upkeep knows ({FORMAT})")
-        seal = body.pop("seal", None)
-        if seal != _seal(body):
-            raise _broken(where, "its content doesn't match its seal: it was edited or damaged after it was written")
+        body = unseal(data, where, what="a manifest of Upkeep")
         known = {item.name for item in fields(cls)}
         try:
             values = {key: value for key, value in body.items() if key in known}
@@ -92,21 +71,4 @@ class Manifest:
             values["warnings"] = tuple(values["warnings"])
             return cls(**values)
         except (KeyError, TypeError, ValueError) as error:
-            raise _broken(where, f"a field is missing or wrong: {error}") from error
-
-
-def digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _seal(body: Mapping[str, Any]) -> str:
-    unsealed = {key: value for key, value in body.items() if key != "seal"}
-    return digest(json.dumps(unsealed, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode())
-
-
-def _broken(where: str, why: str) -> ManifestBroken:
-    return ManifestBroken(
-        f"the manifest {where} can't be trusted: {why}",
-        hint="don't restore from it without looking; its files may still be whole, so compare them with the ledger's "
-        "checksums (upkeep ledger show)",
-    )
+            raise broken(where, f"a field is missing or wrong: {error}") from error

@@ -16,10 +16,9 @@ from typing import Any
 from urllib.parse import quote
 
 from upkeep.domain.backup import taken_at
-from upkeep.domain.manifest import StoredFile, digest
-from upkeep.errors import ManifestBroken
+from upkeep.domain.manifest import StoredFile
+from upkeep.domain.sealed import FORMAT, broken, seal, unseal
 
-FORMAT = 1
 ENDED = "ended.json"
 """Beside a manifest: its rows have been dealt with, and this says which of them were left in the table."""
 FOLDER_CHARS = 120
@@ -108,28 +107,13 @@ class RowArchive:
         return [str(column["name"]) for column in self.columns]
 
     def to_bytes(self) -> bytes:
-        """The sealed file; ``restore`` stays last, as in a backup's manifest."""
-        content = asdict(self)
-        restore = content.pop("restore")
-        head = {key: content.pop(key) for key in ("format", "kind", "upkeep")}
-        body = {**head, **content}
-        seal = _seal({**body, "restore": restore})
-        return (json.dumps({**body, "seal": seal, "restore": restore}, indent=2, ensure_ascii=False) + "\n").encode()
+        """The sealed file; see ``upkeep.domain.sealed``."""
+        return seal(asdict(self), first=("format", "kind", "upkeep"))
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> RowArchive:
         """Read and check a manifest. Errors: ``ManifestBroken`` naming ``where`` and what is wrong."""
-        try:
-            body = json.loads(data)
-        except ValueError as error:
-            raise _broken(where, f"it is not JSON: {error}") from error
-        if not isinstance(body, dict) or body.get("kind") != "rows" or not isinstance(body.get("format"), int):
-            raise _broken(where, "it is not the manifest of archived rows")
-        if body["format"] > FORMAT:
-            raise _broken(where, f"its format {body['format']} is newer than this Upkeep knows ({FORMAT})")
-        seal = body.pop("seal", None)
-        if seal != _seal(body):
-            raise _broken(where, "its content doesn't match its seal: it was edited or damaged after it was written")
+        body = unseal(data, where, what="the manifest of archived rows", kind="rows")
         known = {item.name for item in fields(cls)}
         try:
             values = {key: value for key, value in body.items() if key in known}
@@ -139,7 +123,7 @@ class RowArchive:
             taken_at(values["archive_id"])
             return cls(**values)
         except (KeyError, TypeError, ValueError) as error:
-            raise _broken(where, f"a field is missing or wrong: {error}") from error
+            raise broken(where, f"a field is missing or wrong: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -169,19 +153,8 @@ class Ending:
             values["left"] = tuple(tuple(key) for key in values["left"])
             return cls(**values)
         except (KeyError, TypeError, ValueError) as error:
-            raise _broken(where, f"it can't be read: {error}") from error
+            raise broken(where, f"it can't be read: {error}") from error
 
 
 def key_text(row: Row, key: Sequence[str]) -> tuple[str | None, ...]:
     return tuple(row[name] for name in key)
-
-
-def _seal(body: Mapping[str, Any]) -> str:
-    return digest(json.dumps(body, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode())
-
-
-def _broken(where: str, why: str) -> ManifestBroken:
-    return ManifestBroken(
-        f"the manifest {where} can't be trusted: {why}",
-        hint="don't restore from it without looking; its rows may still be whole: zstd -d -c shows them as JSON lines",
-    )

@@ -13,7 +13,8 @@ from typing import Any
 import upkeep
 from upkeep.domain.backup import BackupRef, new_backup_id
 from upkeep.domain.manifest import NAME as MANIFEST
-from upkeep.domain.manifest import Manifest, StoredFile, digest
+from upkeep.domain.manifest import Manifest, StoredFile
+from upkeep.domain.sealed import digest
 from upkeep.domain.units import human_bytes, human_seconds
 from upkeep.duties.catalogue import Backup, Catalogue, read_catalogue, read_manifest
 from upkeep.duties.job import Job

@@ -21,7 +21,6 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from upkeep.domain.manifest import digest
 from upkeep.domain.proof import is_proven
 from upkeep.domain.purge import (
     BACKUP_MAX_AGE,
@@ -39,6 +38,7 @@ from upkeep.domain.purge import (
 )
 from upkeep.domain.retention import FUTURE_TOLERANCE
 from upkeep.domain.row_archive import Ending, Row, RowArchive, fingerprint, line_of, row_of
+from upkeep.domain.sealed import digest
 from upkeep.domain.units import human_seconds
 from upkeep.duties.catalogue import read_catalogue
 from upkeep.duties.job import Job

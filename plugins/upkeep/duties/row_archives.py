@@ -66,7 +66,9 @@ class Archives:
         """Remove what never got a manifest; returns how many objects that were."""
         removed = len(self._job.store.sweep(self.folder))
         for archive_id, names in self._objects().items():
-            if MANIFEST not in names:
+            if MANIFEST not in names and ENDED in names:
+                log.error("%s%s has lost its manifest: it is left as it is", self.folder, archive_id)
+            elif MANIFEST not in names:
                 for name in names:
                     self._job.store.delete(f"{self.folder}{archive_id}/{name}")
                 removed += len(names)

@@ -11,8 +11,9 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 from upkeep.domain.endpoint import Endpoint
-from upkeep.domain.manifest import Manifest, StoredFile, digest
+from upkeep.domain.manifest import Manifest, StoredFile
 from upkeep.domain.proof import ProofLevel, is_proven
+from upkeep.domain.sealed import digest
 from upkeep.domain.shrink import judge_size
 from upkeep.domain.units import human_seconds
 from upkeep.duties.catalogue import Backup, Catalogue, read_catalogue, read_manifest, write_proof

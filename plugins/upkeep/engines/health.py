@@ -5,13 +5,14 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from upkeep.domain.masking import mask
+from upkeep.engines.degrading import degrading
 from upkeep.errors import SourceError
 from upkeep.resources import sql
 from upkeep.site import HttpEndpoint
@@ -48,9 +49,9 @@ def mysql_figures(engine: MySqlEngine) -> dict[str, Any]:
         figures |= {"connections": status.get("Threads_connected"), "running": status.get("Threads_running")}
         unread: list[str] = []
         for figure, name in (("oldest_transaction_s", "measure_oldest_transaction"), ("blocked", "measure_blocked")):
-            with _degrading(unread, figure, pymysql.MySQLError, engine.secrets):
+            with degrading(unread, figure, pymysql.MySQLError, engine.secrets):
                 figures[figure] = int(next(iter(rows(name)[0].values())))
-        with _degrading(unread, "replication", pymysql.MySQLError, engine.secrets):
+        with degrading(unread, "replication", pymysql.MySQLError, engine.secrets):
             old_words = "mariadb" in str(limits["version"]).lower()
             found = rows("list_slave_status" if old_words else "list_replica_status")
             if found:
@@ -73,9 +74,9 @@ def postgres_figures(engine: PostgresEngine) -> dict[str, Any]:
         connection.execute(f"SET statement_timeout = '{STATEMENT_LIMIT_S}s'".encode())
         figures: dict[str, Any] = {"latency_ms": _ms_since(begun)}
         unread: list[str] = []
-        with _degrading(unread, "sessions", psycopg.Error, engine.secrets):
+        with degrading(unread, "sessions", psycopg.Error, engine.secrets):
             figures |= rows("measure_sessions")[0]
-        with _degrading(unread, "replication", psycopg.Error, engine.secrets):
+        with degrading(unread, "replication", psycopg.Error, engine.secrets):
             state = rows("measure_replication")[0]
             if state["is_standby"]:
                 figures["replica"] = {"running": state["streaming"], "lag_s": state["lag_s"]}
@@ -110,7 +111,7 @@ def redis_figures(engine: RedisEngine) -> dict[str, Any]:
                 "lag_s": info.get("master_last_io_seconds_ago"),
             }
         unread: list[str] = []
-        with _degrading(unread, "big keys", redis.RedisError, engine.secrets):
+        with degrading(unread, "big keys", redis.RedisError, engine.secrets):
             figures["big_keys"] = _big_keys(client)
         return {**figures, "unread": unread} if unread else figures
 
@@ -181,16 +182,6 @@ def _certificate_days(endpoint: HttpEndpoint) -> float | None:
         return None
     left = x509.load_der_x509_certificate(der).not_valid_after_utc - datetime.now(UTC)
     return round(left.total_seconds() / 86_400, 1)
-
-
-@contextmanager
-def _degrading(unread: list[str], what: str, errors: type[Exception], secrets: tuple[str, ...]) -> Iterator[None]:
-    """A figure that can't be read is said, and the rest is still read."""
-    try:
-        yield
-    except errors as error:
-        words = str(error.args[-1] if error.args else error).strip().splitlines() or [type(error).__name__]
-        unread.append(f"{what} ({mask(words[0], secrets)})")
 
 
 def _ms_since(begun: float) -> float:

@@ -288,7 +288,7 @@ class _MySqlSnapshot(Snapshot):
         return [
             *blind_spots(self._grants, self._engine.database, self._flavour),
             *(
-                f"view {view!r} is broken (it refers to something that is gone or may not be read) and not in the dump; "
+                f"view {view!r} is broken (it refers to something that is gone or may not be read) and not dumped; "
                 "its definition is in the manifest under contents.left_out"
                 for view in self._left_out
             ),

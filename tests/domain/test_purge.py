@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from upkeep.domain.purge import (
     LARGEST,
+    SHARED_TARGET_S,
     SMALLEST,
     TARGET_S,
     Column,
@@ -32,7 +33,6 @@ from upkeep.domain.purge import (
     make_plan,
     moments_to_convert,
     quoted,
-    rest_after,
     why_wait,
 )
 from upkeep.domain.row_archive import archives_folder, line_of, row_of
@@ -299,6 +299,13 @@ def test_batches_come_to_take_the_time_they_should() -> None:
     assert pace.size * per_row == pytest.approx(TARGET_S, rel=0.01)
 
 
+def test_batches_are_shorter_while_others_are_at_work() -> None:
+    pace, per_row = Pace(), 0.00002
+    for _ in range(10):
+        pace = pace.after(pace.size, pace.size * per_row, shared=True)
+    assert pace.size * per_row == pytest.approx(SHARED_TARGET_S, rel=0.01)
+
+
 def test_one_fast_batch_no_more_than_doubles_the_next() -> None:
     assert Pace(1000).after(1000, 0.0001).size == 2000
 
@@ -331,11 +338,6 @@ def test_a_batch_keeps_within_its_bounds(measured: list[tuple[int, float]]) -> N
 def test_an_idle_server_is_not_waited_for() -> None:
     assert why_wait(Pressure(0), Limits()) is None
     assert why_wait(Pressure(25, (Replica("r", 5), Replica("s", 0))), Limits()) is None
-    assert rest_after(0.3, 0) == 0
-
-
-def test_others_at_work_get_their_share_of_the_time() -> None:
-    assert rest_after(0.3, 1) > 0
 
 
 @pytest.mark.parametrize(

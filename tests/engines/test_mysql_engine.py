@@ -189,15 +189,18 @@ def test_a_row_that_doubles_in_the_dump_can_be_taken_back(
         copy.drop()
 
 
-def test_an_empty_database_is_backed_up_and_restored(
+def test_an_empty_database_is_backed_up_and_restored_with_its_character_set(
     any_mysql_database: MySqlDatabase, sites: SiteFactory, restored: Callable[[Manifest], MySqlDatabase]
 ) -> None:
+    any_mysql_database.execute(f"ALTER DATABASE `{any_mysql_database.name}` CHARACTER SET gbk COLLATE gbk_bin")
     sites.database(any_mysql_database)
     manifest = sites.back_up()
     assert verify(sites.job(), "app", manifest.backup.backup_id)["level"] == "structure"
     assert manifest.rows_are == "exact"
     assert manifest.contents["tables"] == {}
-    assert restored(manifest).query("SHOW TABLES") == []
+    copy = restored(manifest)
+    assert copy.query("SHOW TABLES") == []
+    assert copy.query("SELECT @@character_set_database, @@collation_database") == [("gbk", "gbk_bin")]
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,10 @@ def test_outside_its_window_a_run_does_nothing_and_is_red(sites: Sites, run_dag:
 def test_an_override_without_a_reason_is_refused(sites: Sites, run_dag: RunDag, tmp_path: Path) -> None:
     sites("shop", rhythms={"daily": {"at": "0 0 29 2 *", "length_h": 0.1}})
     assert str(run_dag("shop_daily", override_reason=" ").state) == "failed"
+    (guard,) = ledger(tmp_path).acts(site="shop", duty="guard_window")
+    assert guard.state == "failed"
+    assert guard.finished is not None
+    assert "without a reason" in str(guard.finished.error)
     assert levels(tmp_path, "shop", "config") == []
 
 

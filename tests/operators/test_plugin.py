@@ -62,3 +62,12 @@ def test_a_run_that_outlives_its_window_stands_in_the_ledger(
     (record,) = Ledger(f"sqlite:///{tmp_path}/ledger.db").acts(site="shop", duty="miss_deadline")
     assert record.started.run_id == "shop_daily/tonight"
     assert "still at work" in caplog.text
+
+
+def test_a_run_that_failed_early_is_no_overrun(sites: Sites, tmp_path: Path) -> None:
+    from upkeep.triggers.deadline import record_overrun
+
+    sites("shop")
+    run = {"dag_id": "shop_daily", "dag_run_id": "tonight", "end_date": "2026-11-22T02:01:00Z"}
+    asyncio.run(record_overrun("shop", "daily", 3.0, context={"dag_run": run}))
+    assert list(Ledger(f"sqlite:///{tmp_path}/ledger.db").acts(site="shop")) == []

@@ -20,7 +20,6 @@ from markdown_it import MarkdownIt  # comes with Airflow, through rich
 
 from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.proof import ProofLevel
-from upkeep.domain.window import Override
 from upkeep.duties.back_up import back_up
 from upkeep.duties.forget import forget
 from upkeep.duties.guard import guard_window
@@ -972,7 +971,7 @@ def test_a_night_of_the_real_duties_is_read_right(real: Night) -> None:
     made = []
     for day in range(3):
         night = real.of_day(day)
-        guard_window(night.job, "daily", None)
+        guard_window(night.job, "daily")
         made.append(str(back_up(night.job, "config")["backup_id"]))
         verify(night.job, "config", made[-1])
         forget(night.job, "config", made[-1])
@@ -990,7 +989,7 @@ def test_a_night_of_the_real_duties_is_read_right(real: Night) -> None:
 def test_an_override_of_the_real_guard_is_read_right(real: Night) -> None:
     night = real.of_day(0)
     night.job.now = lambda: OPENING + timedelta(hours=9)
-    guard_window(night.job, "daily", Override("li.si", "the disk is failing"))
+    guard_window(night.job, "daily", "the disk is failing")
     report = night.report()
     assert report.run.window is not None and report.run.window.overridden_by == "li.si"
     assert "overridden by li.si: the disk is failing" in report.run_remarks[0].why
@@ -1000,7 +999,7 @@ def test_a_closed_window_of_the_real_guard_is_read_right(real: Night) -> None:
     night = real.of_day(0)
     night.job.now = lambda: OPENING + timedelta(hours=9)
     with pytest.raises(WindowClosed):
-        guard_window(night.job, "daily", None)
+        guard_window(night.job, "daily")
     report = night.report()
     assert report.headline.startswith("RED: the daily window was closed")
     assert "start the run by hand" in report.run_remarks[0].hint

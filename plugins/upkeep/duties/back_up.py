@@ -50,6 +50,8 @@ def back_up(job: Job, target: str, *, dry_run: bool = False) -> dict[str, Any]:
         if own := _made_by_this_run(job, target, away):
             log.info("%s was made by an earlier try of this run", own.ref.backup_id)
             entry.note(bytes=own.size, backup_id=own.ref.backup_id, size=own.size, found=True)
+            if away:
+                raise _spooled(job, own.ref) from away
             return _result(own.ref, own.size, found=True)
         engine = job.engine(target)
         entry.hide(*engine.secrets)
@@ -233,8 +235,6 @@ def _made_by_this_run(job: Job, target: str, away: StoreError | None) -> Backup 
         except ManifestBroken:
             continue
         if manifest.run.get("run_id") == job.run.run_id and not backup.failure:
-            if away:
-                raise _spooled(job, backup.ref) from away
             return backup
     return None
 

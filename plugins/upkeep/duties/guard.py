@@ -29,16 +29,20 @@ def last_opening(site: Site, name: str, now: datetime) -> datetime:
     return opening
 
 
-def guard_window(job: Job, rhythm: str, override: Override | None) -> WindowVerdict:
+def guard_window(job: Job, rhythm: str, override_reason: str | None = None) -> WindowVerdict:
     """Let the run go on only inside its window, or on the word of a named person; both end in the ledger.
+
+    :param override_reason: why whoever started the run (``job.run.actor``) overrides a closed window; None for no
+        override, and a blank one is refused.
 
     Errors: ``WindowClosed`` with when the window was and what to do.
     """
     now = job.now()
     length = timedelta(hours=rhythm_of(job.site, rhythm).length_h)
-    verdict = judge_window(now, last_opening(job.site, rhythm, now), length, override)
-    approver = str(verdict.override.by) if verdict.override else ""
+    approver = "" if override_reason is None else job.run.actor
     with job.ledger.record(job.act("guard_window", rhythm, command=f"open {rhythm}", approver=approver)) as entry:
+        override = None if override_reason is None else Override(job.run.actor, override_reason)
+        verdict = judge_window(now, last_opening(job.site, rhythm, now), length, override)
         entry.note(reason=verdict.reason, closes_at=verdict.closes_at.isoformat(), overridden=verdict.overridden)
         if verdict.override:
             entry.note(override_reason=verdict.override.reason)

@@ -33,7 +33,6 @@ from upkeep.domain.purge import (
     find_refusals,
     human_count,
     make_plan,
-    rest_after,
     why_wait,
 )
 from upkeep.domain.retention import FUTURE_TOLERANCE
@@ -61,6 +60,8 @@ LOOK_EVERY_S = 1.0
 """Between two looks at a server that is too busy."""
 PATIENCE_S = 900
 """How long to wait for one that stays too busy; what is left then is for the next night."""
+SHARED_FOR_S = 10
+"""How long the server counts as shared after others were seen at work: they come and go within milliseconds."""
 LOCK_PAUSE_S = 0.5
 LOCK_TRIES = 3
 """How often in a row the smallest batch may meet a lock before its rows are left for the next night."""
@@ -213,7 +214,7 @@ class _Purge:
         self._closes_at, self._limits, self._told_to_stop = closes_at, limits, told_to_stop
         self._archives = Archives(job, database, rule.table)
         self._pace = Pace()
-        self._running = 0
+        self._shared_until = 0.0
         self._chunk_s = 0.0
         self._said = time.monotonic()
         self.done = _Done()
@@ -339,9 +340,8 @@ class _Purge:
             self.done.rows += deleted.rows
             self.done.changed += len(deleted.left)
             self.done.batches += 1
-            self._pace = self._pace.after(len(batch), seconds)
+            self._pace = self._pace.after(len(batch), seconds, shared=time.monotonic() < self._shared_until)
             self._tell()
-            time.sleep(rest_after(seconds, self._running))
         return tuple(left)
 
     def _pass_over(self, batch: Sequence[Key], error: LockedOut) -> None:
@@ -361,7 +361,8 @@ class _Purge:
             if self._closes_at and self._job.now() + timedelta(seconds=needs_s) >= self._closes_at:
                 raise _Enough("window closed")
             pressure = session.pressure()
-            self._running = pressure.running
+            if pressure.running:
+                self._shared_until = time.monotonic() + SHARED_FOR_S
             why = why_wait(pressure, self._limits)
             if why is None:
                 return

@@ -520,6 +520,8 @@ def _by_size(rows: Sequence[Row]) -> Iterator[list[Row]]:
 def _which(names: Sequence[str], keys: Sequence[Key]) -> tuple[str, list[Any]]:
     """The condition that picks exactly ``keys``, in a form for which every release uses the primary key's ranges."""
     *heads, last = [_id(name) for name in names]
+    if not heads and len(keys) > 1 and (spans := _spans(keys)):
+        return " OR ".join([f"{last} BETWEEN %s AND %s"] * len(spans)), [end for span in spans for end in span]
     groups: dict[Key, list[Any]] = {}
     for key in keys:
         groups.setdefault(key[:-1], []).append(key[-1])
@@ -529,6 +531,23 @@ def _which(names: Sequence[str], keys: Sequence[Key]) -> tuple[str, list[Any]]:
         parts.append(" AND ".join([*same, f"{last} IN ({', '.join(['%s'] * len(lasts))})"]))
         values += [*head, *lasts]
     return " OR ".join(f"({part})" for part in parts) or "FALSE", values
+
+
+def _spans(keys: Sequence[Key]) -> list[tuple[int, int]]:
+    """Whole-number keys as spans without gaps: no other row can lie in one. Empty where that isn't shorter.
+
+    Half as much work for the server as a list of the same keys.
+    """
+    numbers = [key[0] for key in keys]
+    if not all(isinstance(number, int) for number in numbers):
+        return []
+    spans: list[tuple[int, int]] = []
+    for number in sorted(set(numbers)):
+        if spans and spans[-1][1] == number - 1:
+            spans[-1] = (spans[-1][0], number)
+        else:
+            spans.append((number, number))
+    return spans if len(spans) <= len(keys) // 4 else []
 
 
 def _beyond(names: Sequence[str], place: Place) -> tuple[str, tuple[Any, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -87,7 +88,7 @@ def redis_sizes(engine: RedisEngine, name: str) -> Measured:
     if used is not None and most:
         found.add("cache_memory_pct", name, 100 * used / most, "%")
     found.add("cache_clients", name, info.get("connected_clients"), "clients")
-    spaces = [value for key, value in info.items() if key.startswith("db") and isinstance(value, dict)]
+    spaces = [value for key, value in info.items() if re.fullmatch(r"db\d+", key)]
     found.add("cache_keys", name, sum(int(space["keys"]) for space in spaces), "keys")
     return found
 

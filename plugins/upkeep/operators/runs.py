@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from upkeep.domain.window import Override
 from upkeep.duties.guard import guard_window
 from upkeep.duties.job import Job
 from upkeep.duties.report import report_run
@@ -28,10 +27,8 @@ class CheckWindowOperator(UpkeepOperator):
 
     def work(self, job: Job, context: Context) -> dict[str, Any]:
         params = context["params"]
-        override = None
-        if params.get("override_window") and job.run.trigger == "manual":
-            override = Override(by=job.run.actor, reason=str(params.get("override_reason") or ""))
-        verdict = guard_window(job, self.rhythm, override)
+        overridden = params.get("override_window") and job.run.trigger == "manual"
+        verdict = guard_window(job, self.rhythm, str(params.get("override_reason") or "") if overridden else None)
         log.info("%s", verdict.reason)
         return {"closes_at": verdict.closes_at.isoformat(), "reason": verdict.reason, "overridden": verdict.overridden}
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import memory, mysql_backup, parsing, postgres_backup
-from bench.data import Sources
+from bench.data import PROSE_PCT, Sources
 from bench.measure import Verdict, verdict_table
 
 PARTS: dict[str, Callable[..., list[Verdict]]] = {
@@ -27,14 +27,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("parts", nargs="*", metavar="part", help="mysql, postgres, memory, parsing (default: all)")
     parser.add_argument("--megabytes", type=int, default=1000, help="size of the large databases (default: 1000)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each contender runs (default: 3)")
+    parser.add_argument(
+        "--prose", type=int, default=PROSE_PCT, help=f"share of prose in percent (default: {PROSE_PCT})"
+    )
     given = parser.parse_args(arguments)
     chosen = given.parts or [*PARTS, "parsing"]
     if unknown := set(chosen) - {*PARTS, "parsing"}:
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
 
-    print(f"# Upkeep's benchmarks, {datetime.now(UTC):%Y-%m-%d}\n\n{_machine()}, {given.megabytes} MB of rows.")
+    print(
+        f"# Upkeep's benchmarks, {datetime.now(UTC):%Y-%m-%d}\n\n{_machine()}, {given.megabytes} MB of rows, "
+        f"{given.prose} % of them prose."
+    )
     verdicts: list[Verdict] = []
-    with Sources(given.megabytes) as sources:
+    with Sources(given.megabytes, prose_pct=given.prose) as sources:
         for name, run in PARTS.items():
             if name in chosen:
                 verdicts += run(sources, rounds=given.rounds)

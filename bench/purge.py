@@ -145,7 +145,8 @@ def fill_mariadb(database: MySqlDatabase, rows: int, old: int) -> None:
     )
     database.execute(
         "INSERT INTO base SELECT seq, MD5(seq MOD 50), MD5(seq MOD 9999), 'login', "
-        f"JSON_OBJECT('ip', seq, 'agent', SHA1(seq)), '{CUT}' + INTERVAL (CAST(seq AS SIGNED) - {old} - 1) SECOND FROM seq_1_to_{rows}"
+        f"JSON_OBJECT('ip', seq, 'agent', SHA1(seq)), '{CUT}' + INTERVAL (CAST(seq AS SIGNED) - {old} - 1) SECOND "
+        f"FROM seq_1_to_{rows}"
     )
 
 

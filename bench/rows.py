@@ -8,7 +8,7 @@ from datetime import date, timedelta
 
 from tests.servers.data.prose import identity, sentences
 
-ROW_BYTES = {"attendance_records": 158, "audit_logs": 175}
+ROW_BYTES = {"attendance_records": 141, "audit_logs": 157}
 """About what one row of each takes in a dump."""
 
 COLUMNS = {
@@ -17,32 +17,36 @@ COLUMNS = {
 }
 
 MYSQL = {
-    "attendance_records": (
-        "CREATE TABLE attendance_records (id VARCHAR(32) NOT NULL PRIMARY KEY, tenant_id VARCHAR(32) NOT NULL, "
-        "student_id VARCHAR(32) NOT NULL, attendance_date DATE NOT NULL, "
-        "status ENUM('present','absent','late','sick') NOT NULL, note VARCHAR(200))",
-        "ALTER TABLE attendance_records ADD KEY idx_tenant_date (tenant_id, attendance_date)",
-    ),
-    "audit_logs": (
-        "CREATE TABLE audit_logs (id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, tenant_id VARCHAR(32), "
-        "user_id VARCHAR(32), action VARCHAR(50) NOT NULL, detail JSON, created_at DATETIME NOT NULL)",
-        "ALTER TABLE audit_logs ADD KEY idx_created_at (created_at)",
-    ),
+    "attendance_records": """
+        CREATE TABLE attendance_records (
+            id VARCHAR(32) NOT NULL PRIMARY KEY, tenant_id VARCHAR(32) NOT NULL, student_id VARCHAR(32) NOT NULL,
+            attendance_date DATE NOT NULL, status ENUM('present','absent','late','sick') NOT NULL, note VARCHAR(200))
+        """,
+    "audit_logs": """
+        CREATE TABLE audit_logs (
+            id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, tenant_id VARCHAR(32), user_id VARCHAR(32),
+            action VARCHAR(50) NOT NULL, detail JSON, created_at DATETIME NOT NULL)
+        """,
 }
-"""For each table the statement before its rows and the one after them."""
 
 POSTGRES = {
-    "attendance_records": (
-        "CREATE TABLE attendance_records (id varchar(32) PRIMARY KEY, tenant_id varchar(32) NOT NULL, "
-        "student_id varchar(32) NOT NULL, attendance_date date NOT NULL, status text NOT NULL, note varchar(200))",
-        "CREATE INDEX idx_tenant_date ON attendance_records (tenant_id, attendance_date)",
-    ),
-    "audit_logs": (
-        "CREATE TABLE audit_logs (id bigint PRIMARY KEY, tenant_id varchar(32), "
-        "user_id varchar(32), action varchar(50) NOT NULL, detail jsonb, created_at timestamp NOT NULL)",
-        "CREATE INDEX idx_created_at ON audit_logs (created_at)",
-    ),
+    "attendance_records": """
+        CREATE TABLE attendance_records (
+            id varchar(32) PRIMARY KEY, tenant_id varchar(32) NOT NULL, student_id varchar(32) NOT NULL,
+            attendance_date date NOT NULL, status text NOT NULL, note varchar(200))
+        """,
+    "audit_logs": """
+        CREATE TABLE audit_logs (
+            id bigint PRIMARY KEY, tenant_id varchar(32), user_id varchar(32),
+            action varchar(50) NOT NULL, detail jsonb, created_at timestamp NOT NULL)
+        """,
 }
+
+INDEXES = {
+    "attendance_records": "CREATE INDEX idx_tenant_date ON attendance_records (tenant_id, attendance_date)",
+    "audit_logs": "CREATE INDEX idx_created_at ON audit_logs (created_at)",
+}
+"""To be made after the rows, which is several times faster."""
 
 AT_ONCE = 5_000
 STATUSES, WEIGHTS = ("present", "absent", "late", "sick"), (90, 4, 3, 3)
@@ -67,6 +71,7 @@ class _People:
         self.students = [(chance.choice(tenants), identity(chance)) for _ in range(20_000)]
         self.users = [(chance.choice(tenants), identity(chance)) for _ in range(3_000)]
         self.notes = sentences(chance, 2_000)
+        self.times = [f"{chance.randrange(24):02d}:{chance.randrange(60):02d}:00" for _ in range(256)]
         self.days = [str(date(2026, 5, 1) + timedelta(days=day)) for day in range(200)]
 
 
@@ -88,7 +93,7 @@ def _attendance(chance: random.Random, people: _People, start: int, count: int) 
 
 
 def _audit(chance: random.Random, people: _People, start: int, count: int) -> list[Row]:
-    numbers = chance.randbytes(4 * count)
+    numbers = chance.randbytes(3 * count)
     acted = zip(chance.choices(people.users, k=count), chance.choices(ACTIONS, k=count), strict=True)
     return [
         (
@@ -96,9 +101,8 @@ def _audit(chance: random.Random, people: _People, start: int, count: int) -> li
             tenant,
             user,
             action,
-            f'{{"ip": "10.0.{numbers[4 * place]}.{numbers[4 * place + 1]}", "ok": true}}',
-            f"2026-{(start + place) // 300_000 % 12 + 1:02d}-{(start + place) // 12_000 % 25 + 1:02d} "
-            f"{(start + place) // 500 % 24:02d}:{numbers[4 * place + 2] % 60:02d}:{numbers[4 * place + 3] % 60:02d}",
+            f'{{"ip": "10.0.{numbers[3 * place]}.{numbers[3 * place + 1]}", "ok": true}}',
+            f"{people.days[(start + place) // 20_000 % 200]} {people.times[numbers[3 * place + 2]]}",
         )
         for place, ((tenant, user), action) in enumerate(acted)
     ]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Literal
 
-from bench.data import Source, Sources
+from bench.data import PROSE_PCT, Source, Sources
 from bench.measure import cost_table, interleave, tell
 from bench.worker import Request, back_up_elsewhere
 
@@ -22,8 +22,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.settings", description=__doc__)
     parser.add_argument("--megabytes", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--prose", type=int, default=PROSE_PCT)
     given = parser.parse_args()
-    with Sources(given.megabytes) as sources:
+    with Sources(given.megabytes, prose_pct=given.prose) as sources:
         _try_all("mysql", "MariaDB", sources.mariadb, sources, given.rounds)
         _try_all("postgres", "PostgreSQL", sources.postgres, sources, given.rounds)
 

@@ -64,7 +64,7 @@ def make_logs(
     with database.connect() as connection, connection.cursor() as cursor:
         statement = f"INSERT INTO {t.replace('%', '%%')} VALUES (%s, %s, %s)"
         rows = [(number, date, f"row {number}") for number, date in enumerate(dates, start=1)]
-        cursor.executemany(statement, rows)  # type: ignore[arg-type]  # text, in psycopg a literal
+        cursor.executemany(statement, rows)
 
 
 def left(database: AnyDatabase, table: str = "logs") -> list[int]:
@@ -248,7 +248,8 @@ def test_a_partitioned_table_is_purged_and_the_cheaper_way_is_named(tmp_path: Pa
     if is_mysql(database):
         database.execute(
             "CREATE TABLE logs (id int, created_at date, PRIMARY KEY (id, created_at), KEY (created_at)) "
-            "PARTITION BY RANGE (YEAR(created_at)) (PARTITION a VALUES LESS THAN (2026), PARTITION b VALUES LESS THAN (2030))"
+            "PARTITION BY RANGE (YEAR(created_at)) "
+            "(PARTITION a VALUES LESS THAN (2026), PARTITION b VALUES LESS THAN (2030))"
         )
     else:
         database.execute(
@@ -563,7 +564,7 @@ def test_an_account_that_may_not_delete_is_told_so_by_a_dry_run(tmp_path: Path, 
     job.connect = lambda conn_id: type(plain(conn_id))(**{**vars(plain(conn_id)), "user": "reader", "secret": "secret"})
     from upkeep.duties.purge_rows import purge_rows
 
-    with pytest.raises(SourceError, match="(?i)denied"):
+    with pytest.raises(SourceError, match=r"(?i)denied"):
         purge_rows(job, "app", 0, closes_at=None, dry_run=True)
 
 

@@ -1,4 +1,4 @@
-"""Rows that are archived before they go: nothing goes that isn't held, nothing comes back twice, whatever is killed when."""
+"""Rows that are archived before they go: nothing goes that isn't held, nothing comes back twice, whatever is killed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +170,7 @@ def test_killed_at_any_moment_no_row_is_lost_and_none_comes_back_twice(
     purging.purge()
     assert left(one_of_each) == [251]
     assert Counter(line["id"] for line in purging.lines()) == Counter(str(n) for n in range(1, 251))
-    assert not [key for key in purging.store.sweep("shop/")]
+    assert list(purging.store.sweep("shop/")) == []
     restored = restore(purging)
     assert (restored["restored"], restored["there_already"]) == (250, 0)
     assert contents(one_of_each) == before
@@ -372,7 +373,7 @@ def test_a_table_that_lost_a_column_is_not_restored_into(tmp_path: Path, databas
     purging = ready(tmp_path, database, RULE)
     purging.purge()
     database.execute("ALTER TABLE logs DROP COLUMN body")
-    with pytest.raises(PurgeRefused, match="columns body of archive .* don't fit table"):
+    with pytest.raises(PurgeRefused, match=r"columns body of archive .* don't fit table"):
         restore(purging)
 
 
@@ -435,15 +436,14 @@ POSTGRES_TYPES = {
 }
 
 
-def make_types(database: AnyDatabase, types: dict[str, tuple[str, list[Any]]]) -> None:
+def make_types(database: AnyDatabase, types: Mapping[str, tuple[str, Any]]) -> None:
     columns = ", ".join(f"{name} {kind}" for name, (kind, _) in types.items())
     generated = (
         "twice bigint AS (id * 2) STORED" if is_mysql(database) else "twice bigint GENERATED ALWAYS AS (id * 2) STORED"
     )
     number = "id bigint AUTO_INCREMENT" if is_mysql(database) else "id bigint GENERATED ALWAYS AS IDENTITY"
-    plain = columns if is_mysql(database) else columns
     base = "id bigint" if is_mysql(database) else number
-    database.execute(f"CREATE TABLE logs ({base} PRIMARY KEY, created_at date, {generated}, {plain})")
+    database.execute(f"CREATE TABLE logs ({base} PRIMARY KEY, created_at date, {generated}, {columns})")
     database.execute("CREATE INDEX by_date ON logs (created_at)")
     for row in range(3):
         values = [None if row == 2 else samples[row] for _, samples in types.values()]
@@ -559,7 +559,8 @@ def test_a_database_alone_may_hold_hostile_columns(tmp_path: Path, postgres_data
 
 def test_a_mysql_table_may_hold_hostile_columns(tmp_path: Path, mariadb_database: MySqlDatabase) -> None:
     mariadb_database.execute(
-        """CREATE TABLE logs (id int PRIMARY KEY, created_at date, `a'b\\c%s$(x)"``` text, `{d}` text, KEY (created_at))"""
+        """CREATE TABLE logs
+        (id int PRIMARY KEY, created_at date, `a'b\\c%s$(x)"``` text, `{d}` text, KEY (created_at))"""
     )
     mariadb_database.execute("INSERT INTO logs VALUES (1, '2026-01-01', 'one', 'two')")
     before = contents(mariadb_database)

@@ -32,9 +32,9 @@ Form = Literal["text", "base64", "number", "none"]
 TARGET_S = 0.3
 """How long one batch should take. It is the longest that another session may have to wait for a row lock of ours."""
 SHARED_TARGET_S = 0.05
-"""The same while others are at work. What they feel isn't the locks, since nobody wants old rows, but the commit: theirs
-queue up behind ours while its log is written. Measured in bench/purge.py: batches of 0.3 s more than double a load's 99th
-percentile, batches of 0.05 s leave it as it is, and delete about as fast."""
+"""The same while others are at work. What they feel isn't the locks, since nobody wants old rows, but the commit:
+theirs queue up behind ours while its log is written. Measured in bench/purge.py: batches of 0.3 s more than double a
+load's 99th percentile, batches of 0.05 s leave it as it is, and delete about as fast."""
 SMALLEST, LARGEST = 100, 50_000
 """Rows in a batch."""
 FIRST = 1_000

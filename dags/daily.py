@@ -12,7 +12,7 @@ from upkeep.operators.backups import ApplyRetentionOperator, BackUpTargetOperato
 from upkeep.operators.capacity import SampleCapacityOperator
 from upkeep.operators.health import CheckHealthOperator
 from upkeep.operators.logs import ReviewLogsOperator
-from upkeep.operators.pools import pool_of
+from upkeep.operators.pools import group_of, pool_of
 from upkeep.operators.purge import ApplyPurgeOperator, purges_of
 from upkeep.operators.rhythm import rhythm_dag, sites_to_build
 from upkeep.operators.runs import CheckRunOperator, CheckWindowOperator, ReportRunOperator
@@ -67,9 +67,10 @@ def daily(site: Site) -> DAG:
             map_index_template="{{ task.database }}.{{ task.table }}",
         ).expand_kwargs(purges_of(site))  # fmt: skip
         for server, targets in site.servers().items():
-            kept = keep_safe.override(group_id=server).partial(site=site.name, pool=pool_of(server))
-            guard >> kept.expand(target=list(targets)) >> purge
-        purge >> capacity >> report >> watch
+            kept = keep_safe.override(group_id=group_of(server)).partial(site=site.name, pool=pool_of(server))
+            guard >> kept.expand(target=list(targets)) >> [purge, report]
+        purge >> [capacity, report]
+        capacity >> report >> watch
     return dag
 
 

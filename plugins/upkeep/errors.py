@@ -104,6 +104,11 @@ class ToolFailed(ToolError):
         self.stderr = stderr
         super().__init__(message, hint=hint)
 
+    @property
+    def was_killed(self) -> bool:
+        """It was ended from outside (out of memory, say): that tells nothing about what it was reading."""
+        return self.status < 0
+
 
 class SourceError(UpkeepError):
     pass

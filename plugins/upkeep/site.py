@@ -93,7 +93,9 @@ class StoreSettings(Strict):
 
     url: Annotated[str, AfterValidator(_store_url)]
     conn_id: ConnId | None = None
-    storage_class: Literal["Standard", "IA", "Archive", "ColdArchive"] | None = Field(None, description="OSS only")
+    storage_class: Literal["Standard", "IA"] | None = Field(
+        None, description="OSS only; archive classes can't be read back at once, and what can't be read isn't proven"
+    )
     server_side_encryption: Literal["AES256", "KMS"] | None = Field(None, description="OSS only")
     part_mb: int = Field(8, ge=1, le=48, description="OSS: size of an upload's first parts; later parts grow")
     threads: int = Field(3, ge=1, le=16, description="OSS: parts under way at once")

@@ -13,7 +13,7 @@ from upkeep.domain.manifest import Manifest
 from upkeep.duties.back_up import back_up
 from upkeep.duties.forget import forget
 from upkeep.duties.verify import verify
-from upkeep.errors import BackupError, BackupShrunk, ManifestBroken, ProofFailed
+from upkeep.errors import BackupError, BackupShrunk, ManifestBroken, ProofFailed, ToolFailed
 
 
 def flip_a_bit(folder: Path) -> None:
@@ -112,6 +112,25 @@ def test_a_backup_that_nobody_verified_is_verified_the_next_night(scene: Scene) 
     assert scene.good() == []
     tonight = scene.night("tonight")
     assert scene.good() == [unproven, tonight]
+
+
+def test_a_program_killed_while_verifying_says_nothing_about_the_backup(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = scene.job("tonight")
+    backup_id = back_up(job, "app")["backup_id"]
+    tools = scene.folder / "bin"
+    tools.mkdir()
+    (tools / "zstd").write_text("#!/bin/sh\nkill -9 $$\n")
+    (tools / "zstd").chmod(0o755)
+    with monkeypatch.context() as patched:
+        patched.setenv("UPKEEP_PATH", str(tools))
+        with pytest.raises(ToolFailed, match="signal SIGKILL"):
+            verify(job, "app", backup_id)
+    (backup,) = scene.backups()
+    assert backup.failure is None, "an out-of-memory kill must not brand a good backup"
+    verify(job, "app", backup_id)
+    assert scene.good() == [backup_id]
 
 
 def test_a_sudden_shrink_fails_once_and_removes_nothing(scene: Scene) -> None:

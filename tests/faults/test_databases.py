@@ -109,6 +109,23 @@ def test_a_wrong_password_names_the_connection_and_shows_no_secret(
     assert scene.backups() == ()
 
 
+def test_client_settings_of_the_worker_do_not_lead_the_dump_to_another_server(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    elsewhere = "host=127.0.0.1\nport=1\n"
+    (home / ".my.cnf").write_text(f"[client]\n{elsewhere}[mysqldump]\nno-data\n[mariadb-dump]\nno-data\n")
+    (home / ".my.cnf").chmod(0o600)
+    (home / ".pg_service.conf").write_text(f"[elsewhere]\n{elsewhere}")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("PGSERVICE", "elsewhere")
+    monkeypatch.setenv("PGSERVICEFILE", str(home / ".pg_service.conf"))
+    scene.night("night")
+    assert len(scene.good()) == 1
+    assert scene.backups()[0].size > PLENTY // 4, "the rows are not in it"
+
+
 def test_a_missing_client_is_named_with_its_package(
     scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,10 +117,31 @@ def test_a_backup_damaged_in_the_spool_is_not_shipped_and_stays_for_a_look(scene
     content[1000] ^= 1
     file.write_bytes(content)
     oss.start()
-    with pytest.raises(StoreError, match="not what was written there"):
-        back_up(job_on(scene, oss, "tomorrow"), "app")
-    assert good(job_on(scene, oss)) == []
+    tomorrow = night(job_on(scene, oss, "tomorrow"))
+    assert good(job_on(scene, oss)) == [tomorrow], "the damaged one is no reason to go without a new one"
     assert file.exists()
+    (ship,) = job_on(scene, oss).ledger.acts(site="shop", duty="ship")
+    assert ship.state == "failed"
+    assert ship.finished is not None
+    assert "not what was written there" in str(ship.finished.error)
+
+
+def test_a_spool_that_cannot_be_used_is_no_reason_to_go_without_a_backup(scene: Scene) -> None:
+    (scene.folder / "in the way").write_text("a file")
+    scene.settings = {"spool": f"{scene.folder}/in the way/spool"}
+    assert scene.night("night") in scene.good()
+
+
+def test_leftovers_that_the_store_holds_back_do_not_stop_the_next_backup(scene: Scene, oss: OssServer) -> None:
+    left = "shop/app/20261101T000000Z-abcd/files.tar.zst"
+    job = job_on(scene, oss)
+    job.store.put(left, b"half a backup")
+    oss.hold(f"prod/{left}")
+    assert good(job) == []
+    assert night(job) in good(job)
+    assert left in {stored.key for stored in job.store.list()}
+    (sweep,) = job.ledger.acts(site="shop", duty="sweep")
+    assert sweep.state == "failed"
 
 
 def test_an_unreachable_store_says_nothing_about_a_backup(scene: Scene, oss: OssServer) -> None:

@@ -39,6 +39,18 @@ def test_a_missing_root_is_an_unreachable_store_and_is_not_made(tmp_path: Path) 
     assert not store.root.exists()
 
 
+def test_a_folder_that_cannot_be_read_is_an_error_and_not_an_empty_store(store: LocalStore) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root reads every folder")
+    store.put("site/app/1/file", b"x")
+    (store.root / "site").chmod(0)
+    try:
+        with pytest.raises(StoreError):
+            list(store.list())
+    finally:
+        (store.root / "site").chmod(0o700)
+
+
 def test_a_key_cannot_leave_the_store(store: LocalStore) -> None:
     for key in ("../outside", "/etc/passwd", "site/../../outside"):
         with pytest.raises(StoreError, match="outside the store"):

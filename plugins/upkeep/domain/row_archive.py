@@ -25,6 +25,8 @@ FOLDER_CHARS = 120
 
 Row = dict[str, str | None]
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)
+
 
 def archives_folder(site: str, database: str, table: str) -> str:
     """Where the archives of one table lie. The table's true name is in each manifest.
@@ -40,7 +42,7 @@ def archives_folder(site: str, database: str, table: str) -> str:
 
 def line_of(row: Row) -> bytes:
     """One row as it stands in the file, with its line end."""
-    return json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass") + b"\n"
+    return _ENCODER.encode(row).encode("utf-8", "surrogatepass") + b"\n"
 
 
 def row_of(line: bytes) -> Row:

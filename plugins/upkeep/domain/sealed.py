@@ -51,8 +51,8 @@ def unseal(data: bytes, where: str, *, what: str, kind: str | None = None) -> di
 def broken(where: str, why: str) -> ManifestBroken:
     return ManifestBroken(
         f"the manifest {where} can't be trusted: {why}",
-        hint="don't restore from it without looking; its files may still be whole, so compare their checksums with "
-        "those in the ledger (upkeep ledger show)",
+        hint="don't rely on this one: upkeep backups lists the others; its files may still be whole, which a restore "
+        "into a scratch server would show",
     )
 
 

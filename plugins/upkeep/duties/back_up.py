@@ -17,12 +17,13 @@ from upkeep.domain.manifest import Manifest, StoredFile
 from upkeep.domain.sealed import digest
 from upkeep.domain.units import human_bytes, human_seconds
 from upkeep.duties.catalogue import Backup, Catalogue, read_catalogue, read_manifest
-from upkeep.duties.job import Job
+from upkeep.duties.job import Job, require_hold
 from upkeep.duties.packing import pack, packed_name, packing_tools, unpack_line
 from upkeep.duties.waiting import ship_waiting
 from upkeep.engines.base import Engine, Stream
 from upkeep.engines.pipeline import Ended, run
 from upkeep.errors import BackupSpooled, ManifestBroken, StoreError, StoreFull, StoreUnreachable
+from upkeep.ledger import Hold
 from upkeep.stores.base import ObjectWriter, Store
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ def back_up(job: Job, target: str, *, dry_run: bool = False) -> dict[str, Any]:
         return _rehearse(job, target)
     ref = BackupRef(job.site.name, target, new_backup_id(job.now(), os.urandom(2)))
     act = job.act("back_up", target, command=f"back up as {ref.backup_id}")
-    with job.ledger.record(act) as entry, job.hold(target):
+    with job.ledger.record(act) as entry, job.hold(target) as hold:
         away = _settle(job, target)
         if own := _made_by_this_run(job, target, away):
             log.info("%s was made by an earlier try of this run", own.ref.backup_id)
@@ -55,7 +56,7 @@ def back_up(job: Job, target: str, *, dry_run: bool = False) -> dict[str, Any]:
             return _result(own.ref, own.size, found=True)
         engine = job.engine(target)
         entry.hide(*engine.secrets)
-        manifest, sealed, away = _make_somewhere(job, ref, engine, away)
+        manifest, sealed, away = _make_somewhere(job, ref, engine, away, hold)
         entry.note(
             bytes=manifest.size,
             checksum=digest(sealed),
@@ -98,14 +99,17 @@ def sweep_orphans(job: Job, target: str) -> None:
     finished = _finished_and_kept(job, target) if orphans else set()
     for backup_id, keys in orphans.items():
         if backup_id in finished:
-            log.error(
-                "%s%s has lost its manifest, but the ledger says it was finished: left as it is", prefix, backup_id
-            )
+            _report_lost_manifest(job, target, backup_id)
             continue
-        with job.ledger.record(job.act("sweep", target, command=f"remove unfinished {backup_id}")) as entry:
-            for key in keys:
-                store.delete(key)
-            entry.note(backup_id=backup_id, objects=len(keys))
+        try:
+            with job.ledger.record(job.act("sweep", target, command=f"remove unfinished {backup_id}")) as entry:
+                for key in keys:
+                    store.delete(key)
+                entry.note(backup_id=backup_id, objects=len(keys))
+        except (StoreUnreachable, StoreFull):
+            raise
+        except StoreError as error:  # held (WORM), or keys that may not delete: no reason to go without a backup
+            log.warning("the unfinished %s stays: %s", backup_id, error.message)
 
 
 def _report_lost_manifest(job: Job, target: str, backup_id: str) -> None:
@@ -130,7 +134,7 @@ def _finished_and_kept(job: Job, target: str) -> set[str]:
 
 
 def _make_somewhere(
-    job: Job, ref: BackupRef, engine: Engine, away: StoreError | None
+    job: Job, ref: BackupRef, engine: Engine, away: StoreError | None, hold: Hold
 ) -> tuple[Manifest, bytes, StoreError | None]:
     """Into the store, or into the spool when the store is away; the error that kept it away comes back too.
 
@@ -138,13 +142,13 @@ def _make_somewhere(
     """
     if away is None:
         try:
-            return (*_make(job, ref, engine, job.store), None)
+            return (*_make(job, ref, engine, job.store, hold), None)
         except (StoreUnreachable, StoreFull) as error:
             log.warning("the store is away, so the backup goes to the spool: %s", error.message)
             away = error
     try:
         spooled = BackupRef(ref.site, ref.target, new_backup_id(job.now(), os.urandom(2)))
-        return (*_make(job, spooled, engine, job.spool), away)
+        return (*_make(job, spooled, engine, job.spool, hold), away)
     except StoreError as error:
         raise type(error)(
             f"neither the store nor the spool took the backup: {away.message}; {error.message}",
@@ -152,7 +156,7 @@ def _make_somewhere(
         ) from error
 
 
-def _make(job: Job, ref: BackupRef, engine: Engine, store: Store) -> tuple[Manifest, bytes]:
+def _make(job: Job, ref: BackupRef, engine: Engine, store: Store, hold: Hold) -> tuple[Manifest, bytes]:
     started, clock = job.now(), time.monotonic()
     files: list[StoredFile] = []
     ended: dict[str, list[Ended]] = {}
@@ -184,6 +188,7 @@ def _make(job: Job, ref: BackupRef, engine: Engine, store: Store) -> tuple[Manif
             restore=engine.restore_command({file.stream: unpack_line(file.name) for file in files}, facts),
         )
         sealed = manifest.to_bytes()
+        require_hold(job, ref.target, hold)
         store.put(ref.prefix + MANIFEST, sealed)
     for warning in manifest.warnings:
         log.warning("%s: %s", ref.target, warning)
@@ -213,6 +218,7 @@ def _unfinished_removed(store: Store, ref: BackupRef) -> Iterator[None]:
         yield
     except BaseException as error:
         try:
+            store.delete(ref.prefix + MANIFEST)  # first: a manifest without its files would look like a backup
             for stored in list(store.list(ref.prefix)):
                 store.delete(stored.key)
         except StoreError as second:
@@ -227,13 +233,13 @@ def _made_by_this_run(job: Job, target: str, away: StoreError | None) -> Backup 
     store = job.spool if away else job.store
     try:
         catalogue: Catalogue = read_catalogue(store, job.site.name, target)
-    except (StoreUnreachable, StoreFull):
+    except StoreError:
         return None  # the store went away this moment; making the backup will meet the same and use the spool
     for backup in reversed(catalogue.backups[-OWN_BACKUPS_LOOKED_AT:]):
         try:
             manifest, _ = read_manifest(store, backup.ref)
-        except ManifestBroken:
-            continue
+        except (ManifestBroken, StoreError):
+            continue  # an old backup's trouble; verify is there to tell of it
         if manifest.run.get("run_id") == job.run.run_id and not backup.failure:
             return backup
     return None

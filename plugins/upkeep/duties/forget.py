@@ -11,7 +11,7 @@ from upkeep.domain.proof import is_proven
 from upkeep.domain.retention import Decision, RetentionPlan, Tonight, plan_retention
 from upkeep.domain.units import human_bytes
 from upkeep.duties.catalogue import Catalogue, candidates, read_catalogue, read_pin
-from upkeep.duties.job import Job
+from upkeep.duties.job import Job, require_hold
 from upkeep.errors import ObjectHeld
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def forget(job: Job, target: str, backup_id: str | None, *, dry_run: bool = Fals
     A backup that the store holds back (WORM) is reported as held and stays as it is.
     """
     act = job.act("apply_retention", target, command="dry run" if dry_run else "remove what no rule keeps")
-    with job.ledger.record(act) as entry, job.hold(target):
+    with job.ledger.record(act) as entry, job.hold(target) as hold:
         plan = plan_forgetting(job, target, backup_id)
         for line in plan.lines():
             log.info("%s", line)
@@ -43,6 +43,7 @@ def forget(job: Job, target: str, backup_id: str | None, *, dry_run: bool = Fals
             if pinned := read_pin(job.store, ref):
                 log.info("%s was pinned since the plan was made (%s): kept", ref.backup_id, pinned)
                 continue
+            require_hold(job, target, hold)
             try:
                 _remove(job, ref, decision)
                 removed.append(decision)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from upkeep.domain.endpoint import Endpoint
-from upkeep.ledger import Act, Ledger
+from upkeep.errors import Busy
+from upkeep.ledger import Act, Hold, Ledger
 from upkeep.site import Cache, Database, Folder, Site
 from upkeep.stores.base import Store
 from upkeep.stores.local_store import LocalStore
@@ -112,6 +114,17 @@ class Job:
             stores.append(str(self.store.root))
         return FilesEngine(section.paths, section.optional_paths, never=stores)
 
-    def hold(self, target: str) -> Any:
+    def hold(self, target: str) -> AbstractContextManager[Hold]:
         """Keep every other run away from one target's backups; vanishes with this process. Errors: ``Busy``."""
         return self.ledger.hold(f"{self.site.name}/{target}")
+
+
+def require_hold(job: Job, target: str, hold: Hold) -> None:
+    """Ask before every step that another run must not see half-done. Errors: ``Busy`` when the lock was lost: the
+    ledger's database restarted, or the network to it was cut, and another run may hold the target by now.
+    """
+    if not hold.still_held():
+        raise Busy(
+            f"the hold on {job.site.name}/{target} was lost while it was worked on: nothing more is changed",
+            hint="look after the ledger's database and the network to it, then run the task again",
+        )

@@ -412,18 +412,18 @@ class _Chunk:
         self.fingerprints: dict[Key, bytes] = {}
         self.reached: Place = places[-1]
 
-    def rows(self) -> Iterator[Row]:
-        """The rows of as many places as fit into an archive, read a portion at a time."""
+    def rows(self) -> Iterator[tuple[Row, bytes]]:
+        """The rows of as many places as fit into an archive, with their lines, read a portion at a time."""
         size = at = 0
         portion = 100
         while at < len(self._places) and size < CHUNK_BYTES:
             places = self._places[at : at + portion]
             read = 0
-            for row in self._rows.read([place.key for place in places]):
+            for key, row in self._rows.read([place.key for place in places]):
                 line = line_of(row)
-                self.fingerprints[self._rows.key_of(row)] = fingerprint(line)
+                self.fingerprints[key] = fingerprint(line)
                 read += len(line)
-                yield row
+                yield row, line
             at, size = at + len(places), size + read
             self.reached = places[-1]
             portion = max(10, min(5_000, int(portion * PORTION_BYTES / max(read, 1))))

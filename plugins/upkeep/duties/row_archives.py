@@ -18,6 +18,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from itertools import chain
 from typing import IO
 
 import upkeep
@@ -26,7 +27,7 @@ from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.manifest import NAME as MANIFEST
 from upkeep.domain.manifest import StoredFile
 from upkeep.domain.purge import PurgePlan, Table
-from upkeep.domain.row_archive import ENDED, Ending, Row, RowArchive, archives_folder, key_text, line_of
+from upkeep.domain.row_archive import ENDED, Ending, Row, RowArchive, archives_folder, key_text
 from upkeep.duties.job import Job
 from upkeep.duties.packing import pack, packed_name, packing_tools, unpack, unpack_line
 from upkeep.engines.pipeline import Pipeline
@@ -76,19 +77,24 @@ class Archives:
         return removed
 
     def commit(
-        self, plan: PurgePlan, table: Table, session: RowPurge, rows: Iterator[Row]
+        self, plan: PurgePlan, table: Table, session: RowPurge, rows: Iterator[tuple[Row, bytes]]
     ) -> tuple[RowArchive, bytes] | None:
-        """Stream rows into a new archive, read it back, and commit it; None when there was no row after all."""
-        first = next(rows, None)
-        if first is None:
+        """Stream rows, each with its line, into a new archive, read it back, and commit it.
+
+        None when there was no row after all.
+        """
+        first_of_all = next(rows, None)
+        if first_of_all is None:
             return None
+        first, _ = first_of_all
         job = self._job
         archive_id = self._new_id()
         prefix = f"{self.folder}{archive_id}/"
         name = packed_name(PART, job.site.encryption)
         seen = _Seen(first)
+        passing = seen.lines(chain([first_of_all], rows))
         try:
-            file = self._store(prefix + name, name, seen.lines(rows))
+            file = self._store(prefix + name, name, passing)
             self.require_whole(prefix, file)
             archive = RowArchive(
                 site=job.site.name,
@@ -204,17 +210,11 @@ class _Seen:
 
     def __init__(self, first: Row) -> None:
         self.rows, self.bytes, self.last = 0, 0, first
-        self._first = first
 
-    def lines(self, rest: Iterator[Row]) -> Iterator[bytes]:
-        yield self._line(self._first)
-        for row in rest:
-            yield self._line(row)
-
-    def _line(self, row: Row) -> bytes:
-        line = line_of(row)
-        self.rows, self.bytes, self.last = self.rows + 1, self.bytes + len(line), row
-        return line
+    def lines(self, rows: Iterable[tuple[Row, bytes]]) -> Iterator[bytes]:
+        for row, line in rows:
+            self.rows, self.bytes, self.last = self.rows + 1, self.bytes + len(line), row
+            yield line
 
 
 class _Meter:

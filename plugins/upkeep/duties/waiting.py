@@ -9,25 +9,35 @@ from upkeep.domain.backup import BackupRef
 from upkeep.domain.manifest import NAME as MANIFEST
 from upkeep.duties.catalogue import read_catalogue, read_manifest
 from upkeep.duties.job import Job
-from upkeep.errors import ObjectDamaged, ObjectMissing
+from upkeep.errors import ManifestBroken, ObjectDamaged, ObjectMissing
 
 log = logging.getLogger(__name__)
 
 
 def waiting(job: Job, target: str) -> tuple[BackupRef, ...]:
     """Finished backups of one target in this worker's spool, oldest first."""
+    if not job.spool.root.is_dir():
+        return ()  # nothing ever had to wait here
     return tuple(backup.ref for backup in read_catalogue(job.spool, job.site.name, target).backups)
 
 
 def ship_waiting(job: Job, target: str) -> None:
     """Move what waits to the store, manifest last; the spool's copy goes only after the store holds all of it.
 
+    One that was damaged in the spool stays there, as a failed act in the ledger, and keeps nothing else waiting.
+
     Errors: ``StoreUnreachable`` and ``StoreFull`` when the store still doesn't take it; then it goes on waiting.
     """
+    if not job.spool.root.is_dir():
+        return
     _tidy(job, target)
     for ref in waiting(job, target):
-        with job.ledger.record(job.act("ship", target, command=f"ship {ref.backup_id} from the spool")) as entry:
-            entry.note(backup_id=ref.backup_id, bytes=_ship(job, ref))
+        try:
+            with job.ledger.record(job.act("ship", target, command=f"ship {ref.backup_id} from the spool")) as entry:
+                entry.note(backup_id=ref.backup_id, bytes=_ship(job, ref))
+        except (ObjectDamaged, ManifestBroken) as error:
+            log.error("%s stays in the spool: %s", ref.backup_id, error)  # red in the report; tonight's is made anyway
+            continue
         log.info("shipped %s from the spool to %s", ref.backup_id, job.store.url)
 
 

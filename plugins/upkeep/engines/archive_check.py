@@ -125,6 +125,8 @@ class _Reader:
         try:
             self._pipeline.finish()
         except ToolFailed as error:
+            if error.was_killed:
+                raise
             raise ProofFailed(
                 f"the file can't be read to its end: {error.message}",
                 hint="don't rely on this backup: back up again",

@@ -154,7 +154,10 @@ class _MySqlSnapshot(Snapshot):
         flags += [f"--ignore-table={self._engine.database}.{view}" for view in self._left_out]
         options = self._options.descriptor
         return Command(
-            [self._tool.path, f"--defaults-extra-file=/dev/fd/{options}", *flags, "--", self._engine.database],
+            # Not --defaults-extra-file: the worker's ~/.my.cnf is read after that one, and where it leads to a scratch
+            # server, that server would be dumped in the name of this one.
+            [self._tool.path, f"--defaults-file=/dev/fd/{options}", *flags, "--", self._engine.database],
+            env={"MYSQL_TEST_LOGIN_FILE": "/dev/null"},  # nor ~/.mylogin.cnf
             pass_fds=(options,),
         )
 

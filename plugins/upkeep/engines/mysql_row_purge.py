@@ -8,7 +8,7 @@ the whole table wherever keys are not in the order of time (UUIDs). Rows are the
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -172,7 +172,7 @@ class MySqlRowPurge(RowPurge):
         template = sql("mysql", "list_highest_row")
         found = self.rows(template.format(key=_list(key), table=_id(name), counted=_id(counted)))
         by_name = {str(column["name"]): _column(column) for column in columns}
-        return tuple(_value(by_name[part], value) for part, value in zip(key, found[0], strict=True)) if found else None
+        return _typed([by_name[part] for part in key], found[0]) if found else None
 
     def bound(self, column: Column, cut: datetime) -> str:
         if column.meaning == "date":
@@ -304,13 +304,14 @@ class _MySqlOldRows(OldRows):
         start = self._floor if after is None else after.date
         with self._session.told("find old rows in"):
             rows = self._session.rows(statement, start, self._before, *values, limit)
-        places = [Place(str(row[0]), _typed(self._keys, row[1:])) for row in rows]
+        shape = _Shape(self._table, self._keys)
+        places = [Place(row[0], shape.key(row[1:])) for row in rows]
         return [place for place in places if place.key != self._table.spared] if self._table.spared else places
 
-    def read(self, keys: Sequence[Key]) -> list[Row]:
+    def read(self, keys: Sequence[Key]) -> list[tuple[Key, Row]]:
         with self._session.told("read old rows of"):
             found = self.fetch(self._session, self._table, self._table.kept_columns, keys, old=self._old)
-        return [found[key][0] for key in keys if key in found and found[key][1]]
+        return [(key, found[key][0]) for key in keys if key in found and found[key][1]]
 
     def delete(self, keys: Sequence[Key]) -> Deleted:
         with self._session.changing(self._table):
@@ -387,14 +388,14 @@ class _MySqlOldRows(OldRows):
     ) -> dict[Key, tuple[Row, bool]]:
         """Rows by key, each with whether it is old."""
         found: dict[Key, tuple[Row, bool]] = {}
+        shape = _Shape(table, columns)
         for some in _statements(keys):
             where, values = _which(table.primary_key, some)
             text = sql("mysql", statement).format(
                 table=_id(*table.place), columns=_selected(columns), old=old[0], keys=where
             )
             for record in session.rows(text, *old[1], *values):
-                row = {column.name: _shown(column, value) for column, value in zip(columns, record, strict=False)}
-                found[key_of(table, row)] = (row, record[-1] == "1")
+                found[shape.key(record)] = (shape.row(record), record[-1] == "1")
         return found
 
 
@@ -448,11 +449,24 @@ def _selected(columns: Sequence[Column]) -> str:
     )  # fmt: skip
 
 
-def _shown(column: Column, value: Any) -> str | None:
-    """A value as an archive holds it."""
-    if value is None:
-        return None
-    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
+class _Shape:
+    """Turns records into keys and rows; hundreds of thousands of them, so what can be known beforehand is."""
+
+    def __init__(self, table: Table, columns: Sequence[Column]) -> None:
+        self._names = [column.name for column in columns]
+        self._binary = [column.name for column in columns if column.form == "base64"]
+        by_name = {column.name: (place, _converter(column)) for place, column in enumerate(columns)}
+        self._key = [by_name[name] for name in table.primary_key]
+
+    def key(self, record: Sequence[Any]) -> Key:
+        return tuple(convert(record[place]) if convert else record[place] for place, convert in self._key)
+
+    def row(self, record: Sequence[Any]) -> Row:
+        row = dict(zip(self._names, record, strict=False))  # the record's last value isn't the row's
+        for name in self._binary:
+            if row[name] is not None:
+                row[name] = base64.b64encode(row[name]).decode()
+        return row
 
 
 def _stored(column: Column, text: str | None) -> object:
@@ -468,15 +482,16 @@ def _key_columns(table: Table) -> list[Column]:
 
 
 def _typed(columns: Sequence[Column], values: Sequence[Any]) -> Key:
-    return tuple(_value(column, value) for column, value in zip(columns, values, strict=True))
+    converters = [_converter(column) for column in columns]
+    return tuple(convert(value) if convert else value for convert, value in zip(converters, values, strict=True))
 
 
-def _value(column: Column, value: Any) -> Any:
-    """A key's value as a parameter: a number compared as text would be compared as a floating-point number."""
+def _converter(column: Column) -> Callable[[str], Any] | None:
+    """From a key's text to a parameter: a number compared as text would be compared as a floating-point number."""
     kind = column.type.lower().split("(")[0].split(" ")[0]
-    if isinstance(value, str) and (kind in _WHOLE or column.form == "number"):
-        return int(value)
-    return Decimal(value) if isinstance(value, str) and kind == "decimal" else value
+    if kind in _WHOLE or column.form == "number":
+        return int
+    return Decimal if kind == "decimal" else None
 
 
 def key_of(table: Table, row: Row) -> Key:

@@ -150,7 +150,7 @@ class _PostgresSnapshot(Snapshot):
             Stream(
                 "globals.sql",
                 Command(
-                    [dumpall.path, "--globals-only", "--no-password", f"--database={_conninfo(engine.database)}",
+                    [dumpall.path, "--globals-only", "--no-password", f"--database={_conninfo(engine)}",
                      *([] if self._with_passwords else ["--no-role-passwords"])],
                     env=environment,
                     pass_fds=(passwords,),
@@ -161,7 +161,7 @@ class _PostgresSnapshot(Snapshot):
                 Command(
                     [self._tool.path, "--format=custom", "--compress=0", "--no-password",
                      f"--snapshot={self._snapshot}", f"--lock-wait-timeout={engine.lock_timeout_s}s",
-                     f"--dbname={_conninfo(engine.database)}"],
+                     f"--dbname={_conninfo(engine)}"],
                     env=environment,
                     pass_fds=(passwords,),
                 ),
@@ -253,6 +253,13 @@ class _PostgresSnapshot(Snapshot):
 _TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
 
 
-def _conninfo(database: str) -> str:
-    """A database name as a connection string: a name that holds ``=`` would otherwise be read as one."""
-    return psycopg.conninfo.make_conninfo(dbname=database)
+def _conninfo(engine: PostgresEngine) -> str:
+    """Where to dump, as a connection string: a database name that holds ``=`` would otherwise be read as one.
+
+    Host and user stand in it because only there they outweigh the worker's ``PGSERVICE``, which may lead to another
+    server.
+    """
+    where = engine.endpoint
+    return psycopg.conninfo.make_conninfo(
+        dbname=engine.database, host=where.host or None, port=where.port, user=where.user or None
+    )

@@ -215,10 +215,15 @@ class PostgresRowPurge(RowPurge):
     ) -> dict[Key, tuple[Row, bool]]:
         """Rows by key, each with whether it is old."""
         names = {**names_of(table), "columns": ", ".join(_read(column) for column in columns), "old": old}
+        shown = [column.name for column in columns]
+        binary = [column.name for column in columns if column.form == "base64"]
+        places = [shown.index(name) for name in table.primary_key]
         found: dict[Key, tuple[Row, bool]] = {}
         for record in self.rows(statement, names, *before, *_columns(keys, table)):
-            row = {column.name: _shown(column, value) for column, value in zip(columns, record, strict=False)}
-            found[key_of(table, row)] = (row, record[-1] == "t")
+            row = dict(zip(shown, record, strict=False))  # the record's last value isn't the row's
+            for name in binary:
+                row[name] = _base64(row[name])
+            found[tuple(record[place] for place in places)] = (row, record[-1] == "t")
         return found
 
     @contextmanager
@@ -274,10 +279,10 @@ class _PostgresOldRows(OldRows):
             rows = self._session.rows("list_old_keys", {**self._names, "beyond": beyond}, self._before, *values, limit)
         return [Place(str(row[0]), tuple(row[1:])) for row in rows]
 
-    def read(self, keys: Sequence[Key]) -> list[Row]:
+    def read(self, keys: Sequence[Key]) -> list[tuple[Key, Row]]:
         with self._session.told("read old rows of"):
             found = self._fetch(keys, "list_rows")
-        return [found[key][0] for key in keys if key in found and found[key][1]]
+        return [(key, found[key][0]) for key in keys if key in found and found[key][1]]
 
     def delete(self, keys: Sequence[Key]) -> Deleted:
         with self._session.changing(self._table):
@@ -390,11 +395,9 @@ def _read(column: Column) -> str:
     return f"t.{_id(column.name)}"
 
 
-def _shown(column: Column, value: str | None) -> str | None:
-    """A value as an archive holds it; bytes come from the server in hexadecimal."""
-    if value is None or column.form != "base64":
-        return value
-    return base64.b64encode(bytes.fromhex(value.removeprefix("\\x"))).decode()
+def _base64(value: str | None) -> str | None:
+    """Bytes as an archive holds them; they come from the server in hexadecimal."""
+    return None if value is None else base64.b64encode(bytes.fromhex(value.removeprefix("\\x"))).decode()
 
 
 def _stored(column: Column, text: str) -> str:

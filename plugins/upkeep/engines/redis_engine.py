@@ -126,6 +126,8 @@ class RdbCheck(StructureCheck):
         try:
             said = capture(Command([require("redis-check-rdb", package="redis-tools"), str(self._path)])).decode()
         except ToolFailed as error:
+            if error.was_killed:
+                raise
             raise ProofFailed(
                 f"redis-check-rdb refuses the file: {error.message}", hint="don't rely on this backup: back up again"
             ) from error

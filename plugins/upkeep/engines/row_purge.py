@@ -51,7 +51,7 @@ class OldRows(ABC):
         """The next rows in the order of date and key; may be fewer than ``limit`` only at the end. Changes nothing."""
 
     @abstractmethod
-    def read(self, keys: Sequence[Key]) -> list[Row]:
+    def read(self, keys: Sequence[Key]) -> list[tuple[Key, Row]]:
         """The rows of ``keys`` that are old even now, exactly, in the order of ``keys``."""
 
     @abstractmethod

@@ -21,6 +21,11 @@ def pool_of(server: str) -> str:
     return f"upkeep_{server}"
 
 
+def group_of(server: str) -> str:
+    """The task group's id: a connection id may hold dots, which Airflow keeps for itself."""
+    return server.replace(".", "_")
+
+
 @hookimpl
 def on_starting(component: object) -> None:
     """Airflow calls this when one of its long-running components starts; only those can reach its database."""

@@ -162,8 +162,14 @@ class _FileWriter:
                 view = view[os.write(self._descriptor, view) :]
 
 
+def _seen(error: OSError) -> None:
+    """A folder that can't be read is no empty folder; one that vanished while we looked is."""
+    if error.errno != errno.ENOENT:
+        raise error
+
+
 def _files(folder: Path) -> Iterator[Path]:
-    for parent, _, names in os.walk(folder):
+    for parent, _, names in os.walk(folder, onerror=_seen):
         for name in names:
             if not name.startswith(PARTIAL):
                 yield Path(parent, name)

@@ -43,16 +43,16 @@ def open_store(settings: StoreSettings, connect: Callable[[str], Endpoint], make
 
 
 def open_spool(folder: str) -> LocalStore:
-    """The folder where finished backups wait on this worker; made when it isn't there.
+    """The folder where finished backups wait on this worker. It is made by the first backup that has to wait."""
+    return _Spool(Path(folder))
 
-    Errors: ``StoreUnreachable`` when it can't be made.
-    """
-    root = Path(folder)
-    try:
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreUnreachable(
-            f"the spool folder {folder} can't be made: {error.strerror}",
-            hint=f"install -d -m 700 -o <the worker's user> {folder}, or set spool in the site file",
-        ) from error
-    return LocalStore(root)
+
+class _Spool(LocalStore):
+    def _require_root(self) -> None:
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreUnreachable(
+                f"the spool folder {self.root} can't be made: {error.strerror}",
+                hint=f"install -d -m 700 -o <the worker's user> {self.root}, or set spool in the site file",
+            ) from error

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.scene import Moment, Scene
+from tests.faults.scene import Moment, Scene, days_later
 from tests.servers.databases import MySqlDatabase, PostgresDatabase
 from tests.servers.mariadb import MariaDbServer
 from tests.servers.postgres import PostgresServer
@@ -78,7 +78,7 @@ def test_a_program_killed_half_way_is_named_and_leaves_no_backup(scene: Scene, d
 
 
 def test_a_server_that_stops_mid_dump_is_named_and_the_older_backup_stays(scene: Scene) -> None:
-    before = scene.night("last night")
+    before = scene.night("last night", now=days_later(-1))
     server: MariaDbServer | PostgresServer = scene.server  # type: ignore[attr-defined]
     with pytest.raises((ToolFailed, SourceError), match=r"dump|connection") as raised:
         back_up(scene.when(HALF_WAY, server.kill), "app")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.scene import Scene, files_scene
+from tests.faults.scene import Scene, days_later, files_scene
 from tests.servers.oss_faults import ALWAYS
 from tests.servers.oss_server import OssServer
 from upkeep.domain.proof import ProofLevel
@@ -183,7 +183,7 @@ def test_a_full_store_keeps_the_backup_in_the_spool(scene: Scene) -> None:
 
 
 def test_store_and_spool_both_full_is_one_error_that_names_both(scene: Scene) -> None:
-    before = scene.night("last night")
+    before = scene.night("last night", now=days_later(-1))
     with small_disk(scene.folder / "spool", 5):
         (scene.folder / "store").rename(scene.folder / "kept")
         with small_disk(scene.folder / "store", 5):

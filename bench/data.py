@@ -33,7 +33,7 @@ from upkeep.domain.endpoint import Endpoint
 
 LARGE, SMALL = "large", "small"
 """Names of the two databases on each server: the whole size, and a tenth of it."""
-PROSE_PCT = 20
+PROSE_PCT = 0
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from upkeep.domain.purge import (
     make_plan,
     moments_to_convert,
     quoted,
+    rest_after,
     why_wait,
 )
 from upkeep.domain.row_archive import archives_folder, line_of, row_of
@@ -304,6 +305,11 @@ def test_batches_are_shorter_while_others_are_at_work() -> None:
     for _ in range(10):
         pace = pace.after(pace.size, pace.size * per_row, shared=True)
     assert pace.size * per_row == pytest.approx(SHARED_TARGET_S, rel=0.01)
+
+
+def test_others_at_work_get_a_share_of_the_time() -> None:
+    assert rest_after(0.05, shared=True) > 0
+    assert rest_after(0.3, shared=False) == 0
 
 
 def test_one_fast_batch_no_more_than_doubles_the_next() -> None:

@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,13 @@ from tests.servers.databases import MySqlDatabase, PostgresDatabase
 from tests.servers.mariadb import MariaDbServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.replicas import MariaDbReplica, PostgresStandby, within
+from upkeep.domain.backup import BackupRef
 from upkeep.domain.proof import ProofLevel
 from upkeep.domain.purge import Limits
 from upkeep.duties.catalogue import write_proof
-from upkeep.duties.purge_rows import plan_purge
+from upkeep.duties.purge_rows import plan_purge, purge_rows
 from upkeep.errors import Busy, PurgeRefused, SiteFileError, SourceError, Stopped
+from upkeep.resources import sql
 
 AnyDatabase = MySqlDatabase | PostgresDatabase
 RULE = {"table": "logs", "column": "created_at", "keep_days": 30}
@@ -194,6 +197,24 @@ def test_the_key_may_begin_with_the_date(tmp_path: Path, database: AnyDatabase) 
         database.execute("INSERT INTO logs VALUES (%s, %s)", date, value)
     assert ready(tmp_path, database).purge()["deleted"] == 2
     assert [bytes(value) for (value,) in database.query("SELECT id FROM logs")] == [b"\x00\xff"]
+
+
+def test_rows_between_the_numbers_that_go_stay(tmp_path: Path, database: AnyDatabase) -> None:
+    """Neighbouring numbers are deleted as spans: what lies between two spans must not be taken along."""
+    make_logs(database, *[old(300 - n) if n % 10 else "2026-11-01" for n in range(1, 201)])
+    database.execute("UPDATE logs SET created_at = NULL WHERE id IN (55, 56)")
+    ready(tmp_path, database).purge()
+    assert left(database) == sorted([*range(10, 201, 10), 55, 56])
+
+
+def test_a_list_of_numbers_that_was_cut_off_is_not_trusted(
+    tmp_path: Path, mariadb_database: MySqlDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = {"set_purge_patience": sql("mysql", "set_purge_patience").replace("4194304", "100")}
+    monkeypatch.setattr(mysql_purge, "sql", lambda engine, name: short.get(name) or sql(engine, name))
+    make_logs(mariadb_database, *[old(n) for n in range(1, 301)], "2026-11-01")
+    assert ready(tmp_path, mariadb_database).purge()["deleted"] == 300
+    assert left(mariadb_database) == [301]
 
 
 def test_keys_are_compared_to_the_last_digit(tmp_path: Path, database: AnyDatabase) -> None:
@@ -414,8 +435,6 @@ def test_a_backup_must_be_young(tmp_path: Path, mariadb_database: MySqlDatabase)
 def test_the_newest_backup_counts_and_a_damaged_one_is_none(tmp_path: Path, mariadb_database: MySqlDatabase) -> None:
     make_logs(mariadb_database, old(1))
     purging = ready(tmp_path, mariadb_database)
-    from upkeep.domain.backup import BackupRef
-
     newest = BackupRef("shop", "app", purging.backed_up(age=timedelta(minutes=5)))
     write_proof(purging.store, newest, ProofLevel.CHECKSUM, ok=False, at=NOW, run={}, figures={})
     with pytest.raises(PurgeRefused, match="is damaged"):
@@ -561,9 +580,7 @@ def test_an_account_that_may_not_delete_is_told_so_by_a_dry_run(tmp_path: Path, 
     purging = ready(tmp_path, one_of_each)
     job = purging.job()
     plain = job.connect
-    job.connect = lambda conn_id: type(plain(conn_id))(**{**vars(plain(conn_id)), "user": "reader", "secret": "secret"})
-    from upkeep.duties.purge_rows import purge_rows
-
+    job.connect = lambda conn_id: replace(plain(conn_id), user="reader", secret="secret")
     with pytest.raises(SourceError, match=r"(?i)denied"):
         purge_rows(job, "app", 0, closes_at=None, dry_run=True)
 
@@ -635,8 +652,6 @@ def test_at_the_end_of_the_window_it_stops_and_goes_on_the_next_night(
     purging = ready(tmp_path, database)
     ticks = count()
     job = purging.job(now=lambda: NOW + timedelta(seconds=next(ticks)))
-    from upkeep.duties.purge_rows import purge_rows
-
     result = purge_rows(job, "app", 0, closes_at=NOW + timedelta(seconds=9))
     assert 0 < result["deleted"] < 100
     rest = 100 - result["deleted"]
@@ -762,14 +777,15 @@ def test_a_replica_that_cannot_be_asked_is_named_in_the_plan(
     database = MySqlDatabase(primary)
     with database.existing():
         make_logs(database, old(1))
-        purging = ready(tmp_path, database)
-        replica.stop()
-        try:
-            notes = "\n".join(plan_purge(purging.job(), "app")[0].notes)
-        finally:
-            replica.start()
-    if "can't be asked" not in notes:  # the primary forgets a replica that went away in good order
-        assert "replica" not in notes
+        with primary.connect() as connection, connection.cursor() as cursor:
+            cursor.execute("SET sql_log_bin = 0")  # an account that the replica doesn't know
+            cursor.execute("CREATE OR REPLACE USER only_here@'%' IDENTIFIED BY 'secret'")
+            cursor.execute("GRANT ALL ON *.* TO only_here@'%'")
+        job = ready(tmp_path, database).job()
+        plain = job.connect
+        job.connect = lambda conn_id: replace(plain(conn_id), user="only_here", secret="secret")
+        notes = plan_purge(job, "app")[0].notes
+    assert any(f"replica {replica.server_id} (127.0.0.1, port {replica.port}) can't be asked" in note for note in notes)
 
 
 def _reaches(replica: MariaDbReplica, database: str) -> bool:
@@ -819,7 +835,3 @@ def test_a_standby_that_is_gone_makes_the_purge_wait(
             starter.join()
         assert result["deleted"] == 1
         assert result["throttled_s"] >= 1
-
-
-def test_time_in_utc_is_what_these_tests_take_for_granted() -> None:
-    assert datetime(2026, 10, 22, 16, tzinfo=UTC).astimezone().utcoffset() == timedelta(0)

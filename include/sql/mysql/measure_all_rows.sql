@@ -1,2 +1,2 @@
--- The server's estimate of all rows. MySQL 9 would answer in another shape if not asked for this one.
+-- The server's estimate of all rows; MySQL 9 would answer in another shape unasked.
 EXPLAIN FORMAT=TRADITIONAL SELECT * FROM {table};

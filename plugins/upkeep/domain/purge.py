@@ -473,3 +473,12 @@ def why_wait(pressure: Pressure, limits: Limits) -> str | None:
         if replica.lag_s > limits.lag_s:
             return f"replica {replica.name} is {human_seconds(replica.lag_s)} behind, the limit is {limits.lag_s:g} s"
     return None
+
+
+REST_SHARE = 0.25
+"""How long to rest after a batch while others are at work, as a share of the time the batch took."""
+
+
+def rest_after(batch_s: float, *, shared: bool) -> float:
+    """Seconds in which the server belongs to the others; none when nobody else is there."""
+    return batch_s * REST_SHARE if shared else 0.0

@@ -118,7 +118,8 @@ def _files(job: Job) -> Looked:
 def _backups(job: Job) -> Looked:
     from upkeep.engines.security_files import exposed_backups
 
-    places = {"spool": job.spool.root}
+    # A spool is made when something first waits in it.
+    places = {"spool": job.spool.root} if job.spool.root.exists() else {}
     if isinstance(job.store, LocalStore):
         places["store"] = job.store.root
     looked = Looked()

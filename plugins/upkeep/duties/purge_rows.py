@@ -33,6 +33,7 @@ from upkeep.domain.purge import (
     find_refusals,
     human_count,
     make_plan,
+    rest_after,
     why_wait,
 )
 from upkeep.domain.retention import FUTURE_TOLERANCE
@@ -42,7 +43,7 @@ from upkeep.domain.units import human_seconds
 from upkeep.duties.catalogue import read_catalogue
 from upkeep.duties.job import Job
 from upkeep.duties.row_archives import Archives, identity_of
-from upkeep.engines.row_purge import Deleted, Key, LockedOut, OldRows, Place, RowPurge, open_row_purge
+from upkeep.engines.row_purge import Deleted, Found, Key, LockedOut, OldRows, Place, RowPurge, open_row_purge
 from upkeep.errors import Busy, PurgeRefused, SiteFileError, Stopped
 from upkeep.ledger import Hold
 from upkeep.site import Database
@@ -226,7 +227,8 @@ class _Purge:
             plan, table = self._accepted(session)
             if plan.rows:
                 rows = session.old_rows(table, self._rule, plan.before)
-                rows.rehearse([place.key for place in rows.next(None, 1)])
+                if found := rows.next(None, 1):
+                    rows.rehearse(found.keys)
         if self._rule.archive:
             self._job.store.check()
         return self._result(plan, dry_run=True)
@@ -261,18 +263,18 @@ class _Purge:
 
     def _work(self, session: RowPurge, rows: OldRows) -> None:
         after: Place | None = None
-        while places := self._next(session, rows, after):
-            self._delete(session, [place.key for place in places], rows.delete)
-            after = places[-1]
+        while found := self._next(session, rows, after):
+            self._delete(session, found.keys, rows.delete)
+            after = found.last
 
     def _work_with_archives(self, session: RowPurge, plan: PurgePlan, table: Table, rows: OldRows) -> None:
         self._archives.sweep()
         for archive in self._archives.unfinished():
             self._finish(session, table, rows, archive)
         after: Place | None = None
-        while places := self._next(session, rows, after):
+        while found := self._next(session, rows, after):
             begun = time.monotonic()
-            chunk = _Chunk(rows, places)
+            chunk = _Chunk(rows, found)
             committed = self._archives.commit(plan, table, session, chunk.rows())
             self._chunk_s = time.monotonic() - begun
             if committed:
@@ -308,7 +310,7 @@ class _Purge:
             ending = Ending(gone=archive.rows - len(left), left=left, run=self._job.run.as_dict(), at=self._at())
             self._archives.end(archive, ending)
 
-    def _next(self, session: RowPurge, rows: OldRows, after: Place | None) -> list[Place]:
+    def _next(self, session: RowPurge, rows: OldRows, after: Place | None) -> Found | None:
         self._require_hold()
         self._wait_for_room(session, needs_s=self._chunk_s)
         return rows.next(after, CHUNK_ROWS)
@@ -340,8 +342,10 @@ class _Purge:
             self.done.rows += deleted.rows
             self.done.changed += len(deleted.left)
             self.done.batches += 1
-            self._pace = self._pace.after(len(batch), seconds, shared=time.monotonic() < self._shared_until)
+            shared = time.monotonic() < self._shared_until
+            self._pace = self._pace.after(len(batch), seconds, shared=shared)
             self._tell()
+            time.sleep(rest_after(seconds, shared=shared))
         return tuple(left)
 
     def _pass_over(self, batch: Sequence[Key], error: LockedOut) -> None:
@@ -407,26 +411,29 @@ class _Purge:
 class _Chunk:
     """Old rows on their way into one archive, and what is remembered of each."""
 
-    def __init__(self, rows: OldRows, places: Sequence[Place]) -> None:
-        self._rows, self._places = rows, places
+    def __init__(self, rows: OldRows, found: Found) -> None:
+        self._rows, self._found = rows, found
         self.fingerprints: dict[Key, bytes] = {}
-        self.reached: Place = places[-1]
+        self.reached = found.last
 
     def rows(self) -> Iterator[tuple[Row, bytes]]:
         """The rows of as many places as fit into an archive, with their lines, read a portion at a time."""
         size = at = 0
         portion = 100
-        while at < len(self._places) and size < CHUNK_BYTES:
-            places = self._places[at : at + portion]
+        last: Row | None = None
+        while at < len(self._found.keys) and size < CHUNK_BYTES:
+            keys = self._found.keys[at : at + portion]
             read = 0
-            for key, row in self._rows.read([place.key for place in places]):
+            for key, row in self._rows.read(keys):
                 line = line_of(row)
                 self.fingerprints[key] = fingerprint(line)
                 read += len(line)
+                last = row
                 yield row, line
-            at, size = at + len(places), size + read
-            self.reached = places[-1]
+            at, size = at + len(keys), size + read
             portion = max(10, min(5_000, int(portion * PORTION_BYTES / max(read, 1))))
+        if at < len(self._found.keys) and last:
+            self.reached = self._rows.place_of(last)
 
 
 def _plan(job: Job, session: RowPurge, rule: Rule) -> tuple[PurgePlan, Table | None]:

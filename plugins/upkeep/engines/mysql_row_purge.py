@@ -41,6 +41,7 @@ from upkeep.engines.mysql_restore_line import restore_line
 from upkeep.engines.row_purge import (
     STATEMENT_LIMIT_S,
     Deleted,
+    Found,
     Key,
     LockedOut,
     OldRows,
@@ -294,19 +295,34 @@ class _MySqlOldRows(OldRows):
         self._keys = _key_columns(table)
         self._names = {"table": _id(*table.place), "index": _id(self._index), "column": _id(column.name)}
 
-    def next(self, after: Place | None, limit: int) -> list[Place]:
+    def next(self, after: Place | None, limit: int) -> Found | None:
         beyond, values = (
             ("TRUE", ()) if after is None else _beyond((self._column.name, *self._table.primary_key), after)
         )
-        statement = sql("mysql", "list_old_keys").format(
+        bounds = (self._floor if after is None else after.date, self._before, *values, limit)
+        with self._session.told("find old rows in"):
+            found = self._numbers(beyond, bounds) or self._listed(beyond, bounds)
+        if found and self._table.spared in found.keys:
+            found.keys.remove(self._table.spared)
+        return found
+
+    def _numbers(self, beyond: str, bounds: tuple[Any, ...]) -> Found | None:
+        """The short way, for keys that are one whole number; None where it isn't open."""
+        if len(self._keys) != 1 or self._keys[0].form != "text" or _converter(self._keys[0]) is not int:
+            return None
+        text = sql("mysql", "list_old_numbers").format(**self._names, key=_selected(self._keys), beyond=beyond)
+        numbers, last, many = self._session.rows(text, *bounds)[0]
+        keys = [(int(number),) for number in (numbers or "").split(",") if number]
+        return Found(keys, Place(last, keys[-1])) if keys and len(keys) == int(many) else None
+
+    def _listed(self, beyond: str, bounds: tuple[Any, ...]) -> Found | None:
+        text = sql("mysql", "list_old_keys").format(
             **self._names, key=_selected(self._keys), order=_list(self._table.primary_key), beyond=beyond
         )
-        start = self._floor if after is None else after.date
-        with self._session.told("find old rows in"):
-            rows = self._session.rows(statement, start, self._before, *values, limit)
+        rows = self._session.rows(text, *bounds)
         shape = _Shape(self._table, self._keys)
-        places = [Place(row[0], shape.key(row[1:])) for row in rows]
-        return [place for place in places if place.key != self._table.spared] if self._table.spared else places
+        keys = [shape.key(row[1:]) for row in rows]
+        return Found(keys, Place(rows[-1][0], keys[-1])) if rows else None
 
     def read(self, keys: Sequence[Key]) -> list[tuple[Key, Row]]:
         with self._session.told("read old rows of"):
@@ -350,6 +366,9 @@ class _MySqlOldRows(OldRows):
 
     def key_of(self, row: Row) -> Key:
         return key_of(self._table, row)
+
+    def place_of(self, row: Row) -> Place:
+        return Place(str(row[self._column.name]), self.key_of(row))
 
     @property
     def _old(self) -> tuple[str, tuple[object, ...]]:

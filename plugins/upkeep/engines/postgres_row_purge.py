@@ -40,7 +40,7 @@ from upkeep.domain.row_archive import Row, fingerprint, key_text, line_of
 from upkeep.engines.pipeline import hint_for
 from upkeep.engines.postgres_engine import PostgresEngine
 from upkeep.engines.postgres_restore_line import restore_line
-from upkeep.engines.row_purge import STATEMENT_LIMIT_S, Deleted, Key, LockedOut, OldRows, Place, RowPurge
+from upkeep.engines.row_purge import STATEMENT_LIMIT_S, Deleted, Found, Key, LockedOut, OldRows, Place, RowPurge
 from upkeep.errors import SourceError
 from upkeep.resources import sql
 
@@ -259,7 +259,7 @@ class _PostgresOldRows(OldRows):
         column = table.column(rule.column)
         if column is None or not find_index(rule, table):
             raise ValueError(f"{table.label} can't be purged by {rule.column}")
-        self._session, self._table, self._before = session, table, before
+        self._session, self._table, self._before, self._date = session, table, before, column.name
         name = f"t.{_id(column.name)}"
         # A row whose date is -infinity says that it has no date.
         self._old = f"({name} > '-infinity' AND {name} < %s)"
@@ -267,7 +267,7 @@ class _PostgresOldRows(OldRows):
         types = {known.name: known.type for known in table.columns}
         self._casts = ", ".join(f"%s::{_percent(types[part])}" for part in (column.name, *table.primary_key))
 
-    def next(self, after: Place | None, limit: int) -> list[Place]:
+    def next(self, after: Place | None, limit: int) -> Found | None:
         beyond, values = "TRUE", ()
         if after is not None:
             # The second half alone would do, but only the first begins the scan at the right place of the index.
@@ -277,7 +277,7 @@ class _PostgresOldRows(OldRows):
             values = (after.date, after.date, *after.key)
         with self._session.told("find old rows in"):
             rows = self._session.rows("list_old_keys", {**self._names, "beyond": beyond}, self._before, *values, limit)
-        return [Place(str(row[0]), tuple(row[1:])) for row in rows]
+        return Found([row[1:] for row in rows], Place(rows[-1][0], rows[-1][1:])) if rows else None
 
     def read(self, keys: Sequence[Key]) -> list[tuple[Key, Row]]:
         with self._session.told("read old rows of"):
@@ -312,6 +312,9 @@ class _PostgresOldRows(OldRows):
 
     def key_of(self, row: Row) -> Key:
         return key_of(self._table, row)
+
+    def place_of(self, row: Row) -> Place:
+        return Place(str(row[self._date]), self.key_of(row))
 
     def _fetch(self, keys: Sequence[Key], statement: str) -> dict[Key, tuple[Row, bool]]:
         columns = self._table.kept_columns

@@ -36,6 +36,14 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Found:
+    """Old rows, in the order of date and key, and where the last of them stands."""
+
+    keys: list[Key]
+    last: Place
+
+
+@dataclass(frozen=True)
 class Deleted:
     """``left``: rows that are there, but no longer what was archived or no longer old; keys as archives write them."""
 
@@ -47,8 +55,8 @@ class OldRows(ABC):
     """The rows of one table that are older than a rule's cut-off."""
 
     @abstractmethod
-    def next(self, after: Place | None, limit: int) -> list[Place]:
-        """The next rows in the order of date and key; may be fewer than ``limit`` only at the end. Changes nothing."""
+    def next(self, after: Place | None, limit: int) -> Found | None:
+        """The next rows after ``after``, at most ``limit``; None at the end. Changes nothing."""
 
     @abstractmethod
     def read(self, keys: Sequence[Key]) -> list[tuple[Key, Row]]:
@@ -75,6 +83,9 @@ class OldRows(ABC):
 
     @abstractmethod
     def key_of(self, row: Row) -> Key: ...
+
+    @abstractmethod
+    def place_of(self, row: Row) -> Place: ...
 
 
 class RowPurge(ABC):

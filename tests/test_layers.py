@@ -43,6 +43,7 @@ PARSED_WITH_A_DAG = {
 }  # fmt: skip
 NAMES_TAKEN = {
     "airflow", "kubernetes", "redis", "mysql", "postgres", "oss2", "psycopg", "pymysql", "sqlalchemy", "fsspec", "yaml",
+    "html", "markdown", "json", "logging", "queue", "select", "docker", "matplotlib",
 }  # fmt: skip
 
 

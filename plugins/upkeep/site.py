@@ -161,6 +161,43 @@ class PurgeRule(Strict):
     cascade: bool = Field(False, description="let foreign keys remove what refers to these rows")
 
 
+class Check(Strict):
+    """What must be true of a restored copy: one query that gives one number, and its bounds."""
+
+    sql: str = Field(min_length=1, description="a SELECT that gives one row with one number")
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @model_validator(mode="after")
+    def _has_a_bound(self) -> Check:
+        if self.at_least is None and self.at_most is None:
+            raise ValueError("a check needs at_least, at_most or both")
+        return self
+
+
+class TableCare(Strict):
+    """Which tables are looked after each week. Nothing is done to a table without evidence that it needs it."""
+
+    tables: list[str] = Field(default_factory=list, description="default: all; schema.table where not in public")
+    analyze: list[str] = Field(default_factory=list, description="tables whose statistics are looked after as well")
+    vacuum_full: list[str] = Field(
+        default_factory=list, description="PostgreSQL: tables that may be locked and rewritten when they are bloated"
+    )
+    bloat_pct: int = Field(30, ge=5, le=95, description="a table or index is rebuilt from this share of waste on")
+    bloat_mb: int = Field(100, ge=0, description="and from this much of it on")
+
+
+class PartitionRule(Strict):
+    """A table partitioned by RANGE of dates, whose partitions are made ahead and dropped behind."""
+
+    table: str = Field(min_length=1)
+    column: str = Field(min_length=1)
+    by: Literal["month"] = "month"
+    ahead: int = Field(3, ge=1, le=24, description="how many partitions beyond the current one there must be")
+    keep: int | None = Field(None, ge=1, description="how many whole partitions of the past stay; default: all")
+    old: Literal["detach", "drop"] = Field("detach", description="what happens to older ones; MySQL can only drop")
+
+
 class Database(Strict):
     name: Name
     engine: Literal["mysql", "postgres"] = Field(description="mysql serves MariaDB too")
@@ -173,6 +210,18 @@ class Database(Strict):
     latency_ms: int = Field(1000, ge=1, description="logging in and one trivial query may take this long")
     max_lag_s: int = Field(60, ge=0, description="how far a replica may be behind")
     long_transaction_s: int = Field(1800, ge=1, description="a transaction open for longer is reported")
+    dump_streams: int = Field(
+        2, ge=1, le=8, description="MySQL: how many mysqldumps share the tables of a large database, from one moment"
+    )
+    checksum_under_mb: int = Field(
+        64, ge=0, description="the content of tables up to this size is fingerprinted within the dump's snapshot"
+    )
+    scratch_conn_id: ConnId | None = Field(
+        None, description="a server where backups may be restored to prove them; refused if it is the source"
+    )
+    checks: list[Check] = Field(default_factory=list, description="what must be true of a restored copy")
+    upkeep: TableCare = TableCare()
+    partitions: list[PartitionRule] = Field(default_factory=list)
 
 
 class Cache(Strict):
@@ -259,13 +308,29 @@ class Notify(Strict):
 
 
 class LogFolder(Strict):
-    """Log files below one folder, by name. Errors are lines that match one of ``errors`` (regular expressions)."""
+    """Log files below one folder, by name. Errors are lines that match one of ``errors`` (regular expressions).
+
+    Files are only compressed or removed where ``keep_days`` or ``compress_over_mb`` says so.
+    """
 
     path: AbsolutePath
     patterns: Annotated[list[str], Field(min_length=1)] = Field(default_factory=lambda: ["*.log", "*.log.*"])
     errors: Annotated[list[str], Field(min_length=1)] = Field(
         default_factory=lambda: [r"(?i)\b(error|fatal|critical|panic)\b"], description="what an error line looks like"
     )
+    keep_days: int | None = Field(None, ge=1, description="files last written earlier than this are removed")
+    compress_over_mb: float | None = Field(None, ge=0, description="larger files that nobody writes become .zst")
+    compress_after_days: float = Field(1, ge=0, description="and that were last written at least this long ago")
+
+
+class Docker(Strict):
+    """What the weekly clean-up may remove from a Docker engine. Volumes only where they carry ``volume_label``."""
+
+    url: Annotated[str, Field(pattern=r"^(unix:///|https?://)[^@\s]+$")] = "unix:///var/run/docker.sock"
+    images_h: int | None = Field(None, ge=1, description="unused images older than this many hours")
+    containers_h: int | None = Field(None, ge=1, description="stopped containers older than this many hours")
+    build_cache_h: int | None = Field(None, ge=1, description="build cache unused for this many hours")
+    volume_label: str | None = Field(None, min_length=1, description="unused volumes with this label, key or key=value")
 
 
 class Target(Strict):
@@ -295,6 +360,9 @@ class Site(Strict):
     compression: Compression = Compression()
     encryption: Encryption | None = None
     retention: Retention
+    prove: Annotated[str, Field(pattern=r"^(all|newest|1/[1-9]\d{0,2})$")] = Field(
+        "all", description="which of the week's backups are restored: all, each target's newest, or one in n"
+    )
     max_shrink_pct: int = Field(50, ge=1, le=99, description="a backup smaller than the last by more than this fails")
     databases: list[Database] = Field(default_factory=list)
     caches: list[Cache] = Field(default_factory=list)
@@ -304,6 +372,7 @@ class Site(Strict):
     thresholds: Thresholds = Thresholds()
     notify: list[Notify] = Field(default_factory=list)
     host: Host = Host()
+    docker: Docker | None = None
     security: Security = Security()
 
     @model_validator(mode="after")

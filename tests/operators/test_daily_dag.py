@@ -75,7 +75,7 @@ def test_a_dag_has_a_schedule_limits_an_alert_and_a_form(sites: Sites, airflow_d
     assert set(dag.params) == {"targets", "dry_run", "override_window", "override_reason"}
     assert dag.doc_md is not None
     assert "HINT" in dag.doc_md
-    back_up = dag.get_task("files.back_up")
+    back_up = dag.get_task("backups_files.back_up")
     assert back_up.pool == "upkeep_files"
 
 
@@ -122,9 +122,9 @@ def test_one_broken_target_fails_the_run_and_stops_no_other(
     run = run_dag("shop_daily")
     found = states(run)
     assert str(run.state) == "failed"
-    assert found["nowhere.back_up[0]"] == "failed"
-    assert found["nowhere.verify[0]"] == found["nowhere.apply_retention[0]"] == "upstream_failed"
-    assert found["files.apply_retention[0]"] == "success"
+    assert found["backups_nowhere.back_up[0]"] == "failed"
+    assert found["backups_nowhere.verify[0]"] == found["backups_nowhere.apply_retention[0]"] == "upstream_failed"
+    assert found["backups_files.apply_retention[0]"] == "success"
     assert found["report"] == "success"
     assert found["watch"] == "failed"
     assert levels(tmp_path, "shop", "config") == [ProofLevel.STRUCTURE]
@@ -156,7 +156,7 @@ def test_only_the_chosen_targets_are_worked_on(sites: Sites, run_dag: RunDag, tm
     sites("shop", folders=[{"name": "one", "paths": [folder]}, {"name": "two", "paths": [folder]}])
     run = run_dag("shop_daily", targets=["two"])
     assert str(run.state) == "success", states(run)
-    assert states(run)["files.back_up[0]"] == "skipped"
+    assert states(run)["backups_files.back_up[0]"] == "skipped"
     assert levels(tmp_path, "shop", "one") == []
     assert levels(tmp_path, "shop", "two") == [ProofLevel.STRUCTURE]
 

@@ -47,7 +47,7 @@ def back_up(job: Job, target: str, *, dry_run: bool = False) -> dict[str, Any]:
     ref = BackupRef(job.site.name, target, new_backup_id(job.now(), os.urandom(2)))
     act = job.act("back_up", target, command=f"back up as {ref.backup_id}")
     with job.ledger.record(act) as entry, job.hold(target) as hold:
-        away = _settle(job, target)
+        away = _settle(job, target, hold)
         if own := _made_by_this_run(job, target, away):
             log.info("%s was made by an earlier try of this run", own.ref.backup_id)
             entry.note(bytes=own.size, backup_id=own.ref.backup_id, size=own.size, found=True)
@@ -74,20 +74,20 @@ def back_up(job: Job, target: str, *, dry_run: bool = False) -> dict[str, Any]:
         return _result(manifest.backup, manifest.size)
 
 
-def _settle(job: Job, target: str) -> StoreError | None:
+def _settle(job: Job, target: str, hold: Hold) -> StoreError | None:
     """Ship what waits and remove what is unfinished; returns what keeps the store away, if anything does."""
     try:
         job.store.check()
         ship_waiting(job, target)
-        sweep_orphans(job, target)
+        sweep_orphans(job, target, hold)
     except (StoreUnreachable, StoreFull) as error:
         log.warning("the store is away: %s", error.message)
         return error
     return None
 
 
-def sweep_orphans(job: Job, target: str) -> None:
-    """Remove what killed runs left of this target. Call it only while holding the target.
+def sweep_orphans(job: Job, target: str, hold: Hold) -> None:
+    """Remove what killed runs left of this target.
 
     A folder whose manifest is gone although the ledger says that the backup was finished and never removed isn't an
     orphan: somebody deleted the manifest, and the files may be the only copy. It is left and reported.
@@ -103,6 +103,7 @@ def sweep_orphans(job: Job, target: str) -> None:
             continue
         try:
             with job.ledger.record(job.act("sweep", target, command=f"remove unfinished {backup_id}")) as entry:
+                require_hold(job, target, hold)
                 for key in keys:
                     store.delete(key)
                 entry.note(backup_id=backup_id, objects=len(keys))

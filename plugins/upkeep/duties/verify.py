@@ -112,6 +112,7 @@ def _unpacked(
 ) -> dict[str, Any]:
     engine = job.engine(manifest.backup.target)
     check = engine.structure_check(file.stream, {"tools": manifest.tools, "contents": manifest.contents})
+    consumer: _Consumer | None = None
     try:
         with ExitStack() as stack:
             commands = stack.enter_context(unpack(file.name, identity))
@@ -140,6 +141,8 @@ def _unpacked(
             f"it can't be unpacked: {error.message}", hint="don't rely on this backup: back up again"
         ) from error
     finally:
+        if consumer:
+            consumer.wait()  # its pipeline has ended; the check must not be closed under its hands
         check.abandon()
 
 
@@ -165,6 +168,9 @@ class _Consumer(threading.Thread):
             self._check.feed(chunk)
         except BaseException as error:  # carried over to join; the rest is still read, or the feeder would hang
             self._error = error
+
+    def wait(self) -> None:
+        super().join()
 
     def join(self, timeout: float | None = None) -> None:
         super().join(timeout)

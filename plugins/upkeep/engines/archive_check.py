@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -26,9 +27,10 @@ class ArchiveCheck(StructureCheck):
         """``encoding``: Python's name for that of the archive, in which pg_restore prints names."""
         self._tool, self._tables, self._encoding = tool, tables, encoding
         self._size = 0
+        self._listing = bytearray()
         self._readers = (
-            _Reader(Command([tool.path, "--list"])),
-            _Reader(Command([tool.path, "--file=/dev/null"])),
+            _Reader(Command([tool.path, "--list"]), self._listing.extend),
+            _Reader(Command([tool.path, "--file=/dev/null"]), lambda chunk: None),
         )
 
     def feed(self, chunk: bytes) -> None:
@@ -37,16 +39,17 @@ class ArchiveCheck(StructureCheck):
             reader.feed(chunk)
 
     def close(self) -> dict[str, Any]:
-        listing, _ = (reader.close() for reader in self._readers)
+        for reader in self._readers:
+            reader.close()
         # An entry ends with its owner, which pg_restore doesn't separate from a name that has spaces.
-        entries = _ENTRY.findall(listing.decode(self._encoding, "backslashreplace"))
+        entries = _ENTRY.findall(self._listing.decode(self._encoding, "backslashreplace"))
         missing = [full for full in self._tables if not any(_names(entry, full) for entry in entries)]
         if missing:
             raise ProofFailed(
                 f"{len(missing)} of {len(self._tables)} tables have no data in the archive: {', '.join(missing[:5])}",
                 hint="back up again; if it recurs, check what the account may read",
             )
-        return {"plain_bytes": self._size, "tables": len(self._tables), "entries": listing.count(b"\n")}
+        return {"plain_bytes": self._size, "tables": len(self._tables), "entries": self._listing.count(b"\n")}
 
     def abandon(self) -> None:
         for reader in self._readers:
@@ -75,10 +78,10 @@ class ScriptCheck(StructureCheck):
 
 
 class PipedCheck(StructureCheck):
-    """A check that one program makes which reads the whole stream; ``judge`` looks at what it printed."""
+    """A check that one program makes which reads the whole stream; ``take`` sees what it prints, ``judge`` sums up."""
 
     def __init__(self, command: Command) -> None:
-        self._reader = _Reader(command)
+        self._reader = _Reader(command, self.take)
         self._size = 0
 
     def feed(self, chunk: bytes) -> None:
@@ -86,29 +89,33 @@ class PipedCheck(StructureCheck):
         self._reader.feed(chunk)
 
     def close(self) -> dict[str, Any]:
-        return {"plain_bytes": self._size, **self.judge(self._reader.close())}
+        self._reader.close()
+        return {"plain_bytes": self._size, **self.judge()}
 
-    def judge(self, output: bytes) -> dict[str, Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def take(self, output: bytes) -> None: ...
+
+    @abstractmethod
+    def judge(self) -> dict[str, Any]: ...
 
     def abandon(self) -> None:
         self._reader.abandon()
 
 
 class _Reader:
-    """One program that is fed while its output is collected."""
+    """One program that is fed while ``take`` is given its output."""
 
-    def __init__(self, command: Command) -> None:
+    def __init__(self, command: Command, take: Callable[[bytes], object]) -> None:
+        self._take = take
         self._pipeline = Pipeline([command], feed=True)
         self._pipeline.__enter__()
-        self._output = bytearray()
         self._done = False
         self._thread = threading.Thread(target=self._collect, name=f"output of {command.name}", daemon=True)
         self._thread.start()
 
     def _collect(self) -> None:
         for chunk in self._pipeline.output():
-            self._output += chunk
+            self._take(chunk)
 
     def feed(self, chunk: bytes) -> None:
         if self._done:
@@ -118,7 +125,7 @@ class _Reader:
         except BrokenPipeError:
             self._done = True  # it has seen enough, or failed: its exit status says which
 
-    def close(self) -> bytes:
+    def close(self) -> None:
         with suppress(BrokenPipeError):
             self._pipeline.stdin.close()
         self._thread.join()
@@ -133,7 +140,6 @@ class _Reader:
             ) from error
         finally:
             self._pipeline.end()
-        return bytes(self._output)
 
     def abandon(self) -> None:
         self._pipeline.end()

@@ -122,17 +122,19 @@ class TarCheck(PipedCheck):
     """``tar --list`` reads the whole archive and must find as many entries as went in."""
 
     def __init__(self, entries: int) -> None:
-        self._wanted = entries
+        self._wanted, self._found = entries, 0
         super().__init__(Command([require("tar", package="tar"), "--list", "--file=-"], env={"LC_ALL": "C.UTF-8"}))
 
-    def judge(self, output: bytes) -> dict[str, Any]:
-        found = output.count(b"\n")
-        if found != self._wanted:
+    def take(self, output: bytes) -> None:
+        self._found += output.count(b"\n")
+
+    def judge(self) -> dict[str, Any]:
+        if self._found != self._wanted:
             raise ProofFailed(
-                f"the archive holds {found} entries, {self._wanted} went in",
+                f"the archive holds {self._found} entries, {self._wanted} went in",
                 hint="back up again; the file is not whole",
             )
-        return {"entries": found}
+        return {"entries": self._found}
 
 
 def _below_root(path: str) -> str:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import redis
@@ -104,27 +102,27 @@ class _RedisSnapshot(Snapshot):
 
 
 class RdbCheck(StructureCheck):
-    """``redis-check-rdb`` reads files only, so the RDB is laid down in a private temporary file first.
+    """``redis-check-rdb`` reads files only, so the RDB is laid down in a temporary file that has no name: an encrypted
+    backup's contents must not stay behind when the task is killed.
 
     It ends with a CRC64 of the rest, which the program compares. Behind it may stand the 40 letters that mark the end
     of what a server sends from memory: redis-cli leaves them there, and whoever reads the file stops before them.
     """
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="upkeep-rdb-")
-        self._path = Path(self._folder.name, "dump.rdb")
-        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by abandon
         self._size = 0
 
     def feed(self, chunk: bytes) -> None:
-        view = memoryview(chunk)
-        self._size += len(view)
-        while view:
-            view = view[os.write(self._descriptor, view) :]
+        self._size += len(chunk)
+        self._file.write(chunk)
 
     def close(self) -> dict[str, Any]:
         try:
-            said = capture(Command([require("redis-check-rdb", package="redis-tools"), str(self._path)])).decode()
+            self._file.flush()
+            number = self._file.fileno()
+            program = require("redis-check-rdb", package="redis-tools")
+            said = capture(Command([program, f"/dev/fd/{number}"], pass_fds=(number,))).decode()
         except ToolFailed as error:
             if error.was_killed:
                 raise
@@ -142,7 +140,4 @@ class RdbCheck(StructureCheck):
         return {"plain_bytes": self._size, "keys": int(keys[1])}
 
     def abandon(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-        self._folder.cleanup()
+        self._file.close()

@@ -22,8 +22,10 @@ def pool_of(server: str) -> str:
 
 
 def group_of(server: str) -> str:
-    """The task group's id: a connection id may hold dots, which Airflow keeps for itself."""
-    return server.replace(".", "_")
+    """The task group's id: the prefix keeps a connection called ``report`` apart from the task, and a connection id may
+    hold dots, which Airflow keeps for itself.
+    """
+    return f"backups_{server.replace('.', '-dot-')}"
 
 
 @hookimpl

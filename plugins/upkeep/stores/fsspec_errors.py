@@ -44,4 +44,4 @@ def refusal(error: Exception, failed: str, tries: int) -> StoreError:
         return StoreFull(why, hint="free space there, or raise the account's quota")
     if isinstance(error, PermissionError):
         return StoreError(why, hint="let the account of the store's connection list, read, write and delete there")
-    return StoreError(why, hint="check the store's url and its connection with: upkeep check")
+    return StoreError(why, hint="check the store's url in the site file, and its connection")

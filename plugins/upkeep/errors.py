@@ -4,7 +4,8 @@
     ├── SiteFileError       a site file that can't be used; carries every problem found in it
     ├── PolicyRefused       a retention policy nobody could mean: it keeps nothing, or contradicts itself
     ├── ConnectionUnknown   an Airflow connection id that leads nowhere
-    ├── PurgeRefused        rows that may not be deleted: no proven backup, or a table that doesn't let them go
+    ├── NoFreshBackup       what could lose data was asked for, and no proven, young enough backup stands behind it
+    ├── PurgeRefused        a table that doesn't let its rows go
     ├── WindowClosed        the maintenance window isn't open and nobody overrode it
     ├── Busy                another run holds the same target or server
     ├── NotSent             a message that its service did not take; the report itself is kept
@@ -14,6 +15,8 @@
     │   ├── ToolUnfit       it is installed, but in a release or flavour that would make a bad backup
     │   └── ToolFailed      it ran and failed; carries exit status and the (masked) end of its standard error
     ├── SourceError         the system under care can't be read: down, refused, wrong password
+    ├── RestoreUnavailable  a test restore that could not take place: no scratch, disk, client or extension; says
+    │                       nothing about the backup
     ├── StoreError
     │   ├── StoreUnreachable    no answer after every retry; what was being written waits in the spool
     │   ├── StoreFull           no room
@@ -64,6 +67,10 @@ class ConnectionUnknown(UpkeepError):
     pass
 
 
+class NoFreshBackup(UpkeepError):
+    pass
+
+
 class PurgeRefused(UpkeepError):
     pass
 
@@ -111,6 +118,10 @@ class ToolFailed(ToolError):
 
 
 class SourceError(UpkeepError):
+    pass
+
+
+class RestoreUnavailable(UpkeepError):
     pass
 
 

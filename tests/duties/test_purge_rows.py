@@ -27,7 +27,7 @@ from upkeep.domain.proof import ProofLevel
 from upkeep.domain.purge import Limits
 from upkeep.duties.catalogue import write_proof
 from upkeep.duties.purge_rows import plan_purge, purge_rows
-from upkeep.errors import Busy, PurgeRefused, SiteFileError, SourceError, Stopped
+from upkeep.errors import Busy, NoFreshBackup, PurgeRefused, SiteFileError, SourceError, Stopped
 from upkeep.resources import sql
 
 AnyDatabase = MySqlDatabase | PostgresDatabase
@@ -397,7 +397,7 @@ def test_a_lock_for_a_moment_costs_a_moment(tmp_path: Path, database: AnyDatabas
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_without_a_backup_nothing_goes(tmp_path: Path, one_of_each: AnyDatabase, dry_run: bool) -> None:
     make_logs(one_of_each, old(1))
-    with pytest.raises(PurgeRefused, match="has no backup") as refused:
+    with pytest.raises(NoFreshBackup, match="has no backup") as refused:
         Purging(tmp_path, one_of_each, RULE).purge(dry_run=dry_run)
     assert "HINT: back it up and verify that" in str(refused.value)
     assert left(one_of_each) == [1]
@@ -407,10 +407,10 @@ def test_a_backup_must_be_proven_as_far_as_the_site_says(tmp_path: Path, mariadb
     make_logs(mariadb_database, old(1))
     purging = Purging(tmp_path, mariadb_database, RULE)
     purging.backed_up(level=None)
-    with pytest.raises(PurgeRefused, match="is stored; proven means structure or better"):
+    with pytest.raises(NoFreshBackup, match="is stored; proven means structure or better"):
         purging.purge()
     purging.backed_up(level=ProofLevel.CHECKSUM, age=timedelta(minutes=1))
-    with pytest.raises(PurgeRefused, match="is checksum; proven means structure"):
+    with pytest.raises(NoFreshBackup, match="is checksum; proven means structure"):
         purging.purge()
     purging.backed_up(level=ProofLevel.STRUCTURE, age=timedelta(0))
     assert purging.purge()["deleted"] == 1
@@ -420,7 +420,7 @@ def test_a_backup_must_be_young(tmp_path: Path, mariadb_database: MySqlDatabase)
     make_logs(mariadb_database, old(1))
     purging = Purging(tmp_path, mariadb_database, RULE)
     purging.backed_up(age=timedelta(hours=26, minutes=1))
-    with pytest.raises(PurgeRefused, match="is 1 d 2 h old, more than 1 d 2 h"):
+    with pytest.raises(NoFreshBackup, match="is 1 d 2 h old, more than 1 d 2 h"):
         purging.purge()
     purging.backed_up(age=timedelta(hours=25, minutes=59))
     assert purging.purge()["deleted"] == 1
@@ -431,7 +431,7 @@ def test_the_newest_backup_counts_and_a_damaged_one_is_none(tmp_path: Path, mari
     purging = ready(tmp_path, mariadb_database)
     newest = BackupRef("shop", "app", purging.backed_up(age=timedelta(minutes=5)))
     write_proof(purging.store, newest, ProofLevel.CHECKSUM, ok=False, at=NOW, run={}, figures={})
-    with pytest.raises(PurgeRefused, match="is damaged"):
+    with pytest.raises(NoFreshBackup, match="is damaged"):
         purging.purge()
     assert left(mariadb_database) == [1]
 

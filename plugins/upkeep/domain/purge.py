@@ -41,9 +41,6 @@ FIRST = 1_000
 GROWTH = 2.0
 """No batch is larger than the last by more than this: one lucky measurement proves little."""
 
-BACKUP_MAX_AGE = timedelta(hours=26)
-"""A nightly backup and two hours of grace: older than this, rows could be lost that no backup holds."""
-
 COUNTED = 100_000
 """Old rows up to this number are counted: some 20 ms. Beyond it the server's estimate has to do."""
 

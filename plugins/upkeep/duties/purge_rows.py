@@ -21,9 +21,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from upkeep.domain.proof import is_proven
 from upkeep.domain.purge import (
-    BACKUP_MAX_AGE,
     Limits,
     Pace,
     PurgePlan,
@@ -36,11 +34,10 @@ from upkeep.domain.purge import (
     rest_after,
     why_wait,
 )
-from upkeep.domain.retention import FUTURE_TOLERANCE
 from upkeep.domain.row_archive import Ending, Row, RowArchive, fingerprint, line_of, row_of
 from upkeep.domain.sealed import digest
 from upkeep.domain.units import human_seconds
-from upkeep.duties.catalogue import read_catalogue
+from upkeep.duties.fresh_backup import require_fresh_backup
 from upkeep.duties.job import Job
 from upkeep.duties.row_archives import Archives, identity_of
 from upkeep.engines.row_purge import Deleted, Found, Key, LockedOut, OldRows, Place, RowPurge, open_row_purge
@@ -98,7 +95,7 @@ def purge_rows(
 ) -> dict[str, Any]:
     """Carry out one rule, or as much of it as fits before ``closes_at``; the next run goes on where this one stopped.
 
-    Errors: ``PurgeRefused`` when there is no proven backup younger than 26 hours or the table doesn't allow it,
+    Errors: ``NoFreshBackup``, ``PurgeRefused`` when the table doesn't allow it,
     ``Busy``, ``SourceError``, ``StoreError``, ``Stopped``.
     """
     wanted = _rule(job, database, rule)
@@ -122,32 +119,6 @@ def purge_rows(
 def hold_name(job: Job, database: str, table: str) -> str:
     """What keeps two runs off the rows and archives of one table."""
     return f"{job.site.name}/{database}/purge/{table}"
-
-
-def require_proven_backup(job: Job, database: str) -> str:
-    """The id of the newest backup, if it is proven and young enough. Errors: ``PurgeRefused``."""
-    now = job.now()
-    backups = [
-        b for b in read_catalogue(job.store, job.site.name, database).backups if b.taken_at <= now + FUTURE_TOLERANCE
-    ]
-    what = f"no row of {job.site.name}/{database} is deleted"
-    if not backups:
-        raise PurgeRefused(f"{what}: it has no backup", hint="back it up and verify that, then run this task again")
-    newest = backups[-1]
-    backup_id = newest.ref.backup_id
-    counts_from = job.site.retention.policy(job.site.timezone).counts_from
-    if not is_proven(newest.level, newest.failure is not None, counts_from=counts_from):
-        raise PurgeRefused(
-            f"{what}: its newest backup {backup_id} is {newest.standing}; proven means {counts_from.label} or better",
-            hint="mend what failed in tonight's back_up or verify task and clear it, then clear this one",
-        )
-    if (age := now - newest.taken_at) > BACKUP_MAX_AGE:
-        raise PurgeRefused(
-            f"{what}: its newest proven backup {backup_id} is {human_seconds(age.total_seconds())} old, "
-            f"more than {human_seconds(BACKUP_MAX_AGE.total_seconds())}",
-            hint="find out why there is no newer one, back it up and verify that, then run this task again",
-        )
-    return backup_id
 
 
 @dataclass
@@ -222,7 +193,7 @@ class _Purge:
 
     def rehearse(self) -> dict[str, Any]:
         """All of it up to the first delete: the backup, the table, the first rows, and whether they may be deleted."""
-        require_proven_backup(self._job, self._database)
+        require_fresh_backup(self._job, self._database, self._refused)
         with open_row_purge(self._job.engine(self._database)) as session:
             plan, table = self._accepted(session)
             if plan.rows:
@@ -234,7 +205,7 @@ class _Purge:
         return self._result(plan, dry_run=True)
 
     def carry_out(self) -> dict[str, Any]:
-        backup_id = require_proven_backup(self._job, self._database)
+        backup_id = require_fresh_backup(self._job, self._database, self._refused)
         with open_row_purge(self._job.engine(self._database)) as session:
             plan, table = self._accepted(session)
             rows = session.old_rows(table, self._rule, plan.before)
@@ -250,13 +221,17 @@ class _Purge:
         log.info("%s: %s rows deleted; %s", self._rule.table, f"{self.done.rows:,}", self.done.stopped_because)
         return {**self._result(plan, dry_run=False), "backup_id": backup_id}
 
+    @property
+    def _refused(self) -> str:
+        return f"no row of {self._job.site.name}/{self._database} table {self._rule.table} is deleted"
+
     def _accepted(self, session: RowPurge) -> tuple[PurgePlan, Table]:
         plan, table = _plan(self._job, session, self._rule)
         for line in plan.lines():
             log.info("%s", line)
         if plan.refusals or table is None:
             raise PurgeRefused(
-                f"no row of {self._job.site.name}/{self._database} table {self._rule.table} is deleted: {plan.reason}",
+                f"{self._refused}: {plan.reason}",
                 hint="; ".join(refusal.remedy for refusal in plan.refusals),
             )
         return plan, table

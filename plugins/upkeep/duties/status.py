@@ -12,9 +12,9 @@ from upkeep.domain.missed import FinishedRun, Missed, missed_openings
 from upkeep.ledger import Ledger
 from upkeep.site import Site
 
-LOOKED_BACK = timedelta(days=14)
-SCHEDULED = ("daily",)
-"""The rhythms that have a DAG."""
+LOOKED_BACK = timedelta(days=21)
+SLACKER = {"daily": timedelta(0), "weekly": timedelta(days=6)}
+"""The rhythms that have a DAG, and how much older than a daily report each one's may be."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Standing:
     missed: tuple[Missed, ...]
 
     def older_than(self, age: timedelta, now: datetime) -> bool:
-        """Whether the newest report that found all well is older than ``age``, or there is none."""
-        return self.last is None or not self.last.ok or now - self.last.at > age
+        """Whether the newest report that found all well is older than ``age`` (for a daily one), or there is none."""
+        return self.last is None or not self.last.ok or now - self.last.at > age + SLACKER[self.rhythm]
 
 
 def standings(site: Site, ledger: Ledger, now: datetime) -> list[Standing]:
-    return [standing(site, rhythm, ledger, now) for rhythm in SCHEDULED]
+    return [standing(site, rhythm, ledger, now) for rhythm in SLACKER if getattr(site.rhythms, rhythm)]
 
 
 def standing(site: Site, rhythm: str, ledger: Ledger, now: datetime) -> Standing:

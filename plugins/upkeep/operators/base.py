@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook, BaseOperator
-from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSkipException
 
 from upkeep.domain.endpoint import Endpoint
 from upkeep.duties.job import Job, Run
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 LEDGER_CONN_ID = "upkeep_ledger"
+FRAME = frozenset({"guard_window", "report", "watch"})
+"""Tasks of every run, whatever parts of it the form chose."""
 
 
 class UpkeepOperator(BaseOperator):
@@ -31,6 +33,9 @@ class UpkeepOperator(BaseOperator):
         self.site = site
 
     def execute(self, context: Context) -> dict[str, Any]:
+        part, parts = str(self.task_id).rpartition(".")[2], context["params"].get("parts")
+        if parts and part not in parts and part not in FRAME:
+            raise AirflowSkipException(f"{part} was not chosen in the form")
         return self.work(job_of(self.site, context), context)
 
     def work(self, job: Job, context: Context) -> dict[str, Any]:

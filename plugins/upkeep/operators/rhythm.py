@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -39,17 +40,19 @@ HOPELESS: list[type[BaseException] | str] = [
 
 
 def sites_to_build(rhythm: str) -> list[Site]:
-    """The sites whose DAG of this rhythm is wanted: all of them for the scheduler, the running one's for a task.
+    """The sites whose DAG of this rhythm is wanted: all that have it for the scheduler, the running one's for a task.
 
     Files that are broken are left out here; ``dags/site_files.py`` reports them.
     """
     sites, _ = load_sites(sites_folder())
     wanted = get_parsing_context().dag_id
-    return [site for site in sites.values() if wanted in (None, f"{site.name}_{rhythm}")]
+    return [
+        site for site in sites.values() if getattr(site.rhythms, rhythm) and wanted in (None, f"{site.name}_{rhythm}")
+    ]
 
 
-def rhythm_dag(site: Site, name: str, rhythm: Rhythm, *, doc: str) -> DAG:
-    """The DAG ``<site>_<name>``.
+def rhythm_dag(site: Site, name: str, rhythm: Rhythm, *, doc: str, parts: Sequence[str] = ()) -> DAG:
+    """The DAG ``<site>_<name>``. ``parts``: task ids among which the form lets choose.
 
     It is alerted on when the window closes over it, and ended two hours later: what is still at work then is stuck.
     """
@@ -78,15 +81,22 @@ def rhythm_dag(site: Site, name: str, rhythm: Rhythm, *, doc: str) -> DAG:
             "retry_delay": timedelta(minutes=1),
             "retry_policy": ExceptionRetryPolicy(rules=[RetryRule(exception=HOPELESS, action=RetryAction.FAIL)]),
         },
-        params=_form(site),
+        params=_form(site, parts),
         render_template_as_native_obj=True,
         tags=["upkeep", name, site.name],
     )
 
 
-def _form(site: Site) -> dict[str, Param]:
+def _form(site: Site, parts: Sequence[str]) -> dict[str, Param]:
     names = [target.name for target in site.targets]
+    chosen = {
+        "parts": Param(
+            list(parts), type="array", items={"type": "string", "enum": list(parts)}, examples=list(parts),
+            title="Parts", description="What to do; all of it unless you take some out.",
+        ),
+    } if parts else {}  # fmt: skip
     return {
+        **chosen,
         "targets": Param(
             names, type="array", items={"type": "string", "enum": names}, examples=names,
             title="Targets", description="What to work on; all of them unless you take some out.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from upkeep.domain.proof import ProofLevel, is_proven
 from upkeep.domain.retention import FUTURE_TOLERANCE
@@ -46,3 +47,12 @@ def require_fresh_backup(job: Job, target: str, refused: str) -> str:
             hint="find out why there is no newer one, back it up and verify that, then run this task again",
         )
     return backup_id
+
+
+def check_backup(job: Job, target: str) -> dict[str, Any]:
+    """Say in the ledger whether a target has a fresh, proven backup. Errors: ``NoFreshBackup``."""
+    with job.ledger.record(job.act("require_backup", target, command="look for a fresh backup")) as entry:
+        where = f"{job.site.name}/{target}"
+        backup_id = require_fresh_backup(job, target, f"nothing that could lose data is done to {where}")
+        entry.note(backup_id=backup_id, light="green", summary=f"{backup_id} is proven and fresh")
+    return {"site": job.site.name, "target": target, "backup_id": backup_id}

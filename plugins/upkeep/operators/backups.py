@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowSkipException
-
 from upkeep.duties.back_up import back_up
 from upkeep.duties.forget import forget
+from upkeep.duties.fresh_backup import check_backup
 from upkeep.duties.job import Job
 from upkeep.duties.verify import verify
-from upkeep.operators.base import UpkeepOperator
+from upkeep.operators.base import UpkeepOperator, skip_unless_chosen
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -27,10 +26,22 @@ class BackUpTargetOperator(UpkeepOperator):
         self.target = target
 
     def work(self, job: Job, context: Context) -> dict[str, Any]:
-        chosen = context["params"].get("targets") or []
-        if chosen and self.target not in chosen:
-            raise AirflowSkipException(f"{self.target} was not chosen in the form")
+        skip_unless_chosen(context, self.target)
         return back_up(job, self.target, dry_run=_is_dry(context))
+
+
+class CheckBackupOperator(UpkeepOperator):
+    """Fail unless one target has a fresh, proven backup."""
+
+    template_fields = ("target",)
+
+    def __init__(self, *, target: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.target = target
+
+    def work(self, job: Job, context: Context) -> dict[str, Any]:
+        skip_unless_chosen(context, self.target)
+        return check_backup(job, self.target)
 
 
 class VerifyBackupOperator(UpkeepOperator):

@@ -49,6 +49,13 @@ class UpkeepOperator(BaseOperator):
         Pipeline.stop_all()
 
 
+def skip_unless_chosen(context: Context, target: str) -> None:
+    """Skip the task when the form names targets and this is none of them."""
+    chosen = context["params"].get("targets") or []
+    if chosen and target not in chosen:
+        raise AirflowSkipException(f"{target} was not chosen in the form")
+
+
 def job_of(site: str, context: Context) -> Job:
     """The job a task works on. Errors: ``SiteFileError`` when the site's file has gone or broken since."""
     dag_run, instance = context["dag_run"], context["ti"]
@@ -65,7 +72,7 @@ def job_of(site: str, context: Context) -> Job:
         ),
         ledger=open_ledger(),
         connect=connect,
-        make_filesystem=_object_storage,
+        make_filesystem=object_storage,
     )
 
 
@@ -115,7 +122,7 @@ def _extra(extra: Mapping[str, Any]) -> Mapping[str, Any]:
     return dict(extra)
 
 
-def _object_storage(url: str, conn_id: str | None) -> tuple[Any, str]:
+def object_storage(url: str, conn_id: str | None) -> tuple[Any, str]:
     from airflow.sdk import ObjectStoragePath
 
     path = ObjectStoragePath(url, conn_id=conn_id)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowSkipException
-
 from upkeep.duties.job import Job
 from upkeep.duties.purge_rows import purge_rows
-from upkeep.operators.base import UpkeepOperator
+from upkeep.operators.base import UpkeepOperator, skip_unless_chosen
 from upkeep.site import Site
 
 if TYPE_CHECKING:
@@ -42,16 +40,13 @@ class ApplyPurgeOperator(UpkeepOperator):
         self._killed = False
 
     def work(self, job: Job, context: Context) -> dict[str, Any]:
-        params = context["params"]
-        chosen = params.get("targets") or []
-        if chosen and self.database not in chosen:
-            raise AirflowSkipException(f"{self.database} was not chosen in the form")
+        skip_unless_chosen(context, self.database)
         return purge_rows(
             job,
             self.database,
             (self.table, self.column),
             closes_at=datetime.fromisoformat(self.window["closes_at"]) if self.window else None,
-            dry_run=bool(params.get("dry_run")),
+            dry_run=bool(context["params"].get("dry_run")),
             told_to_stop=lambda: self._killed,
         )
 

@@ -11,6 +11,7 @@ from upkeep.duties.guard import guard_window
 from upkeep.duties.job import Job
 from upkeep.duties.report import report_run
 from upkeep.operators.base import UpkeepOperator
+from upkeep.operators.report_page import ReportLink
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -34,7 +35,12 @@ class CheckWindowOperator(UpkeepOperator):
 
 
 class ReportRunOperator(UpkeepOperator):
-    """Write the page about this run, whatever happened before, and say in a few lines what is in it."""
+    """Write the page about this run, whatever happened before, and say in a few lines what is in it.
+
+    Its button in the UI opens the page. The task must be called ``report``: by that name the view finds the page.
+    """
+
+    operator_extra_links = (ReportLink(),)
 
     def __init__(self, *, rhythm: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -1,0 +1,105 @@
+"""The way from a run in Airflow's UI to its page: a button on the task ``report``, and the view behind it.
+
+A button can't lead to the store itself: browsers don't follow ``file://`` or ``oss://``. So Airflow serves the page, to
+those only who may see the run. In Airflow 3.3 a task can't set its run's note.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote
+
+from airflow.sdk import BaseOperatorLink
+
+from upkeep.errors import ObjectMissing, SiteFileError, StoreError
+from upkeep.operators.base import connect, object_storage, site_named
+from upkeep.stores.opening import open_spool, open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from airflow.sdk import BaseOperator
+    from airflow.sdk.types import TaskInstanceKey
+
+log = logging.getLogger(__name__)
+
+PREFIX = "/upkeep"
+TASK = "report"
+_KEY = re.compile(r"[\w-]+/_reports/[\w.-]+\.html")
+_HEADERS = {
+    # The page holds names and errors from outside. They are escaped; if one ever isn't, it still runs no script here.
+    "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class ReportLink(BaseOperatorLink):
+    """The button. Its address is fixed when the task ends, so that it holds after the site file has changed."""
+
+    name = "Report"  # type: ignore[assignment]  # a property in the base class; any attribute serves
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        from airflow.sdk.configuration import conf
+
+        base = conf.get("api", "base_url", fallback="").rstrip("/")
+        return f"{base}{PREFIX}/reports/{quote(ti_key.dag_id, safe='')}/{quote(ti_key.run_id, safe='')}"
+
+
+class ReportApp:
+    """An ASGI application made on the first request: the plugin file is loaded by every task too."""
+
+    def __init__(self) -> None:
+        self._app: Callable[..., Awaitable[None]] | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if self._app is None:
+            self._app = _make_app()
+        await self._app(scope, receive, send)
+
+
+def _make_app() -> Any:
+    from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+    from airflow.api_fastapi.core_api.security import requires_access_dag
+    from fastapi import Depends, FastAPI
+    from fastapi.responses import HTMLResponse, PlainTextResponse, Response
+
+    app = FastAPI(title="Upkeep", docs_url=None, redoc_url=None, openapi_url=None)
+
+    # Plugins' routes are open to all unless each says otherwise.
+    @app.get("/reports/{dag_id}/{run_id}", dependencies=[Depends(requires_access_dag("GET", DagAccessEntity.XCOM))])
+    def show_report(dag_id: str, run_id: str) -> Response:
+        page = _place_of(dag_id, run_id)
+        if not page:
+            return PlainTextResponse("this run has no report yet: look at its task report", 404, headers=_HEADERS)
+        try:
+            return HTMLResponse(_read(dag_id, page), headers=_HEADERS)
+        except (StoreError, SiteFileError) as error:
+            log.warning("the report of %s can't be shown: %s", run_id, error.message)
+            status = 404 if isinstance(error, ObjectMissing) else 503
+            return PlainTextResponse(f"the report is {page}; it can't be read here: {error}", status, headers=_HEADERS)
+
+    return app
+
+
+def _place_of(dag_id: str, run_id: str) -> str:
+    """What the task ``report`` returned as its page."""
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+
+    query = XComModel.get_many(key="return_value", run_id=run_id, dag_ids=dag_id, task_ids=TASK, limit=1)
+    with create_session() as session:
+        found = session.scalars(query).first()
+        value = XComModel.deserialize_value(found) if found else None
+    return str(cast("dict[str, Any]", value).get("page", "")) if isinstance(value, dict) else ""
+
+
+def _read(dag_id: str, page: str) -> bytes:
+    """The page's bytes, from the store or this machine's spool and from nowhere else, whatever the XCom says."""
+    site = site_named(dag_id.rpartition("_")[0])
+    for store in (open_store(site.store, connect, object_storage), open_spool(site.spool)):
+        key = page.removeprefix(f"{store.url}/")
+        if key != page and _KEY.fullmatch(key) and key.startswith(f"{site.name}/"):
+            return store.get(key)
+    raise ObjectMissing(f"{page} is no report of site {site.name}", hint="was its store moved? look in the old one")

@@ -48,6 +48,10 @@ class Estate:
         self.filled = Fingerprint()
         """What was put into the kindergarten's database: the nightly run may purge some of it after the backup."""
         self.caches = {"kindergarten": RedisServer(), "chronoretrace": RedisServer()}
+        self.scratches: dict[str, MySqlFamilyServer | PostgresServer] = {
+            "kindergarten": new_mysql(),
+            "chronoretrace": PostgresServer(),
+        }
         self._running = ExitStack()
 
     def __enter__(self) -> Self:
@@ -61,6 +65,7 @@ class Estate:
             for server in self._servers():
                 undo.callback(server.close)
             jobs: list[Callable[[], None]] = [self._start_kindergarten, self._start_chronoretrace, self._start_caches]
+            jobs += [scratch.start for scratch in self.scratches.values()]
             for done in [pool.submit(job) for job in jobs]:
                 done.result()
             self._running = undo.pop_all()
@@ -84,10 +89,12 @@ class Estate:
             "kindergarten_redis": self.caches["kindergarten"].conn_json(),
             "chronoretrace_postgres": self.chronoretrace.server.conn_json("chronoretrace"),
             "chronoretrace_redis": self.caches["chronoretrace"].conn_json(),
+            "kindergarten_scratch": self.scratches["kindergarten"].conn_json(""),
+            "chronoretrace_scratch": self.scratches["chronoretrace"].conn_json("postgres"),
         }
 
     def _servers(self) -> list[Server]:
-        return [self.kindergarten.server, self.chronoretrace.server, *self.caches.values()]
+        return [self.kindergarten.server, self.chronoretrace.server, *self.caches.values(), *self.scratches.values()]
 
     def _start_kindergarten(self) -> None:
         self.kindergarten.server.start()

@@ -1,4 +1,4 @@
-"""Run the benchmarks and print one table: python -m bench [mysql] [postgres] [memory] [parsing]"""
+"""Run the benchmarks and print one table: python -m bench [PART ...]; see bench/README.md."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import memory, mysql_backup, parsing, postgres_backup
+from bench import logs, memory, mysql_backup, parsing, postgres_backup, purge, restore
 from bench.data import PROSE_PCT, Sources
 from bench.measure import Verdict, verdict_table
 
@@ -20,19 +20,30 @@ PARTS: dict[str, Callable[..., list[Verdict]]] = {
     "postgres": postgres_backup.run,
     "memory": memory.run,
 }
+"""What needs the large databases."""
+OTHERS = ("logs", "parsing")
+ASKED_FOR = ("restore", "purge")
+"""Only run when they are named: at full size each takes half an hour, and nothing else may run meanwhile."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="part", help="mysql, postgres, memory, parsing (default: all)")
+    parser.add_argument(
+        "parts",
+        nargs="*",
+        metavar="part",
+        help="mysql, postgres, memory, logs, parsing (default: these); restore, purge",
+    )
     parser.add_argument("--megabytes", type=int, default=1000, help="size of the large databases (default: 1000)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each contender runs (default: 3)")
+    parser.add_argument("--rows", type=int, default=purge.FULL.rows, help="purge: rows of the table")
+    parser.add_argument("--old", type=int, default=purge.FULL.old, help="purge: how many of them are to go")
     parser.add_argument(
         "--prose", type=int, default=PROSE_PCT, help=f"share of prose in percent (default: {PROSE_PCT})"
     )
     given = parser.parse_args(arguments)
-    chosen = given.parts or [*PARTS, "parsing"]
-    if unknown := set(chosen) - {*PARTS, "parsing"}:
+    chosen = given.parts or [*PARTS, *OTHERS]
+    if unknown := set(chosen) - {*PARTS, *OTHERS, *ASKED_FOR}:
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
 
     print(
@@ -40,12 +51,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{given.prose} % of them prose."
     )
     verdicts: list[Verdict] = []
-    with Sources(given.megabytes, prose_pct=given.prose) as sources:
-        for name, run in PARTS.items():
-            if name in chosen:
+    if wanted := [run for name, run in PARTS.items() if name in chosen]:
+        with Sources(given.megabytes, prose_pct=given.prose) as sources:
+            for run in wanted:
                 verdicts += run(sources, rounds=given.rounds)
+    if "logs" in chosen:
+        verdicts += logs.run(megabytes=given.megabytes, rounds=given.rounds)
     if "parsing" in chosen:
         verdicts += parsing.run(rounds=given.rounds)
+    if "restore" in chosen:
+        verdicts += restore.run(megabytes=given.megabytes, rounds=given.rounds)
+    if "purge" in chosen:
+        verdicts += purge.run(purge.Scale(given.rows, given.old))
     print(f"## Targets\n\n{verdict_table(verdicts)}")
     return 0 if all(verdict.met for verdict in verdicts) else 1
 

@@ -107,6 +107,16 @@ class Sources:
         return {table: (megabytes - prose) / len(rows.COLUMNS) for table in rows.COLUMNS}, prose
 
 
+def fill_mysql(connection: Connection[Cursor], shares: dict[str, float]) -> None:
+    """``shares``: megabytes of each table of the manual."""
+    _fill_mysql(connection, (shares, 0))
+
+
+def fill_postgres(connection: psycopg.Connection[Any], shares: dict[str, float]) -> None:
+    """``shares``: megabytes of each table of the manual."""
+    _fill_postgres(connection, (shares, 0))
+
+
 def _fill_mysql(connection: Connection[Cursor], shares: tuple[dict[str, float], float]) -> None:
     tables, prose = shares
     with connection.cursor() as cursor:
@@ -118,6 +128,10 @@ def _fill_mysql(connection: Connection[Cursor], shares: tuple[dict[str, float], 
             cursor.execute(rows.INDEXES[table])
     if prose:
         grow_mysql(connection, prose, tables=1)
+    with connection.cursor() as cursor:
+        # As VACUUM (ANALYZE) below: a server that is restarted right after the filling may take a full table for empty.
+        cursor.execute("SHOW TABLES")
+        cursor.execute(f"ANALYZE TABLE {', '.join(name for (name,) in cursor.fetchall())}")
 
 
 def _fill_postgres(connection: psycopg.Connection[Any], shares: tuple[dict[str, float], float]) -> None:

@@ -1,6 +1,6 @@
 """Purging under load: ours against pt-archiver and the manual's single DELETE, on the same rows.
 
-    python -m bench.purge [mariadb] [postgres] [--rows 5000000] [--old 1000000]
+    python -m bench.purge [mariadb] [postgres] [--rows 5000000] [--old 1000000] [--quick]
 
 The load runs at a fixed rate, well below what the machine can do: sysbench's oltp_read_write on tables of its own, or
 pgbench. Its 99th percentile is compared with the same load's while nothing else happens. ``postgres`` has no
@@ -20,21 +20,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.measure import Verdict, verdict_table
 from tests.duties.purging import Purging
 from tests.servers.databases import MySqlDatabase, PostgresDatabase
 from tests.servers.mariadb import MariaDbServer
 from tests.servers.postgres import PostgresServer, programs
 
 CUT = "2026-10-22 16:00:00"
-IDLE_S = 30
 SETTLE_S = 5
-INTERVAL_S = 5
 LIMIT = 1.3
 RULE = {"table": "audit_logs", "column": "created_at", "keep_days": 30}
 DURABLE = {
@@ -42,6 +41,22 @@ DURABLE = {
     "innodb-log-file-size": "512M", "max-connections": "100",
 }  # fmt: skip
 """Production's defaults, which the throwaway servers otherwise do without."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """``rate``: the load's transactions a second; it runs alone for ``idle_s``."""
+
+    rows: int
+    old: int
+    rate: int = 60
+    idle_s: int = 30
+    interval_s: int = 5
+
+
+FULL = Scale(5_000_000, 1_000_000)
+QUICK = Scale(60_000, 20_000, idle_s=6, interval_s=1)
+"""To see that the benchmark itself works: its figures mean nothing."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +83,7 @@ class Outcome:
 class Sysbench:
     """sysbench tells percentiles for intervals only: what is reported is their median."""
 
-    def __init__(self, database: MySqlDatabase, rate: int) -> None:
+    def __init__(self, database: MySqlDatabase, scale: Scale) -> None:
         server = database.server
         with server.connect() as connection, connection.cursor() as cursor:
             cursor.execute("CREATE OR REPLACE USER bench@'%' IDENTIFIED BY 'bench'")
@@ -78,12 +93,12 @@ class Sysbench:
             f"--mysql-port={server.port}", "--mysql-user=bench", "--mysql-password=bench",
             f"--mysql-db={database.name}", "--tables=4", "--table-size=50000", "--threads=4", "--percentile=99",
         ]  # fmt: skip
-        self._rate = rate
+        self.scale = scale
         subprocess.run([*self._command, "prepare"], check=True, stdout=subprocess.DEVNULL)
 
     @contextmanager
     def running(self) -> Iterator[Callable[[], Latency]]:
-        shape = [f"--rate={self._rate}", "--time=0", f"--report-interval={INTERVAL_S}"]
+        shape = [f"--rate={self.scale.rate}", "--time=0", f"--report-interval={self.scale.interval_s}"]
         load = subprocess.Popen([*self._command, *shape, "run"], stdout=subprocess.PIPE, text=True)
         try:
             yield lambda: self._ended(load)
@@ -98,27 +113,27 @@ class Sysbench:
         lines = lines[1:] if len(lines) > 2 else lines  # the first interval warms up
         return Latency(
             statistics.median(float(p99) for _, p99, _ in lines),
-            round(sum(float(tps) for tps, _, _ in lines) * INTERVAL_S),
-            round(sum(float(errors) for _, _, errors in lines) * INTERVAL_S),
+            round(sum(float(tps) for tps, _, _ in lines) * self.scale.interval_s),
+            round(sum(float(errors) for _, _, errors in lines) * self.scale.interval_s),
         )
 
 
 class Pgbench:
     """pgbench logs every transaction: the percentile is exact."""
 
-    def __init__(self, database: PostgresDatabase, rate: int) -> None:
+    def __init__(self, database: PostgresDatabase, scale: Scale) -> None:
         server = database.server
         self._environment = {
             **os.environ, "PGHOST": server.host, "PGPORT": str(server.port), "PGUSER": server.user,
             "PGPASSWORD": server.password, "PGDATABASE": database.name,
         }  # fmt: skip
-        self._program, self._rate = str(programs() / "pgbench"), rate
+        self._program, self.scale = str(programs() / "pgbench"), scale
         subprocess.run([self._program, "-i", "-q", "-s", "10"], env=self._environment, check=True, capture_output=True)
 
     @contextmanager
     def running(self) -> Iterator[Callable[[], Latency]]:
         with tempfile.TemporaryDirectory() as folder:
-            shape = ["-c", "4", "-n", "-l", f"-R{self._rate}", "-T", "36000"]
+            shape = ["-c", "4", "-n", "-l", f"-R{self.scale.rate}", "-T", "36000"]
             load = subprocess.Popen(
                 [self._program, *shape], cwd=folder, env=self._environment, stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -209,21 +224,21 @@ def pt_archiver(database: MySqlDatabase) -> int:
 
 def measured(name: str, load: Sysbench | Pgbench, purge: Callable[[], int]) -> Outcome:
     with load.running() as ended:
-        time.sleep(INTERVAL_S + 1)
+        time.sleep(load.scale.interval_s + 1)
         began = time.monotonic()
         rows = purge()
         seconds = time.monotonic() - began
-        time.sleep(max(0.0, 2 * INTERVAL_S - seconds))
+        time.sleep(max(0.0, 2 * load.scale.interval_s - seconds))
         return Outcome(name, rows, seconds, ended())
 
 
 def idle(load: Sysbench | Pgbench) -> Latency:
     with load.running() as ended:
-        time.sleep(IDLE_S)
+        time.sleep(load.scale.idle_s)
         return ended()
 
 
-def compare(title: str, load: Any, database: Any, contenders: dict[str, Callable[[], int]]) -> bool:
+def compare(title: str, load: Any, database: Any, contenders: dict[str, Callable[[], int]]) -> list[Verdict]:
     fresh(database)
     before = idle(load)
     print(f"## {title}\n\nLoad alone: p99 {before.p99_ms:.1f} ms, {before.transactions} transactions.\n")
@@ -240,23 +255,29 @@ def compare(title: str, load: Any, database: Any, contenders: dict[str, Callable
         )
     after = idle(load)
     print(f"\nLoad alone, once more: p99 {after.p99_ms:.1f} ms.\n")
-    mine = outcomes["Upkeep"]
-    rival = outcomes.get("pt-archiver")
-    return (
-        mine.latency.p99_ms <= LIMIT * max(before.p99_ms, after.p99_ms)
-        and not mine.latency.failed
-        and (rival is None or mine.rate >= rival.rate)
-    )
+    server = title.partition(",")[0]
+    mine, quiet = outcomes["Upkeep"], max(before.p99_ms, after.p99_ms)
+    share = mine.latency.p99_ms / quiet
+    verdicts = [
+        Verdict(f"{server}: load's p99 while purging", f"{share:.2f} of idle", f"at most {LIMIT}", share <= LIMIT),
+        Verdict(f"{server}: load's failed transactions", str(mine.latency.failed), "none", mine.latency.failed == 0),
+    ]
+    if rival := outcomes.get("pt-archiver"):
+        faster = mine.rate / rival.rate
+        verdicts.append(
+            Verdict(f"{server}: rows a second", f"{faster:.2f} of pt-archiver's", "at least 1", faster >= 1)
+        )
+    return verdicts
 
 
-def run_mariadb(rows: int, old: int, rate: int) -> bool:
+def run_mariadb(scale: Scale) -> list[Verdict]:
     with MariaDbServer(options=DURABLE) as server:
         database = MySqlDatabase(server)
         with database.existing():
-            fill_mariadb(database, rows, old)
-            load = Sysbench(database, rate)
+            fill_mariadb(database, scale.rows, scale.old)
+            load = Sysbench(database, scale)
             return compare(
-                f"MariaDB, {old:,} of {rows:,} rows, sysbench at {rate} transactions a second",
+                f"MariaDB, {scale.old:,} of {scale.rows:,} rows, sysbench at {scale.rate} transactions a second",
                 load,
                 database,
                 {
@@ -270,16 +291,16 @@ def run_mariadb(rows: int, old: int, rate: int) -> bool:
             )
 
 
-def run_postgres(rows: int, old: int, rate: int) -> bool:
+def run_postgres(scale: Scale) -> list[Verdict]:
     settings = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on", "shared_buffers": "1GB"}
     with PostgresServer(settings=settings) as server:
         database = PostgresDatabase(server)
         with database.existing():
-            fill_postgres(database, rows, old)
-            load = Pgbench(database, rate)
+            fill_postgres(database, scale.rows, scale.old)
+            load = Pgbench(database, scale)
             with contextlib.closing(database.connect()) as session:
                 return compare(
-                    f"PostgreSQL, {old:,} of {rows:,} rows, pgbench at {rate} transactions a second",
+                    f"PostgreSQL, {scale.old:,} of {scale.rows:,} rows, pgbench at {scale.rate} transactions a second",
                     load,
                     database,
                     {
@@ -292,20 +313,28 @@ def run_postgres(rows: int, old: int, rate: int) -> bool:
                 )
 
 
+SERVERS = {"mariadb": run_mariadb, "postgres": run_postgres}
+
+
+def run(scale: Scale = FULL, servers: Sequence[str] = tuple(SERVERS)) -> list[Verdict]:
+    logging.basicConfig(level=logging.WARNING, stream=io.StringIO())
+    return [verdict for name in servers for verdict in SERVERS[name](scale)]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench.purge", description=__doc__.splitlines()[0] if __doc__ else ""
     )
-    parser.add_argument("servers", nargs="*", choices=["mariadb", "postgres", []], help="default: both")
-    parser.add_argument("--rows", type=int, default=5_000_000)
-    parser.add_argument("--old", type=int, default=1_000_000)
-    parser.add_argument("--rate", type=int, default=60, help="the load's transactions a second")
+    parser.add_argument("servers", nargs="*", choices=[*SERVERS, []], help="default: both")
+    parser.add_argument("--rows", type=int, default=FULL.rows)
+    parser.add_argument("--old", type=int, default=FULL.old)
+    parser.add_argument("--rate", type=int, default=FULL.rate, help="the load's transactions a second")
+    parser.add_argument("--quick", action="store_true", help="whether it works at all: small, its figures mean nothing")
     given = parser.parse_args()
-    logging.basicConfig(level=logging.WARNING, stream=io.StringIO())
-    runs = {"mariadb": run_mariadb, "postgres": run_postgres}
-    met = [runs[name](given.rows, given.old, given.rate) for name in given.servers or runs]
-    print("targets met" if all(met) else "targets NOT met")
-    return 0 if all(met) else 1
+    scale = QUICK if given.quick else Scale(given.rows, given.old, given.rate)
+    verdicts = run(scale, given.servers or tuple(SERVERS))
+    print(verdict_table(verdicts))
+    return 0 if all(verdict.met for verdict in verdicts) else 1
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Exit status 0 only if everything held that had to hold.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import sys
@@ -27,6 +28,8 @@ from tests.servers.base import ServerFailed
 
 SITES = ("kindergarten", "chronoretrace")
 KEPT = "kept"
+ROUND = ("Health", "Capacity", "Security", "Logs")
+"""The page's sections on what both sites' nights look at beside their backups."""
 OVERRIDE = {"override_window": True, "override_reason": "demo"}
 
 
@@ -74,6 +77,7 @@ def _demonstrate(screen: Screen, place: Path) -> bool:
         for one in ended:
             _show_run(airflow, screen, one)
             verdict.add(one.state == "success", f"{one.dag_id} ended with success")
+        _show_round(screen, verdict, place)
         screen.waiting("asking the command line")
         _show_backups(screen, verdict)
         _show_ledger(screen, verdict)
@@ -107,6 +111,22 @@ def _show_run(airflow: AirflowHome, screen: Screen, one: Ended) -> None:
     screen.show(report.get("text") or "this run has no report")
     if one.state != "success":
         show_failures(airflow, screen, one)
+
+
+def _show_round(screen: Screen, verdict: Verdict, place: Path) -> None:
+    """What the day's other duties found, as the report's page tells it."""
+    for site in SITES:
+        pages = sorted((place / "store" / site / "_reports").glob("*.md"))
+        page = pages[-1].read_text(encoding="utf-8") if pages else ""
+        told = page[page.find("## Health") :].partition("## The run")[0] if "## Health" in page else ""
+        screen.title(f"{site}: the rest of the day, from its report's page")
+        screen.show(told.strip() or "this run has no page")
+        missing = [title for title in ROUND if f"## {title}\n" not in told]
+        held = f"{site}: health, capacity, security and logs were looked at"
+        verdict.add(not missing, f"{held}, but not {', '.join(missing)}" if missing else held)
+        if site == "kindergarten":
+            purged = re.search(r"^([\d,]+) rows deleted, ([\d,]+) archived first$", told, re.M)
+            verdict.add(bool(purged), f"{site}: expired rows are purged ({purged[0] if purged else 'none is'})")
 
 
 def _show_backups(screen: Screen, verdict: Verdict) -> None:

@@ -64,7 +64,7 @@ class Estate:
             fill_logs(moved.logs)
             for server in self._servers():
                 undo.callback(server.close)
-            jobs: list[Callable[[], None]] = [self._start_kindergarten, self._start_chronoretrace, self._start_caches]
+            jobs: list[Callable[[], object]] = [self._start_kindergarten, self._start_chronoretrace, self._start_caches]
             jobs += [scratch.start for scratch in self.scratches.values()]
             for done in [pool.submit(job) for job in jobs]:
                 done.result()

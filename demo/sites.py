@@ -67,11 +67,14 @@ def fill_configurations(folders: Sequence[Path]) -> None:
 
 
 def fill_logs(folders: Sequence[Path]) -> None:
-    """Logs of an application and of a web server, a quiet day's."""
+    """Logs of an application and of a web server, of a day with one kind of error."""
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "app.log").write_text(
-            "".join(f"2026-11-21T08:{minute:02d}:00Z INFO request {minute} served\n" for minute in range(60)),
+            "".join(f"2026-11-21T08:{minute:02d}:00Z INFO request {minute} served\n" for minute in range(60))
+            + "".join(
+                f"2026-11-21T09:{minute:02d}:00Z ERROR payment {minute} of 张三 refused\n" for minute in range(7)
+            ),
             encoding="utf-8",
         )
         (folder / "access.log").write_text(

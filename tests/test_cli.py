@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -120,3 +122,25 @@ def test_a_wrong_name_is_a_clear_error(scene: Scene, arguments: list[str], capsy
     error = capsys.readouterr().err
     assert "ERROR:" in error
     assert "HINT:" in error
+
+
+def test_plan_clean_logs_says_what_would_go_and_why_and_changes_nothing(
+    scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "clean-logs", "shop"]) == 0
+    assert capsys.readouterr().out == "no log folder of site shop has keep_days or compress_over_mb\n"
+    path = tmp_path / "logs" / "app.log"
+    path.parent.mkdir()
+    path.write_text("all is well\n")
+    os.utime(path, (0, 0))
+    time.sleep(0.03)
+    logs = [{"path": str(folder), "keep_days": 30} for folder in (path.parent, tmp_path / "missing")]
+    site = {**scene.site.model_dump(mode="json", exclude_none=True), "logs": logs}
+    (tmp_path / "sites" / "shop.yaml").write_text(yaml.safe_dump(site, allow_unicode=True), encoding="utf-8")
+    assert main(["plan", "clean-logs", "shop"]) == 1, "a folder that isn't there is worth a look"
+    out = capsys.readouterr().out
+    assert "last written more than 30 d ago: app.log" in out
+    assert "missing does not exist" in out
+    assert path.exists()
+    assert main(["plan", "clean-docker", "shop"]) == 0
+    assert capsys.readouterr().out == "site shop names no Docker engine\n"

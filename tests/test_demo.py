@@ -37,6 +37,9 @@ def test_that_everything_holds_that_has_to_hold(demo: subprocess.CompletedProces
         "yes  chronoretrace_daily ended with success",
         "yes  kindergarten: 3 of 3 targets have a backup proven to structure",
         "yes  chronoretrace: 3 of 3 targets have a backup proven to structure",
+        "yes  kindergarten: health, capacity, security and logs were looked at",
+        "yes  chronoretrace: health, capacity, security and logs were looked at",
+        "yes  kindergarten: expired rows are purged (",
         "yes  the ledger has no altered, missing or reordered row",
         "yes  the restored copy has the same 8 tables, row by row",
     ):

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -37,6 +37,19 @@ def forms(secret: str) -> set[bytes]:
         repr(secret)[1:-1],
     }
     return {text.encode() for text in texts}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder. Airflow's threads outlive the run: a journal of SQLite may go while it is looked for,
+    and with it what it held.
+    """
+    found = {}
+    for root, _, names in os.walk(folder):
+        for path in (Path(root) / name for name in names):
+            with suppress(FileNotFoundError):
+                if path.is_file():
+                    found[str(path)] = path.read_bytes()
+    return found
 
 
 class Watcher(threading.Thread):
@@ -132,7 +145,7 @@ def test_a_secret_shows_nowhere(
 
     places = {f"ps: {line!r}": line for line in watcher.seen}
     for folder in (HOME, tmp_path):
-        places |= {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        places |= contents(folder)
     out, err = capfd.readouterr()
     places |= {"stdout": out.encode(), "stderr": err.encode()}
     for secret in secrets:

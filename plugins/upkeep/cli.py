@@ -20,12 +20,17 @@ from upkeep.connections import connection_from_environment, filesystem_from_envi
 from upkeep.domain.backup import BackupRef
 from upkeep.domain.units import human_bytes
 from upkeep.duties.catalogue import pin, read_catalogue, read_manifest, read_pin, unpin
+from upkeep.duties.clean_docker import plan_clean_docker
+from upkeep.duties.clean_logs import plan_clean_logs
 from upkeep.duties.forget import plan_forgetting
 from upkeep.duties.job import Job, Run
+from upkeep.duties.prove import prove
 from upkeep.duties.purge_rows import plan_purge
 from upkeep.duties.restore_rows import restore_rows
 from upkeep.duties.status import standings
-from upkeep.errors import ConnectionUnknown, SiteFileError, UpkeepError
+from upkeep.duties.tend_partitions import plan_partitions
+from upkeep.duties.tend_tables import plan_tables
+from upkeep.errors import BackupError, ConnectionUnknown, SiteFileError, SourceError, UpkeepError
 from upkeep.ledger import Head, Ledger, default_url, url_of, verify
 from upkeep.resources import sites_folder
 from upkeep.site import Site, load_site, load_sites
@@ -167,6 +172,62 @@ def plan_purging(options: argparse.Namespace) -> int:
     return 1 if any(plan.refusals for _, plan in plans) else 0
 
 
+def plan_partitioning(options: argparse.Namespace) -> int:
+    """Which partitions would be made, split, detached or dropped now, and what is left to people; changes nothing."""
+    job = _job(options.site)
+    names = [options.database] if options.database else [database.name for database in job.site.databases]
+    plans = [(name, plan) for name in names for plan in plan_partitions(job, name)]
+    for name, plan in plans:
+        print(f"{name}: " + "\n".join(plan.lines()))
+    if not plans:
+        print(f"site {job.site.name} has no partition rules")
+    return 1 if any(plan.advice for _, plan in plans) else 0
+
+
+def plan_tending(options: argparse.Namespace) -> int:
+    """What each table needs now, what is refused and why, and what is in order; changes nothing."""
+    job = _job(options.site)
+    names = [options.database] if options.database else [database.name for database in job.site.databases]
+    plans = [(name, plan_tables(job, name)) for name in names]
+    for name, plan in plans:
+        print("\n".join(f"{name}: {line}" for line in plan.lines()))
+    if not plans:
+        print(f"site {job.site.name} has no databases")
+    return 1 if any(plan.refused for _, plan in plans) else 0
+
+
+def plan_cleaning_logs(options: argparse.Namespace) -> int:
+    """What each log folder's rule would compress and remove now, and why the rest stays; changes nothing."""
+    plans = plan_clean_logs(_job(options.site))
+    for label, plan in plans.items():
+        lines = [str(plan)] if isinstance(plan, SourceError) else list(plan.lines()) or ["nothing there"]
+        print("\n  ".join([f"{label}:", *lines]))
+    if not plans:
+        print(f"no log folder of site {options.site} has keep_days or compress_over_mb")
+    return 1 if any(isinstance(plan, SourceError) for plan in plans.values()) else 0
+
+
+def plan_cleaning_docker(options: argparse.Namespace) -> int:
+    """What would be removed from the site's Docker engine now, and why the rest stays; changes nothing."""
+    job = _job(options.site)
+    for item in plan_clean_docker(job):
+        print(item.line())
+    if job.site.docker is None:
+        print(f"site {job.site.name} names no Docker engine")
+    return 0
+
+
+def prove_backups(options: argparse.Namespace) -> int:
+    """Restore backups of one target into its scratch server and compare them; exit status 1 for a bad one."""
+    try:
+        done = prove(_job(options.site), options.target, dry_run=options.dry_run, backup_id=options.backup_id)
+    except BackupError as error:
+        print(f"BAD: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(done, indent=2, ensure_ascii=False))
+    return 0
+
+
 def restore_purged(options: argparse.Namespace) -> int:
     """Put purged rows back from their archives; rows that are in the table stay as they are there."""
     done = restore_rows(
@@ -245,6 +306,23 @@ def _parser() -> argparse.ArgumentParser:
     purging = add(plans, "purge", plan_purging)
     purging.add_argument("site")
     purging.add_argument("database", nargs="?")
+
+    partitioning = add(plans, "partitions", plan_partitioning)
+    partitioning.add_argument("site")
+    partitioning.add_argument("database", nargs="?")
+
+    tending = add(plans, "tables", plan_tending)
+    tending.add_argument("site")
+    tending.add_argument("database", nargs="?")
+
+    add(plans, "clean-logs", plan_cleaning_logs).add_argument("site")
+    add(plans, "clean-docker", plan_cleaning_docker).add_argument("site")
+
+    proving = add(verbs, "prove", prove_backups)
+    proving.add_argument("site")
+    proving.add_argument("target")
+    proving.add_argument("backup_id", nargs="?", metavar="BACKUP", help="default: those the site wants restored")
+    proving.add_argument("--dry-run", action="store_true")
 
     restores = verbs.add_parser("restore", help="Put something back.").add_subparsers(required=True, metavar="WHAT")
     rows = add(restores, "rows", restore_purged)

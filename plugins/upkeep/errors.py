@@ -6,6 +6,7 @@
     ├── ConnectionUnknown   an Airflow connection id that leads nowhere
     ├── NoFreshBackup       what could lose data was asked for, and no proven, young enough backup stands behind it
     ├── PurgeRefused        a table that doesn't let its rows go
+    ├── TableCareFailed     tables that could not be tended; those that could were
     ├── WindowClosed        the maintenance window isn't open and nobody overrode it
     ├── Busy                another run holds the same target or server
     ├── NotSent             a message that its service did not take; the report itself is kept
@@ -72,6 +73,10 @@ class NoFreshBackup(UpkeepError):
 
 
 class PurgeRefused(UpkeepError):
+    pass
+
+
+class TableCareFailed(UpkeepError):
     pass
 
 

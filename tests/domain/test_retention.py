@@ -256,6 +256,25 @@ def test_the_site_says_from_which_rung_a_backup_counts() -> None:
     assert (days(lax.keeps), days(lax.removes)) == (["11-21"], ["11-20"])
 
 
+def test_a_backup_that_waits_for_its_restore_keeps_the_slot_it_would_have_and_no_other_does() -> None:
+    """The week restores a sample: the other nights are whole, and must not be removed as bad."""
+    week = [
+        backup("2026-11-15", level=ProofLevel.RESTORED),
+        backup("2026-11-19"),
+        backup("2026-11-20T02:00"),
+        backup("2026-11-20T14:00"),
+        backup("2026-11-21", level=ProofLevel.CHECKSUM),
+        backup("2026-11-22", level=ProofLevel.RESTORED),
+    ]
+    result = plan(week, policy(daily=3, counts_from=ProofLevel.RESTORED))
+    assert ids(result.removes) == ["20261120T020000Z-0000", "20261121T020000Z-0000"]
+    assert days(result.keeps) == ["11-15", "11-22"]
+    assert decision(result, "2026-11-19").why == (
+        "not proven: reached structure, counts from restored; "
+        "left as it is: whole, and newest proven of day 2026-11-19 (daily 3 of 3)"
+    )
+
+
 def test_an_unproven_backup_goes_when_it_is_old_and_a_newer_one_is_proven() -> None:
     unproven = backup("2026-11-10", level=ProofLevel.CHECKSUM)
     rules = policy(daily=9, min_age_days=7)

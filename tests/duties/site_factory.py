@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from tests.servers.base import Server
 from tests.servers.databases import Database, MySqlDatabase
 from tests.servers.redis_server import RedisServer
 from upkeep.connections import filesystem_from_environment
@@ -57,6 +58,10 @@ class SiteFactory:
             self.settings["encryption"]["identity_conn_id"] = conn_id
         else:
             self.settings["retention"] = {"daily": 3, "counts_from": "checksum"}
+
+    def scratch(self, server: Server, **changes: Any) -> str:
+        """A connection to a server where backups may be restored; ``changes``: another host name, another port."""
+        return self._connection(Endpoint(**{**vars(server.endpoint()), **changes}))
 
     def job(self, run_id: str = "night-1", **changes: Any) -> Job:
         site = Site.model_validate(

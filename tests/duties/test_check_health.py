@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.server
+import os
+import signal
 import ssl
 import subprocess
 import threading
@@ -16,9 +18,13 @@ import pytest
 
 from tests.duties.site_factory import SiteFactory
 from tests.servers.databases import MySqlDatabase, PostgresDatabase
+from tests.servers.mariadb import MariaDbServer
+from tests.servers.postgres import PostgresServer
 from tests.servers.redis_server import RedisServer
+from tests.servers.replicas import MariaDbReplica, PostgresStandby, RedisReplica, within
 from upkeep.domain.endpoint import Endpoint
 from upkeep.duties.check_health import check_health
+from upkeep.duties.job import Job
 
 
 class _Answer(http.server.BaseHTTPRequestHandler):
@@ -141,6 +147,91 @@ def test_a_server_that_is_away_is_red_and_no_error(sites: SiteFactory, kind: str
     (record,) = job.ledger.acts("kindergarten", duty="check_health")
     assert record.state == "done"
     assert record.detail["light"] == "red"
+
+
+# Replicas.
+
+
+def light_once(job: Job, check: str, word: str) -> tuple[str, str]:
+    """Light and summary as soon as the summary has this word; at the latest after a minute."""
+    found: dict[str, Any] = {}
+
+    def told() -> bool:
+        found.update(check_health(job, check))
+        return word in found["summary"]
+
+    within(told, f"{check} never told of {word!r}: {found}")
+    return found["light"], found["summary"]
+
+
+def test_a_mariadb_replica_that_is_behind_or_has_stopped_is_red(sites: SiteFactory) -> None:
+    with MariaDbServer() as primary, MariaDbReplica(primary) as replica:
+        replica.follow()
+        database = MySqlDatabase(primary)
+        with database.existing():
+            database.execute("CREATE TABLE t (id INT PRIMARY KEY) ENGINE=InnoDB")
+            copy = MySqlDatabase(replica, database.name)
+            within(lambda: _holds_table(copy), "the table did not reach the replica")
+            sites.database(copy, name="copy", max_lag_s=1, latency_ms=60_000)
+            job = sites.job()
+            within(lambda: check_health(job, "database/copy")["light"] == "green", "the replica never got well")
+            with copy.connect() as blocker:
+                blocker.cursor().execute("LOCK TABLES t READ")
+                database.execute("INSERT INTO t VALUES (1)")
+                assert light_once(job, "database/copy", "behind (limit 1 s)")[0] == "red"
+                blocker.cursor().execute("UNLOCK TABLES")
+            replica.stop_replay()
+            assert light_once(job, "database/copy", "replication has stopped")[0] == "red"
+
+
+def test_a_postgres_standby_that_is_behind_is_told_by_itself_and_named_by_its_primary(sites: SiteFactory) -> None:
+    with PostgresServer() as primary, PostgresStandby(primary) as standby:
+        database = PostgresDatabase(primary)
+        with database.existing():
+            sites.database(database, name="app", max_lag_s=1, latency_ms=60_000)
+            sites.database(PostgresDatabase(standby, database.name), name="copy", max_lag_s=1, latency_ms=60_000)
+            job = sites.job()
+            within(lambda: check_health(job, "database/copy")["light"] == "green", "the standby never got well")
+            within(lambda: len(check_health(job, "database/app")["figures"]["standby_lag_s"]) == 1, "no standby seen")
+            standby.pause_replay()
+            database.execute("CREATE TABLE t (id int)")
+            assert light_once(job, "database/copy", "behind (limit 1 s)")[0] == "red"
+            light, summary = light_once(job, "database/app", "behind (limit 1 s)")
+            assert light == "amber"
+            assert "replica walreceiver@127.0.0.1 is" in summary
+            standby.resume_replay()
+            standby.stop()
+            assert "replication to slot standby has stopped" in light_once(job, "database/app", "stopped")[1]
+
+
+def test_a_redis_replica_that_is_behind_or_has_stopped_is_red_and_its_primary_names_it(sites: SiteFactory) -> None:
+    every_second = {"repl-ping-replica-period": "1"}
+    with RedisServer(settings=every_second) as primary, RedisReplica(primary) as replica:
+        sites.cache(primary, name="sessions")
+        sites.cache(replica, name="copy")
+        for section in sites.settings["caches"]:
+            section |= {"max_lag_s": 1, "latency_ms": 60_000}
+        job = sites.job()
+        within(lambda: len(check_health(job, "cache/sessions")["figures"]["standby_lag_s"]) == 1, "no replica seen")
+        os.kill(replica.pid, signal.SIGSTOP)
+        try:
+            light, summary = light_once(job, "cache/sessions", "behind (limit 1 s)")
+        finally:
+            os.kill(replica.pid, signal.SIGCONT)
+        assert light == "amber"
+        assert f"replica {replica.host}:{replica.port} is" in summary
+        os.kill(primary.pid, signal.SIGSTOP)
+        try:
+            assert light_once(job, "cache/copy", "behind (limit 1 s)")[0] == "red"
+        finally:
+            os.kill(primary.pid, signal.SIGCONT)
+        primary.kill()
+        assert light_once(job, "cache/copy", "replication has stopped")[0] == "red"
+
+
+def _holds_table(database: MySqlDatabase) -> bool:
+    with database.server.connect() as connection, connection.cursor() as cursor:
+        return bool(cursor.execute("SELECT 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s", (database.name,)))
 
 
 def test_endpoints_are_judged_by_status(sites: SiteFactory) -> None:

@@ -744,3 +744,176 @@ def test_the_wrong_private_key_makes_the_restore_line_fail(
     MySqlDatabase(mariadb_elsewhere, mariadb_database.name).drop()
     assert done.returncode != 0
     assert "no identity matched" in done.stderr
+
+
+# Several mysqldumps that share one database.
+
+
+@pytest.fixture
+def shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every table is large enough to be moved."""
+    for name in ("WORTH_BYTES", "LARGE_SHARE", "LEAST_SHARE"):
+        monkeypatch.setattr(f"upkeep.domain.dump_split.{name}", 0)
+
+
+def streams_of(manifest: Manifest) -> dict[str, str]:
+    return {name: table.get("stream", "dump.sql") for name, table in manifest.contents["tables"].items()}
+
+
+@pytest.mark.usefixtures("shared_out")
+def test_a_hostile_database_shared_by_three_programs_comes_back_exactly(
+    any_mysql_database: MySqlDatabase, sites: SiteFactory, restored: Callable[[Manifest], MySqlDatabase]
+) -> None:
+    database = any_mysql_database
+    with database.connect() as connection:
+        fill_hostile_mysql(connection, long_row_bytes=2_000_000)
+    database.execute("CREATE TABLE `new\nline` (id INT PRIMARY KEY)")
+    database.execute("DROP SEQUENCE IF EXISTS tickets" if database.server.name == "mariadb" else "DO 0")
+    sites.database(database, dump_streams=3)
+    manifest = sites.back_up()
+    assert [file.stream for file in manifest.files] == ["dump.sql", "tables-2.sql", "tables-3.sql"]
+    streams = streams_of(manifest)
+    assert len(set(streams.values())) == 3
+    assert streams["not_transactional"] == streams["in_memory"] == "dump.sql"
+    assert len(manifest.warnings) == 4
+    assert verify(sites.job(), "app", manifest.backup.backup_id)["level"] == "structure"
+    copy = restored(manifest)
+    with database.connect() as connection, copy.connect() as other:
+        source = fingerprint_mysql(connection, database.name)
+        assert source.differences(fingerprint_mysql(other, copy.name)) == ["view broken_view is missing"]
+    assert manifest.rows_are == "exact"
+    assert {name: table["rows"] for name, table in manifest.contents["tables"].items()} == {
+        name: rows for name, (rows, _) in source.tables.items()
+    }
+
+
+@pytest.mark.usefixtures("shared_out")
+def test_several_dumps_their_counts_and_the_position_are_of_one_moment_while_others_write(
+    any_mysql_database: MySqlDatabase,
+    sites: SiteFactory,
+    restored: Callable[[Manifest], MySqlDatabase],
+    record_property: Callable[[str, object], None],
+) -> None:
+    sites.database(any_mysql_database, dump_streams=3)
+    with Writers(any_mysql_database) as writers:
+        manifests = [sites.back_up(run_id=f"night-{number}") for number in range(3)]
+    record_property("writes_held_s", [manifest.position["writes_held_s"] for manifest in manifests])
+    for manifest in manifests:
+        assert sorted(streams_of(manifest).values()) == ["dump.sql", "tables-2.sql", "tables-3.sql"]
+        assert manifest.rows_are == "exact"
+        assert manifest.position["file"].startswith("bin.")
+        copy = restored(manifest)
+        said = {name: table["rows"] for name, table in manifest.contents["tables"].items()}
+        assert said == counts(copy)
+        assert said["debit"] == said["credit"] > 2_000
+        assert copy.query("SELECT SUM(balance) FROM accounts") == [(4_000,)]
+        copy.drop()
+    assert counts(any_mysql_database)["debit"] > said["debit"], "nobody wrote during the dumps"
+    assert writers.slowest_s < 2
+
+
+@pytest.mark.usefixtures("shared_out")
+def test_where_writes_can_not_be_held_one_consistent_dump_is_made_after_all(
+    any_mysql_database: MySqlDatabase,
+    account: Callable[..., Endpoint],
+    sites: SiteFactory,
+    restored: Callable[[Manifest], MySqlDatabase],
+) -> None:
+    """Several that begin at different moments would each be consistent, and together not."""
+    database = any_mysql_database
+    sites.database(database, dump_streams=3)
+    sites.endpoints["connection_0"] = replace(account(*EVERYTHING, "PROCESS ON *.*"), conn_id="connection_0")
+    with Writers(database):
+        manifest = sites.back_up()
+    assert [file.stream for file in manifest.files] == ["dump.sql"]
+    assert manifest.rows_are == "estimates: the account may not hold writes for a moment: grant RELOAD"
+    assert manifest.position == {"missing": "the account may not hold writes for a moment: grant RELOAD"}
+    assert set(streams_of(manifest).values()) == {"dump.sql"}
+    assert verify(sites.job(), "app", manifest.backup.backup_id)["level"] == "structure"
+    copy = restored(manifest)
+    found = counts(copy)
+    assert found["debit"] == found["credit"] > 2_000
+    assert copy.query("SELECT SUM(balance) FROM accounts") == [(4_000,)]
+
+
+@pytest.mark.usefixtures("shared_out")
+def test_a_database_with_sequences_is_not_shared_out(mariadb_database: MySqlDatabase, sites: SiteFactory) -> None:
+    """A column's default may draw from one, and the program that dumps the table alone would not make it."""
+    mariadb_database.execute("CREATE SEQUENCE tickets")
+    mariadb_database.execute("CREATE TABLE a (id INT PRIMARY KEY DEFAULT NEXTVAL(tickets))")
+    mariadb_database.execute("CREATE TABLE b (id INT PRIMARY KEY)")
+    sites.database(mariadb_database, dump_streams=2)
+    assert [file.stream for file in sites.back_up().files] == ["dump.sql"]
+
+
+@pytest.mark.usefixtures("shared_out")
+def test_past_rows_come_back_from_every_stream(
+    mariadb_database: MySqlDatabase, sites: SiteFactory, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    database = mariadb_database
+    for name in ("prices", "wages"):
+        database.execute(f"CREATE TABLE {name} (id INT PRIMARY KEY, amount INT) WITH SYSTEM VERSIONING")
+        database.execute(f"INSERT INTO {name} VALUES (1, 10), (2, 20)")
+        database.execute(f"UPDATE {name} SET amount = 11 WHERE id = 1")
+    sites.database(database, dump_streams=2)
+    manifest = sites.back_up()
+    assert set(streams_of(manifest).values()) == {"dump.sql", "tables-2.sql"}
+    server: MariaDbServer = request.getfixturevalue("mariadb_elsewhere")
+    copy = MySqlDatabase(server, database.name)
+    try:
+        run_line(manifest.restore, sites.fetch(manifest, tmp_path / "restore"), mysql_home(server, tmp_path / "home"))
+        for name in ("prices", "wages"):
+            past = f"SELECT id, amount, ROW_START, ROW_END FROM {name} FOR SYSTEM_TIME ALL ORDER BY 1, 2"
+            assert len(database.query(past)) == 3
+            assert copy.query(past) == database.query(past)
+    finally:
+        copy.drop()
+
+
+@pytest.mark.usefixtures("shared_out")
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_whichever_file_is_damaged_the_restore_line_fails(
+    mariadb_database: MySqlDatabase, mariadb_elsewhere: MariaDbServer, sites: SiteFactory, tmp_path: Path, shell: str
+) -> None:
+    database = mariadb_database
+    for name in ("t", "u"):
+        database.execute(f"CREATE TABLE {name} (i INT, noise VARCHAR(200))")
+        rows = ",".join(f"({i}, '{os.urandom(90).hex()}')" for i in range(3_000))
+        database.execute(f"INSERT INTO {name} VALUES {rows}")
+    sites.database(database, dump_streams=2)
+    manifest = sites.back_up()
+    copy, home = MySqlDatabase(mariadb_elsewhere, database.name), mysql_home(mariadb_elsewhere, tmp_path / "home")
+    assert len(manifest.files) == 2
+    for file in manifest.files:
+        damaged = sites.fetch(manifest, tmp_path / file.stream) / file.name
+        whole = damaged.read_bytes()
+        damaged.write_bytes(whole[: len(whole) * 2 // 3])
+        done = try_line(manifest.restore, damaged.parent, home, shell=shell)
+        copy.drop()
+        assert done.returncode != 0
+        assert "premature end" in done.stderr
+    run_line(manifest.restore, sites.fetch(manifest, tmp_path / "whole"), home, shell=shell)
+    assert copy.query("SELECT COUNT(*) FROM t UNION ALL SELECT COUNT(*) FROM u") == [(3_000,), (3_000,)]
+    copy.drop()
+
+
+@pytest.mark.usefixtures("shared_out")
+def test_the_files_of_an_encrypted_backup_are_restored_together(
+    mariadb_database: MySqlDatabase, mariadb_elsewhere: MariaDbServer, sites: SiteFactory, key: AgeKey, tmp_path: Path
+) -> None:
+    database = mariadb_database
+    fill_small(database)
+    database.execute("CREATE TABLE teachers (id INT PRIMARY KEY)")
+    database.execute("INSERT INTO teachers VALUES (7)")
+    sites.database(database, dump_streams=2)
+    sites.encrypted(key.public)
+    manifest = sites.back_up()
+    assert [file.name for file in manifest.files] == ["dump.sql.zst.age", "tables-2.sql.zst.age"]
+    folder = sites.fetch(manifest, tmp_path / "restore")
+    (folder / "key.txt").write_text(key.file.read_text())
+    copy = MySqlDatabase(mariadb_elsewhere, database.name)
+    try:
+        run_line(manifest.restore, folder, mysql_home(mariadb_elsewhere, tmp_path / "home"))
+        assert copy.query("SELECT id FROM teachers UNION ALL SELECT COUNT(*) FROM students") == [(7,), (3,)]
+    finally:
+        copy.drop()

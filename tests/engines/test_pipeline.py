@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import signal
 import subprocess
 import sys
+import termios
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from upkeep.engines.pipeline import STDERR_KEPT, Command, Ended, Pipeline, capture, hint_for, run
+from upkeep.engines.pipeline import STDERR_KEPT, Command, Ended, Pipeline, capture, hint_for, run, together
 from upkeep.errors import ToolFailed
 
 PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
@@ -450,3 +453,75 @@ def test_the_first_programs_output_can_be_watched_before_anybody_reads_it() -> N
     run([sh("printf whole"), TRUE], chunks.append, started=started)
     assert b"".join(chunks) == b"whole"
     assert seen[0].startswith("pipe:")
+
+
+# Several side by side.
+
+
+def test_nothing_reads_any_output_before_every_first_program_was_started_and_told_of() -> None:
+    told: list[int] = []
+
+    def started(output: int) -> None:
+        told.append(output)
+        assert [pipeline.processes[1:] for pipeline in pipelines] == [[], []]
+
+    pipelines = [Pipeline([sh(f"printf {word}"), TRUE], started=started) for word in ("one", "two")]
+    with together(pipelines):
+        assert len(told) == 2
+        assert [b"".join(pipeline.output()) for pipeline in pipelines] == [b"one", b"two"]
+        for pipeline in pipelines:
+            pipeline.finish()
+    assert not Pipeline._running
+
+
+def test_one_that_can_not_be_started_ends_those_that_were() -> None:
+    def refuse(_: int) -> None:
+        raise RuntimeError("the lock was not had")
+
+    before = running_children()
+    pipelines = [Pipeline([Command(["yes"]), TRUE]), Pipeline([Command(["yes"]), TRUE], started=refuse)]
+    with pytest.raises(RuntimeError, match="lock"), together(pipelines):
+        raise AssertionError("not all were started")
+    assert running_children() == before
+    assert not Pipeline._running
+
+
+def test_a_killed_pipeline_fails_the_thread_that_reads_it() -> None:
+    read: list[bytes] = []
+    with (
+        pytest.raises(ToolFailed, match="ended with signal SIGKILL"),
+        Pipeline([Command(["sleep", "300"]), TRUE]) as pipeline,
+    ):
+        threading.Timer(0.1, pipeline.kill).start()
+        read += pipeline.output()
+        pipeline.finish()
+    assert read == []
+
+
+@pytest.mark.parametrize(("kilobytes", "seen"), [(0, 8_192), (32, 0)])
+def test_a_program_collects_as_much_as_it_is_told_before_it_writes(tmp_path: Path, kilobytes: int, seen: int) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    waiting: list[int] = []
+
+    def started(output: int) -> None:
+        with fifo.open("wb", buffering=0) as feed:
+            feed.write(b"x" * 99 + b"\n")
+            feed.write(b"123456789\n" * 990)
+            time.sleep(0.3)
+            waiting.append(int.from_bytes(fcntl.ioctl(output, termios.FIONREAD, bytes(4)), sys.byteorder))
+
+    total: list[int] = []
+    run(
+        [Command(["cut", "-b1-", str(fifo)], collect_kb=kilobytes), TRUE],
+        lambda chunk: total.append(len(chunk)),
+        started=started,
+    )
+    assert (waiting, sum(total)) == ([seen], 10_000)
+
+
+def test_without_stdbuf_on_the_worker_it_works_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("setpriv", "printf"):
+        (tmp_path / name).symlink_to(Path("/usr/bin", name))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert capture(Command(["printf", "whole"], collect_kb=32)) == b"whole"

@@ -160,7 +160,7 @@ def test_the_copy_keeps_encoding_locale_and_settings_of_the_database(
             connection.execute("INSERT INTO \"学生\" VALUES (1, '张老师')")
         sites.database(database)
         manifest = sites.back_up()
-        assert manifest.contents["tables"] == {"public.学生": {"rows": 1}}
+        assert {name: table["rows"] for name, table in manifest.contents["tables"].items()} == {"public.学生": 1}
         assert verify(sites.job(), "app", manifest.backup.backup_id)["level"] == "structure"
         about = (
             "SELECT pg_encoding_to_char(encoding), datcollate, datconnlimit, shobj_description(oid, 'pg_database'), "

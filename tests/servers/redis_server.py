@@ -46,7 +46,7 @@ class RedisServer(Server):
             "shutdown-on-sigterm": "save",  # ... and one when it is stopped, so that a restart finds the keys
             "repl-diskless-sync-delay": "0",  # by default it waits 5 s before it sends an RDB
             "enable-debug-command": "local",
-            **({"requirepass": _quoted(self.password)} if self.password else {}),
+            **({"requirepass": quoted(self.password)} if self.password else {}),
             **({"maxmemory": self.maxmemory} if self.maxmemory else {}),
             **self.settings,
         }
@@ -78,5 +78,5 @@ class RedisServer(Server):
             client.close()
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     return '"' + "".join(f"\\x{byte:02x}" for byte in text.encode()) + '"'

@@ -1,4 +1,4 @@
-"""Replicas of throwaway servers: a MariaDB that follows by GTID, a PostgreSQL standby that streams."""
+"""Replicas of throwaway servers: a MariaDB that follows by GTID, a PostgreSQL standby that streams, a Redis replica."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from tests.servers.base import ServerFailed
 from tests.servers.mariadb import MariaDbServer
 from tests.servers.postgres import PostgresServer, programs
+from tests.servers.redis_server import RedisServer, quoted
 
 CATCH_UP_WITHIN_S = 60
 
@@ -89,6 +90,12 @@ class PostgresStandby(PostgresServer):
     @staticmethod
     def _escaped(secret: str) -> str:
         return secret.replace("\\", "\\\\").replace(":", "\\:")
+
+
+class RedisReplica(RedisServer):
+    def __init__(self, primary: RedisServer) -> None:
+        login = {"masterauth": quoted(primary.password)} if primary.password else {}
+        super().__init__(settings={"replicaof": f"{primary.host} {primary.port}", **login})
 
 
 def within(question: Callable[[], bool], problem: str, seconds: float = CATCH_UP_WITHIN_S) -> None:

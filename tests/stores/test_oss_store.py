@@ -115,17 +115,31 @@ class TestWriting:
             assert sum(oss_upload.part_mib(number, first) for number in range(1, 10_001)) * MIB > 300e9
         assert oss_upload.part_mib(500, 8) == 8
 
-    @pytest.mark.parametrize("size_mib", [1, 8, 16, 32])
-    def test_parts_in_memory_stay_within_96_mebibytes(self, size_mib: int) -> None:
-        travelling = oss_upload.parts_at_once(size_mib, threads=16)
-        assert (travelling + 1) * size_mib <= 96
+    @pytest.mark.parametrize("uploads", [1, 2, 3])
+    @pytest.mark.parametrize("number", [1, 501, 1001, 5000])
+    def test_parts_in_memory_stay_within_96_mebibytes_whether_of_one_object_or_of_several(
+        self, number: int, uploads: int
+    ) -> None:
+        size_mib = oss_upload.part_mib(number, 8, uploads)
+        travelling = oss_upload.parts_at_once(size_mib, threads=16, uploads=uploads)
+        assert uploads * (travelling + 1) * size_mib <= 96
         assert travelling >= 1
+
+    def test_objects_side_by_side_share_the_threads(self, oss: OssServer, large: bytes) -> None:
+        oss.faults.slow_s = 0.03
+        store = open_store(oss, threads=4)
+        with store.writer("a") as one, store.writer("b") as other:
+            for start in range(0, len(large), MIB):
+                one.write(large[start : start + MIB])
+                other.write(large[start : start + MIB])
+        assert oss.most_at_once <= 4
+        assert (store.get("a"), store.get("b")) == (large, large)
 
     def test_says_which_setting_to_raise_when_an_object_needs_too_many_parts(
         self, oss: OssServer, store: OssStore, large: bytes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(oss_upload, "MAX_PARTS", 3)
-        monkeypatch.setattr(oss_upload, "part_mib", lambda _, first_mib: first_mib)
+        monkeypatch.setattr(oss_upload, "part_mib", lambda _, first_mib, uploads=1: first_mib)
         with pytest.raises(StoreError, match=r"HINT: set part_mb of this store to 64"):
             store.put(KEY, large)
         assert (oss.keys, oss.uploads) == ([], [])

@@ -1,7 +1,8 @@
--- The base tables of the current database, with what the server guesses of their rows.
+-- The base tables of the current database, with what the server guesses of their rows and bytes.
 SELECT t.TABLE_NAME AS name,
        t.ENGINE AS engine,
        t.TABLE_ROWS AS row_estimate,
+       COALESCE(t.DATA_LENGTH, 0) AS data_bytes,
        COALESCE(e.TRANSACTIONS = 'YES', 0) AS transactional,
        t.TABLE_TYPE = 'SYSTEM VERSIONED' AS versioned
   FROM information_schema.TABLES t

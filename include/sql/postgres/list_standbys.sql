@@ -1,4 +1,10 @@
--- On a primary: each standby's replay lag in seconds; NULL where it has nothing left to replay.
-SELECT application_name || '@' || COALESCE(client_addr::text, 'local') AS standby,
-       EXTRACT(epoch FROM replay_lag)::float8 AS lag_s
-  FROM pg_stat_replication;
+-- On a primary: each standby's replay lag in seconds; NULL where it has nothing left to replay. A slot that nobody reads
+-- belongs to a standby whose replication has stopped.
+SELECT application_name || '@' || COALESCE(host(client_addr), 'local') AS standby,
+       EXTRACT(epoch FROM replay_lag)::float8 AS lag_s,
+       false AS stopped
+  FROM pg_stat_replication
+UNION ALL
+SELECT 'slot ' || slot_name, NULL, true
+  FROM pg_replication_slots
+ WHERE slot_type = 'physical' AND NOT active AND NOT temporary AND restart_lsn IS NOT NULL;

@@ -66,7 +66,8 @@ def judge_database(
     long_transaction_s: float,
 ) -> Health:
     """Figures: latency_ms, connections, max_connections, blocked, oldest_transaction_s, and for a replica ``replica``
-    with running and lag_s. A figure that is None could not be read, and ``unread`` says why.
+    with running and lag_s; for a primary standby_lag_s (by name) and standbys_stopped. A figure that is None could not
+    be read, and ``unread`` says why.
     """
 
     def symptoms() -> Iterator[Symptom]:
@@ -82,9 +83,9 @@ def judge_database(
         replica = figures.get("replica")
         if replica:
             yield from _behind(replica, max_lag_s)
-        for standby, lag in sorted((figures.get("standby_lag_s") or {}).items()):
-            if lag is not None and lag > max_lag_s:
-                yield Symptom("amber", f"replica {standby} is {human_seconds(lag)} behind (limit {max_lag_s:g} s)")
+        yield from _left_behind(figures, max_lag_s)
+        for standby in figures.get("standbys_stopped") or ():
+            yield Symptom("amber", f"replication to {standby} has stopped, and what it has missed fills the disk here")
         if figures.get("blocked"):
             yield Symptom("amber", f"{figures['blocked']} sessions wait for a lock")
         oldest = figures.get("oldest_transaction_s")
@@ -105,7 +106,8 @@ def judge_cache(
     big_key_bytes: float,
 ) -> Health:
     """Figures: latency_ms, used_bytes, max_bytes (0: no limit), evicted, evicted_since (the count last time, or None),
-    replica (running, lag_s) for a replica, big_keys (name -> bytes) from a sample.
+    replica (running, lag_s) for a replica, standby_lag_s (by name) for a primary, big_keys (name -> bytes) from a
+    sample.
     """
 
     def symptoms() -> Iterator[Symptom]:
@@ -122,6 +124,7 @@ def judge_cache(
             yield Symptom("amber", f"{evicted - before} keys were evicted since the last check")
         if figures.get("replica"):
             yield from _behind(figures["replica"], max_lag_s)
+        yield from _left_behind(figures, max_lag_s)
         for key, size in sorted((figures.get("big_keys") or {}).items(), key=lambda item: -item[1]):
             if size >= big_key_bytes:
                 yield Symptom("amber", f"key {key!r} takes {human_bytes(size)}")
@@ -163,3 +166,9 @@ def _behind(replica: Mapping[str, Any], max_lag_s: float) -> Iterator[Symptom]:
         yield Symptom("red", f"replication has stopped{': ' + str(replica['error']) if replica.get('error') else ''}")
     elif replica.get("lag_s") is not None and replica["lag_s"] > max_lag_s:
         yield Symptom("red", f"replication is {human_seconds(replica['lag_s'])} behind (limit {max_lag_s:g} s)")
+
+
+def _left_behind(figures: Mapping[str, Any], max_lag_s: float) -> Iterator[Symptom]:
+    for standby, lag in sorted((figures.get("standby_lag_s") or {}).items()):
+        if lag is not None and lag > max_lag_s:
+            yield Symptom("amber", f"replica {standby} is {human_seconds(lag)} behind (limit {max_lag_s:g} s)")

@@ -12,6 +12,9 @@ kept by rules, and removed when no rule keeps them:
 The others wait for their proof, or are evidence. They are left alone for ``min_age_days``, and after that for as long
 as good backups are short; then they are removed. So "keep" always means good or pinned.
 
+Where a policy counts from ``restored`` on, a night's backups are whole as far as a night can prove, and wait for the
+week's restore, which may be one of a sample. Those that would have a slot if they counted are left alone.
+
 **A crash in the middle is harmless.** What the rules keep depends on kept backups only: the newest of each period, the
 newest few. Removing any part of what a plan removes therefore changes no other decision, and planning again yields
 the rest of the same plan.
@@ -220,17 +223,9 @@ class _Rules:
         ]  # newest first
         outlived = [backup for backup in self._good if self._has_outlived(backup)]
         within_reach = self._good[: len(self._good) - len(outlived)]
-        zone = ZoneInfo(policy.timezone)
-        self._slots = [
-            _Slots(rhythm, count, period_of, zone, within_reach)
-            for rhythm, count, period_of in (
-                ("daily", policy.daily, _day),
-                ("weekly", policy.weekly, _week),
-                ("monthly", policy.monthly, _month),
-                ("yearly", policy.yearly, _year),
-            )
-            if count
-        ]
+        self._slots = _slots_of(policy, within_reach)
+        whole = [backup for backup in reversed(oldest_first) if self._is_whole(backup)]
+        self._slots_of_whole = _slots_of(policy, whole)
         self._last = _ids(self._good[: policy.keep_last])
         self._floor = _ids(self._good[: policy.keep_at_least])
         self._cover = _ids(outlived[:1])
@@ -268,6 +263,8 @@ class _Rules:
         if self._remaining < policy.keep_at_least:
             few = f"left as it is: {self._remain()}, fewer than keep_at_least {policy.keep_at_least}"
             return Decision(backup, "leave", (standing, few))
+        if self._is_whole(backup) and (slots := next((s for s in self._slots_of_whole if s.holds(backup)), None)):
+            return Decision(backup, "leave", (standing, f"left as it is: whole, and {slots.why(backup)}"))
         newest = self._good[0]
         if not backup.failed and newest.taken_at <= backup.taken_at:
             return Decision(backup, "leave", (standing, "left as it is: no newer backup is proven"))
@@ -317,6 +314,12 @@ class _Rules:
     def _is_good(self, backup: Candidate) -> bool:
         return is_proven(backup.level, backup.failed, counts_from=self._policy.counts_from)
 
+    def _is_whole(self, backup: Candidate) -> bool:
+        """As good as a night can prove, whatever the policy counts from."""
+        counts_from = min(self._policy.counts_from, ProofLevel.STRUCTURE)
+        proven = is_proven(backup.level, backup.failed, counts_from=counts_from)
+        return proven and not self._is_future(backup) and not self._has_outlived(backup)
+
     def _is_future(self, backup: Candidate) -> bool:
         return backup.taken_at > self._now + FUTURE_TOLERANCE
 
@@ -332,6 +335,20 @@ class _Rules:
 
     def _age(self, since: datetime) -> timedelta:
         return max(self._now - since, timedelta())  # within the tolerance a moment may lie ahead
+
+
+def _slots_of(policy: RetentionPolicy, newest_first: Sequence[Candidate]) -> list[_Slots]:
+    zone = ZoneInfo(policy.timezone)
+    return [
+        _Slots(rhythm, count, period_of, zone, newest_first)
+        for rhythm, count, period_of in (
+            ("daily", policy.daily, _day),
+            ("weekly", policy.weekly, _week),
+            ("monthly", policy.monthly, _month),
+            ("yearly", policy.yearly, _year),
+        )
+        if count
+    ]
 
 
 class _Slots:

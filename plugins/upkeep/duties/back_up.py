@@ -1,8 +1,7 @@
-"""Back up one target: one stream from the dump to the store, the manifest last."""
+"""Back up one target: streams from the dump to the store, the manifest last."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import time
@@ -13,22 +12,21 @@ from typing import Any
 import upkeep
 from upkeep.domain.backup import BackupRef, new_backup_id
 from upkeep.domain.manifest import NAME as MANIFEST
-from upkeep.domain.manifest import Manifest, StoredFile
+from upkeep.domain.manifest import Manifest
 from upkeep.domain.sealed import digest
 from upkeep.domain.units import human_bytes, human_seconds
 from upkeep.duties.catalogue import Backup, Catalogue, read_catalogue, read_manifest
 from upkeep.duties.job import Job, require_hold
-from upkeep.duties.packing import pack, packed_name, packing_tools, unpack_line
+from upkeep.duties.packing import packed_name, packing_tools, unpack_line
+from upkeep.duties.store_streams import store_snapshot
 from upkeep.duties.waiting import ship_waiting
-from upkeep.engines.base import Engine, Stream
-from upkeep.engines.pipeline import Ended, run
+from upkeep.engines.base import Engine
 from upkeep.errors import BackupSpooled, ManifestBroken, StoreError, StoreFull, StoreUnreachable
 from upkeep.ledger import Hold
-from upkeep.stores.base import ObjectWriter, Store
+from upkeep.stores.base import Store
 
 log = logging.getLogger(__name__)
 
-PROGRESS_EVERY_S = 10
 OWN_BACKUPS_LOOKED_AT = 3
 """How many of the newest backups are looked into for one that this very run made before it was killed."""
 
@@ -159,17 +157,12 @@ def _make_somewhere(
 
 def _make(job: Job, ref: BackupRef, engine: Engine, store: Store, hold: Hold) -> tuple[Manifest, bytes]:
     started, clock = job.now(), time.monotonic()
-    files: list[StoredFile] = []
-    ended: dict[str, list[Ended]] = {}
-    timings: dict[str, float] = {}
     with _unfinished_removed(store, ref):
         with engine.snapshot() as snapshot:
-            for stream in snapshot.streams:
-                begun = time.monotonic()
-                file, ended[stream.name] = _store_stream(job, ref, engine, store, stream)
-                files.append(file)
-                timings[stream.name] = round(time.monotonic() - begun, 3)
-            facts = snapshot.facts(ended)
+            stored = store_snapshot(job, ref, engine, store, snapshot)
+            facts = snapshot.facts({each.file.stream: each.ended for each in stored})
+        files = tuple(each.file for each in stored)
+        timings = {each.file.stream: each.seconds for each in stored}
         timings["total"] = round(time.monotonic() - clock, 3)
         manifest = Manifest(
             upkeep=upkeep.__version__,
@@ -184,7 +177,7 @@ def _make(job: Job, ref: BackupRef, engine: Engine, store: Store, hold: Hold) ->
             contents=facts.contents,
             rows_are=facts.rows_are,
             warnings=tuple(facts.warnings),
-            files=tuple(files),
+            files=files,
             timings_s=timings,
             restore=engine.restore_command({file.stream: unpack_line(file.name) for file in files}, facts),
         )
@@ -195,21 +188,6 @@ def _make(job: Job, ref: BackupRef, engine: Engine, store: Store, hold: Hold) ->
         log.warning("%s: %s", ref.target, warning)
     log.info("%s/%s: %s in %s", ref.site, ref.target, human_bytes(manifest.size), human_seconds(timings["total"]))
     return manifest, sealed
-
-
-def _store_stream(
-    job: Job, ref: BackupRef, engine: Engine, store: Store, stream: Stream
-) -> tuple[StoredFile, list[Ended]]:
-    name = packed_name(stream.name, job.site.encryption)
-    with store.writer(ref.prefix + name) as sink:
-        meter = _Meter(sink, f"{ref.site}/{ref.target}")
-        ended = run(
-            [stream.command, *pack(job.site.compression, job.site.encryption)],
-            meter.write,
-            secrets=engine.secrets,
-            started=stream.started,
-        )
-    return StoredFile(name, stream.name, meter.size, meter.sha256.hexdigest()), ended[:1]
 
 
 @contextmanager
@@ -267,22 +245,3 @@ def _spooled(job: Job, ref: BackupRef) -> BackupSpooled:
 
 def _result(ref: BackupRef, size: int, *, found: bool = False) -> dict[str, Any]:
     return {**ref.to_dict(), "bytes": size, "found": found}
-
-
-class _Meter:
-    """Counts and hashes what goes into the store, and says now and then how far it is."""
-
-    def __init__(self, sink: ObjectWriter, what: str) -> None:
-        self._sink, self._what = sink, what
-        self.sha256 = hashlib.sha256()
-        self.size = 0
-        self._begun = self._said = time.monotonic()
-
-    def write(self, chunk: bytes) -> None:
-        self.sha256.update(chunk)
-        self._sink.write(chunk)
-        self.size += len(chunk)
-        now = time.monotonic()
-        if now - self._said >= PROGRESS_EVERY_S:
-            self._said = now
-            log.info("%s: %s stored after %s", self._what, human_bytes(self.size), human_seconds(now - self._begun))

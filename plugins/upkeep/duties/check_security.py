@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import accumulate
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
-from upkeep.domain.findings import SEVERITIES, Comparison, Finding, Looked, compare
+from upkeep.domain.findings import Comparison, Looked, compare
+from upkeep.duties.comparing import Review, Room
 from upkeep.duties.job import Job
 from upkeep.duties.sources import LIMIT_S, read_sources
-from upkeep.errors import StoreError
-from upkeep.ledger import Record
 from upkeep.site import Cache, Database
 from upkeep.stores.local_store import LocalStore
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 FIRST_LOOK_BACK = timedelta(days=1)
-FINDINGS_CHARS, NEW_CHARS, GONE_CHARS, UNREAD_CHARS = 2400, 2400, 1000, 1200
-"""What a ledger row has room for. Larger findings are kept beside the backups; of the others the first are told."""
-LONGEST_TEXT = 300
-LAST_RECORDS = 20
+ROOM = Room(findings=2400, new=2400, gone=1000, unread=1200)
 
 
 @dataclass(frozen=True)
@@ -51,9 +43,10 @@ def check_security(job: Job, *, machine: Machine = Machine(), limit_s: float = L
     """
     at = job.now()
     with job.ledger.record(job.act("check_security", "site", command="check security")) as entry:
-        last = _last_review(job)
+        review = Review(job, "check_security", "security", ROOM)
+        last = review.last
         problems: list[str] = []
-        previous = _previous(job, last, problems)
+        previous = review.previous(problems)
         since = datetime.fromisoformat(last.detail["at"]) if last else at - FIRST_LOOK_BACK
         given, failed = read_sources(dict(_sources(job, machine, at, since)), limit_s=limit_s)
         current = [replace(one, source=name) for name, looked in given.items() for one in looked.findings]
@@ -61,13 +54,13 @@ def check_security(job: Job, *, machine: Machine = Machine(), limit_s: float = L
         compared = compare(previous, current, at=at, unread={*failed, *partly})
         problems += [f"{name}: {why}" for name, why in failed.items()]
         problems += [why for looked in given.values() for why in looked.unread]
-        found = _told(compared, problems, first=last is None)
+        found = review.tell(compared, problems)
         entry.note(
             at=at.isoformat(),
             **found,
             figures={name: value for looked in given.values() for name, value in looked.figures.items()},
-            **_moved(job, last),
-            **_kept(job, compared.open),
+            **review.moved(),
+            **_kept(review, compared),
         )
     log.info("security is %s: %s", found["light"], found["summary"])
     for finding in compared.new:
@@ -158,87 +151,5 @@ def _access(job: Job, section: Cache) -> Looked:
     return redis_access(engine)
 
 
-def _last_review(job: Job) -> Record | None:
-    records = job.ledger.acts(job.site.name, duty="check_security", limit=LAST_RECORDS, newest_first=True)
-    return next((record for record in records if record.state == "done" and "at" in record.detail), None)
-
-
-def _previous(job: Job, last: Record | None, problems: list[str]) -> list[Finding]:
-    """What was open at the end of the last review; nothing, and a problem, where that can't be read any more."""
-    if last is None:
-        return []
-    try:
-        kept = last.detail.get("findings")
-        if kept is None:
-            store = job.spool if last.detail["kept_in"] == "spool" else job.store
-            kept = json.loads(store.get(_key(job)))
-        findings = [Finding.from_dict(one) for one in kept]
-    except (StoreError, ValueError, LookupError, TypeError) as error:
-        said = error.message if isinstance(error, StoreError) else type(error).__name__
-        problems.append(f"the findings of the last review ({said}): all of today's count as new")
-        return []
-    # A review that was killed after it had kept its findings was never told: what was new in it still is.
-    return [one for one in findings if one.first_seen <= last.detail["at"]]
-
-
-def _kept(job: Job, findings: Sequence[Finding]) -> dict[str, Any]:
-    """What to note so that the next review finds these: the findings themselves, or where they are."""
-    content = [one.as_dict() for one in findings]
-    text = json.dumps(content, ensure_ascii=False)
-    if len(text) <= FINDINGS_CHARS:
-        return {"findings": content}
-    try:
-        job.store.put(_key(job), text.encode("utf-8", "backslashreplace"))
-    except StoreError as error:
-        log.warning("the findings could not be kept in %s: %s", job.store.url, error.message)
-        job.spool.put(_key(job), text.encode("utf-8", "backslashreplace"))
-        return {"kept_in": "spool"}
-    return {"kept_in": "store"}
-
-
-def _key(job: Job) -> str:
-    return f"{job.site.name}/_state/security.json"
-
-
-def _moved(job: Job, last: Record | None) -> dict[str, Any]:
-    """Files, logins and updates are those of the worker: another one may differ for no other reason."""
-    return {"other_host_before": last.started.host} if last and last.started.host != job.run.host else {}
-
-
-def _told(compared: Comparison, problems: Sequence[str], *, first: bool) -> dict[str, Any]:
-    """Red, which fails the run, is only what is grave and new since the last review: a finding that stands would
-    otherwise make every night red, and hide the night in which a backup fails.
-    """
-    grave_and_new = not first and any(finding.severity == "high" for finding in compared.new)
-    light = "red" if grave_and_new else "amber" if compared.light != "green" or problems else "green"
-    counts = {name: len(findings) for name, findings in compared._asdict().items()}
-    by_severity = {one: sum(finding.severity == one for finding in compared.open) for one in SEVERITIES}
-    summary = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing found"
-    if any(by_severity.values()):
-        summary += f" ({', '.join(f'{count} {severity}' for severity, count in by_severity.items() if count)})"
-    if problems:
-        summary += f"; {len(problems)} not looked at"
-    return {
-        "name": "security",
-        "kind": "security",
-        "light": light,
-        "summary": summary,
-        "counts": {**counts, **by_severity},
-        "new": _first(NEW_CHARS, [_short(finding) for finding in compared.new]),
-        "gone": _first(GONE_CHARS, [finding.what[:LONGEST_TEXT] for finding in compared.gone]),
-        "unread": _first(UNREAD_CHARS, [problem[:LONGEST_TEXT] for problem in problems]),
-    }
-
-
-def _short(finding: Finding) -> dict[str, str]:
-    return {
-        "severity": finding.severity,
-        "what": finding.what[:LONGEST_TEXT],
-        "remedy": finding.remedy[:LONGEST_TEXT],
-    }
-
-
-def _first(chars: int, items: Sequence[T]) -> list[T]:
-    """As many as fit into so many characters of JSON; ``counts`` says how many there are."""
-    sizes = accumulate(len(json.dumps(item, ensure_ascii=False)) + 1 for item in items)
-    return [item for item, size in zip(items, sizes, strict=True) if size <= chars]
+def _kept(review: Review, compared: Comparison) -> dict[str, Any]:
+    return review.keep(compared)

@@ -7,7 +7,7 @@ from typing import Any
 
 from upkeep.domain.backup import BackupRef
 from upkeep.domain.manifest import NAME as MANIFEST
-from upkeep.domain.proof import is_proven
+from upkeep.domain.proof import ProofLevel, is_proven
 from upkeep.domain.retention import Decision, RetentionPlan, Tonight, plan_retention
 from upkeep.domain.units import human_bytes
 from upkeep.duties.catalogue import Catalogue, candidates, read_catalogue, read_pin
@@ -77,5 +77,6 @@ def _tonight(job: Job, catalogue: Catalogue, backup_id: str | None) -> Tonight:
     newest = catalogue.find(backup_id) if backup_id else (past[-1] if past else None)
     if newest is None:
         return "not run"
-    counts_from = job.site.retention.policy(job.site.timezone).counts_from
+    # As far as a night can prove it: where the site counts from restored on, that comes with the week.
+    counts_from = min(job.site.retention.policy(job.site.timezone).counts_from, ProofLevel.STRUCTURE)
     return "proven" if is_proven(newest.level, newest.failure is not None, counts_from=counts_from) else "failed"

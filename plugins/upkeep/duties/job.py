@@ -94,11 +94,21 @@ class Job:
             if section.engine == "mysql":
                 from upkeep.engines.mysql_engine import MySqlEngine
 
-                return MySqlEngine(endpoint, name, lock_timeout_s=section.lock_timeout_s)
+                return MySqlEngine(
+                    endpoint,
+                    name,
+                    lock_timeout_s=section.lock_timeout_s,
+                    dump_streams=section.dump_streams,
+                    checksum_under_mb=section.checksum_under_mb,
+                )
             from upkeep.engines.postgres_engine import PostgresEngine
 
             return PostgresEngine(
-                endpoint, name, lock_timeout_s=section.lock_timeout_s, with_passwords=bool(self.site.encryption)
+                endpoint,
+                name,
+                lock_timeout_s=section.lock_timeout_s,
+                with_passwords=bool(self.site.encryption),
+                checksum_under_mb=section.checksum_under_mb,
             )
         if isinstance(section, Cache):
             from upkeep.engines.redis_engine import RedisEngine

@@ -18,9 +18,10 @@ ZSTD = ".zst"
 AGE = ".age"
 
 
-def pack(compression: Compression, encryption: Encryption | None) -> list[Command]:
-    """The programs a stream passes through on its way into the store."""
-    commands = [Command([_zstd(), "-q", "-c", f"-T{compression.threads}", f"-{compression.level}"])]
+def pack(compression: Compression, encryption: Encryption | None, *, share: int = 1) -> list[Command]:
+    """The programs a stream passes through on its way into the store; ``share`` streams at a time share the threads."""
+    threads = max(1, compression.threads // share)
+    commands = [Command([_zstd(), "-q", "-c", f"-T{threads}", f"-{compression.level}"])]
     if encryption:
         recipients = [word for key in encryption.recipients for word in ("--recipient", key)]
         commands.append(Command([_age(), "--encrypt", *recipients]))

@@ -49,6 +49,7 @@ def sample_capacity(job: Job, *, limit_s: float = LIMIT_S) -> dict[str, Any]:
             "kind": health.kind,
             "light": health.light,
             "summary": "; ".join(first_lines(health.symptoms, TOLD)) or f"{kept} figures, none over its limit",
+            "reds": sum(symptom.light == "red" for symptom in health.symptoms[:TOLD]),
             "figures": dict(fullest),
             "samples": kept,
             "thinned_out": old,

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from typing import Any
 
 from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.manifest import Manifest, StoredFile
 from upkeep.domain.proof import ProofLevel, is_proven
-from upkeep.domain.sealed import digest
 from upkeep.domain.shrink import judge_size
 from upkeep.domain.units import human_seconds
-from upkeep.duties.catalogue import Backup, Catalogue, read_catalogue, read_manifest, write_proof
+from upkeep.duties.catalogue import Backup, Catalogue, read_catalogue, write_proof
 from upkeep.duties.job import Job
-from upkeep.duties.packing import is_about_the_key, unpack
+from upkeep.duties.packing import unpack
+from upkeep.duties.read_back import HashedReader, trusted_manifest, unpacking_failed
+from upkeep.duties.row_archives import identity_of
 from upkeep.engines.base import StructureCheck
 from upkeep.engines.pipeline import Pipeline
-from upkeep.errors import BackupShrunk, ManifestBroken, ObjectDamaged, ObjectMissing, ProofFailed, ToolFailed
+from upkeep.errors import BackupShrunk, ManifestBroken, ObjectMissing, ProofFailed, ToolFailed
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +41,7 @@ def verify(job: Job, target: str, backup_id: str) -> dict[str, Any]:
             f"the store {job.store.url} holds no backup {backup_id} of {job.site.name}/{target}",
             hint=f"upkeep backups {job.site.name} {target} lists what it holds",
         )
-    identity = _identity(job)
+    identity = identity_of(job)
     unproven = [b for b in catalogue.backups if b.failure is None and b.level < _reachable(job, identity)]
     failures: dict[str, ProofFailed | ManifestBroken] = {}
     for backup in [wanted, *(other for other in reversed(unproven) if other.ref != wanted.ref)]:
@@ -67,7 +66,7 @@ def _prove(job: Job, backup: Backup, identity: Endpoint | None) -> None:
         level = ProofLevel.CHECKSUM
         figures: dict[str, Any] = {}
         try:
-            manifest = _trusted_manifest(job, backup)
+            manifest = trusted_manifest(job, backup)
             check_structure = identity is not None or not manifest.encrypted
             for file in manifest.files:
                 figures[file.stream] = _look_through(job, manifest, file, identity if check_structure else None)
@@ -90,7 +89,7 @@ class _StructureFailed(ProofFailed):
 def _look_through(job: Job, manifest: Manifest, file: StoredFile, identity: Endpoint | None) -> dict[str, Any]:
     """One pass over one file. A wrong hash outweighs whatever the unpacking said of the wrong bytes."""
     where = f"{manifest.backup.prefix}{file.name}"
-    reader = _HashedReader(job, where, file)
+    reader = HashedReader(job, where, file)
     opened = identity is not None or not manifest.encrypted
     try:
         figures = _unpacked(job, manifest, file, identity, reader) if opened else _drained(reader)
@@ -101,14 +100,14 @@ def _look_through(job: Job, manifest: Manifest, file: StoredFile, identity: Endp
     return figures
 
 
-def _drained(reader: _HashedReader) -> dict[str, Any]:
+def _drained(reader: HashedReader) -> dict[str, Any]:
     for _ in reader:
         pass
     return {"encrypted": "not looked into: this site names no identity"}
 
 
 def _unpacked(
-    job: Job, manifest: Manifest, file: StoredFile, identity: Endpoint | None, reader: _HashedReader
+    job: Job, manifest: Manifest, file: StoredFile, identity: Endpoint | None, reader: HashedReader
 ) -> dict[str, Any]:
     engine = job.engine(manifest.backup.target)
     check = engine.structure_check(file.stream, {"tools": manifest.tools, "contents": manifest.contents})
@@ -129,17 +128,7 @@ def _unpacked(
     except ToolFailed as error:
         if error.was_killed:
             raise
-        if identity and is_about_the_key(error):
-            raise ToolFailed(
-                f"{file.name} can't be opened with the private key of connection {identity.conn_id}: {error.message}",
-                hint="this says nothing about the backup: put the private key of one of its recipients into the "
-                "connection; after a change of keys, older backups need the old one",
-                status=error.status,
-                stderr=error.stderr,
-            ) from error
-        raise ProofFailed(
-            f"it can't be unpacked: {error.message}", hint="don't rely on this backup: back up again"
-        ) from error
+        raise unpacking_failed(error, file, identity) from error
     finally:
         if consumer:
             consumer.wait()  # its pipeline has ended; the check must not be closed under its hands
@@ -178,62 +167,6 @@ class _Consumer(threading.Thread):
             raise self._error
 
 
-class _HashedReader:
-    """A stored file's bytes in order, hashed on the way; ``finish`` reads what is left and compares."""
-
-    def __init__(self, job: Job, key: str, file: StoredFile) -> None:
-        self._key, self._file = key, file
-        self._chunks = job.store.read(key)
-        self._sha256, self._size = hashlib.sha256(), 0
-        self._damage: ObjectDamaged | ObjectMissing | None = None
-
-    def __iter__(self) -> Iterator[bytes]:
-        try:
-            for chunk in self._chunks:
-                self._sha256.update(chunk)
-                self._size += len(chunk)
-                yield chunk
-        except (ObjectDamaged, ObjectMissing) as error:
-            self._damage = error
-
-    def finish(self) -> None:
-        for _ in self:
-            pass
-        if isinstance(self._damage, ObjectMissing):
-            raise ProofFailed(f"{self._key} is missing from the store", hint=_HINT) from self._damage
-        if self._size != self._file.size:
-            raise ProofFailed(
-                f"{self._key} has {self._size} bytes, its manifest says {self._file.size}", hint=_HINT
-            ) from self._damage
-        if self._damage or self._sha256.hexdigest() != self._file.sha256:
-            raise ProofFailed(f"{self._key} has another SHA-256 than its manifest says", hint=_HINT) from self._damage
-
-
-_HINT = (
-    "it was damaged in the store after it was written: don't rely on it, back up again, and have the storage checked"
-)
-
-
-def _trusted_manifest(job: Job, backup: Backup) -> Manifest:
-    """The manifest, if it is the very one that the ledger saw written. Errors: ``ManifestBroken``."""
-    manifest, raw = read_manifest(job.store, backup.ref)
-    if manifest.backup != backup.ref:
-        raise ManifestBroken(
-            f"the manifest of {backup.ref.backup_id} is that of {manifest.backup.site}/{manifest.backup.target} "
-            f"{manifest.backup.backup_id}",
-            hint="somebody copied it there: don't rely on this backup",
-        )
-    for record in job.ledger.acts(site=backup.ref.site, target=backup.ref.target, duty="back_up"):
-        if record.detail.get("backup_id") != backup.ref.backup_id or record.finished is None:
-            continue
-        if record.finished.checksum and record.finished.checksum != digest(raw):
-            raise ManifestBroken(
-                f"the manifest of {backup.ref.backup_id} is sealed, but it is not the one that the ledger saw written",
-                hint="somebody replaced it, or copied it: don't rely on this backup, find out who did it",
-            )
-    return manifest
-
-
 def _compare(job: Job, catalogue: Catalogue, backup: Backup) -> str:
     counts_from = job.site.retention.policy(job.site.timezone).counts_from
     earlier = [
@@ -255,11 +188,6 @@ def _compare(job: Job, catalogue: Catalogue, backup: Backup) -> str:
 
 def _write(job: Job, backup: Backup, level: ProofLevel, *, ok: bool, figures: dict[str, Any]) -> None:
     write_proof(job.store, backup.ref, level, ok=ok, at=job.now(), run=job.run.as_dict(), figures=figures)
-
-
-def _identity(job: Job) -> Endpoint | None:
-    encryption = job.site.encryption
-    return job.connect(encryption.identity_conn_id) if encryption and encryption.identity_conn_id else None
 
 
 def _reachable(job: Job, identity: Endpoint | None) -> ProofLevel:

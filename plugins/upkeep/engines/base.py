@@ -16,7 +16,7 @@ class Stream:
     """One file of a backup while it is being made, before compression.
 
     ``started`` is called once the program runs and before anything reads its output, with the descriptor of that
-    output: a MySQL snapshot is aligned there.
+    output: a MySQL snapshot is aligned there. Errors: ``StartAgain``.
     """
 
     name: str
@@ -39,10 +39,18 @@ class Facts:
     warnings: list[str] = field(default_factory=list)
 
 
+class StartAgain(Exception):
+    """These streams can't be of one moment: nothing was read of them yet, and the snapshot now has others."""
+
+
 class Snapshot(ABC):
-    """A consistent view of one target, held while its streams are read."""
+    """A consistent view of one target, held while its streams are read.
+
+    ``side_by_side``: the streams share the work, so they are read all at once; else one after the other.
+    """
 
     streams: tuple[Stream, ...]
+    side_by_side: bool = False
 
     @abstractmethod
     def facts(self, ended: Mapping[str, list[Ended]]) -> Facts:

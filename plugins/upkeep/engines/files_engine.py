@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +20,8 @@ from upkeep.errors import ProofFailed, SourceError
 
 CHANGED_WHILE_READ = 1
 """GNU tar's exit status for a file that changed or vanished while it was read: a warning, not a broken archive."""
+LISTED = ("--verbose", "--verbose", "--full-time", "--utc")
+"""A line for each entry with all that a restored copy must have: type, mode, owner, size, time, name, link target."""
 
 
 class FilesEngine(Engine):
@@ -69,7 +73,7 @@ class FilesEngine(Engine):
 class _FilesSnapshot(Snapshot):
     def __init__(self, engine: FilesEngine, paths: Sequence[str]) -> None:
         self._engine, self._paths = engine, paths
-        self._entries = 0
+        self._listing = Listing()
         self._reader, self._writer = os.pipe()
         self._counter = threading.Thread(target=self._count, name="tar index", daemon=True)
         tar = require("tar", package="tar")
@@ -79,7 +83,7 @@ class _FilesSnapshot(Snapshot):
                 "files.tar",
                 Command(
                     [tar, "--create", "--file=-", "--directory=/", "--xattrs", "--acls", "--sparse", "--sort=name",
-                     "--verbose", f"--index-file=/dev/fd/{self._writer}", "--", *(_below_root(path) for path in paths)],
+                     *LISTED, f"--index-file=/dev/fd/{self._writer}", "--", *(_below_root(path) for path in paths)],
                     ok_statuses=frozenset({0, CHANGED_WHILE_READ}),
                     pass_fds=(self._writer,),
                     env={"LC_ALL": "C.UTF-8"},
@@ -96,7 +100,7 @@ class _FilesSnapshot(Snapshot):
     def _count(self) -> None:
         with os.fdopen(self._reader, "rb", closefd=False) as index:
             while chunk := index.read1(1 << 20):
-                self._entries += chunk.count(b"\n")  # tar escapes newlines in names: one line, one entry
+                self._listing.add(chunk)
 
     def facts(self, ended: Mapping[str, list[Ended]]) -> Facts:
         self._counter.join()
@@ -105,7 +109,7 @@ class _FilesSnapshot(Snapshot):
         return Facts(
             source={"host": socket.gethostname(), "flavour": "files", "paths": list(self._paths)},
             tools={"dump": self._tool},
-            contents={"entries": self._entries, "absent": skipped},
+            contents={"entries": self._listing.entries, "listing": self._listing.digest(), "absent": skipped},
             rows_are="exact",
             warnings=tar.lines,
         )
@@ -116,6 +120,28 @@ class _FilesSnapshot(Snapshot):
         if self._counter.ident:
             self._counter.join()
         os.close(self._reader)
+
+
+class Listing:
+    """What tar says of its entries, as a count and one digest: the same for whoever makes or lists an archive.
+
+    tar escapes newlines in names, so that one line is one entry. How far it indents a column depends on what it is
+    doing, and on the lines before.
+    """
+
+    def __init__(self) -> None:
+        self.entries = 0
+        self._sha256 = hashlib.sha256()
+        self._rest = b""
+
+    def add(self, chunk: bytes) -> None:
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        for line in lines:
+            self.entries += 1
+            self._sha256.update(re.sub(b" +", b" ", line) + b"\n")
+
+    def digest(self) -> str:
+        return self._sha256.hexdigest()
 
 
 class TarCheck(PipedCheck):

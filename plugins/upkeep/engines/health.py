@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import time
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from upkeep.engines.redis_engine import RedisEngine
 
 STATEMENT_LIMIT_S = 10
+_REPLICA = re.compile(r"slave\d+")
+"""Redis' own name for each replica in what it tells of itself."""
 SAMPLE_KEYS = 2000
 SAMPLE_S = 2.0
 """Big keys are looked for in a sample: at most so many keys and so many seconds. KEYS would stop the server."""
@@ -80,7 +83,9 @@ def postgres_figures(engine: PostgresEngine) -> dict[str, Any]:
             state = rows("measure_replication")[0]
             if state["is_standby"]:
                 figures["replica"] = {"running": state["streaming"], "lag_s": state["lag_s"]}
-            figures["standby_lag_s"] = {row["standby"]: row["lag_s"] for row in rows("list_standbys")}
+            standbys = rows("list_standbys")
+            figures["standby_lag_s"] = {row["standby"]: row["lag_s"] for row in standbys if not row["stopped"]}
+            figures["standbys_stopped"] = [row["standby"] for row in standbys if row["stopped"]]
         return {**figures, "unread": unread} if unread else figures
 
 
@@ -110,6 +115,11 @@ def redis_figures(engine: RedisEngine) -> dict[str, Any]:
                 "running": info.get("master_link_status") == "up",
                 "lag_s": info.get("master_last_io_seconds_ago"),
             }
+        figures["standby_lag_s"] = {
+            f"{replica['ip']}:{replica['port']}": replica.get("lag")
+            for name, replica in info.items()
+            if _REPLICA.fullmatch(str(name)) and isinstance(replica, dict)
+        }
         unread: list[str] = []
         with degrading(unread, "big keys", redis.RedisError, engine.secrets):
             figures["big_keys"] = _big_keys(client)

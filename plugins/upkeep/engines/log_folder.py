@@ -94,6 +94,15 @@ class LogFiles:
         os.close(self._root)
         self._root = -1
 
+    @property
+    def root(self) -> int:
+        """The folder's own descriptor, valid within the block."""
+        return self._root
+
+    @property
+    def device(self) -> int:
+        return self._device
+
     def list(self, patterns: Sequence[str], left_out: LeftOut) -> list[Found]:
         """The regular files below the folder whose own name fits one of ``patterns``, newest first."""
         walk = self._walk("", self._root, patterns, left_out, MAX_DEPTH)

@@ -7,8 +7,8 @@ import select
 import shlex
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import Any
 
 import pymysql
@@ -16,9 +16,12 @@ from pymysql.cursors import DictCursor
 
 from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.masking import mask
-from upkeep.engines.base import Engine, Facts, Snapshot, Stream, StructureCheck
+from upkeep.engines.base import Engine, Facts, Snapshot, StartAgain, Stream, StructureCheck
+from upkeep.engines.evidence import Evidence
+from upkeep.engines.mysql_catalogue import gather
+from upkeep.engines.mysql_dump import KEEPS_HISTORY, MAIN, dump_commands, shares_of, stream_names
 from upkeep.engines.mysql_grants import blind_spots
-from upkeep.engines.pipeline import Command, Ended, hint_for
+from upkeep.engines.pipeline import Ended, hint_for
 from upkeep.engines.private_file import GatedFile
 from upkeep.engines.sql_check import SqlDumpCheck
 from upkeep.engines.tools import Tool, mysql_dump, numbers
@@ -29,15 +32,26 @@ from upkeep.resources import sql
 CONNECT_TIMEOUT_S = 10
 FIRST_CLIENT_ERROR = 2000
 """PyMySQL's errors below it come from the server, about the statement; from it on, about the connection."""
-KEEPS_HISTORY = (10, 11)
-"""The first mariadb-dump that can write the past rows of system-versioned tables."""
 
 
 class MySqlEngine(Engine):
-    """``lock_timeout_s``: the longest that writes may wait while the snapshots are aligned."""
+    """``lock_timeout_s``: the longest that writes may wait while the snapshots are aligned.
 
-    def __init__(self, endpoint: Endpoint, database: str, *, lock_timeout_s: int = 5) -> None:
+    ``dump_streams``: how many mysqldumps may share a large database.
+    ``checksum_under_mb``: the content of tables up to this size is fingerprinted within the snapshot.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        database: str,
+        *,
+        lock_timeout_s: int = 5,
+        dump_streams: int = 1,
+        checksum_under_mb: int = 0,
+    ) -> None:
         self.endpoint, self.database, self.lock_timeout_s = endpoint, database, lock_timeout_s
+        self.dump_streams, self.checksum_under_mb = dump_streams, checksum_under_mb
         self.secrets = endpoint.secrets()
 
     def connect(self) -> pymysql.connections.Connection[DictCursor]:
@@ -62,9 +76,11 @@ class MySqlEngine(Engine):
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
-        with closing(GatedFile(option_file(self.endpoint))) as options, self.connect() as connection:
+        with ExitStack() as gates, self.connect() as connection:
             try:
-                snapshot = _MySqlSnapshot(self, connection, options)
+                snapshot = _MySqlSnapshot(
+                    self, connection, lambda: gates.enter_context(closing(GatedFile(option_file(self.endpoint))))
+                )
             except pymysql.MySQLError as error:
                 raise self.failed("look into", error) from error
             try:
@@ -80,9 +96,11 @@ class MySqlEngine(Engine):
             f"CREATE DATABASE IF NOT EXISTS {_identifier(self.database)} "
             f"CHARACTER SET {facts.source['character_set']} COLLATE {facts.source['collation']}"
         )
+        # The main stream last: its views want their tables, and only their own.
+        unpacked = " && ".join([*(line for name, line in files.items() if name != MAIN), files[MAIN]])
         line = (
             f"{client} -e {shlex.quote(create)} && "
-            f"({files['dump.sql']} || printf '\\n!the dump is damaged!\\n') | "
+            f"({unpacked} || printf '\\n!the dump is damaged!\\n') | "
             # Without --comments the client cuts the comments out of routines, triggers and events.
             f"{client} --binary-mode --comments --max-allowed-packet=1G {shlex.quote(f'--database={self.database}')}"
         )
@@ -93,7 +111,8 @@ class MySqlEngine(Engine):
         return line
 
     def structure_check(self, stream: str, manifest: Mapping[str, Any]) -> StructureCheck:
-        return SqlDumpCheck(tables=manifest["contents"].get("tables", {}))
+        tables = manifest["contents"].get("tables", {})
+        return SqlDumpCheck({name: table for name, table in tables.items() if table.get("stream", MAIN) == stream})
 
     def failed(self, verb: str, error: pymysql.MySQLError) -> SourceError:
         words = mask(str(error.args[-1] if error.args else error), self.secrets)
@@ -105,13 +124,22 @@ class MySqlEngine(Engine):
 
 
 class _MySqlSnapshot(Snapshot):
+    """``new_gate`` makes one more option file, which is closed at the snapshot's end."""
+
+    side_by_side = True
+
     def __init__(
-        self, engine: MySqlEngine, connection: pymysql.connections.Connection[DictCursor], options: GatedFile
+        self,
+        engine: MySqlEngine,
+        connection: pymysql.connections.Connection[DictCursor],
+        new_gate: Callable[[], GatedFile],
     ) -> None:
-        self._engine, self._connection, self._options = engine, connection, options
+        self._engine, self._connection, self._new_gate = engine, connection, new_gate
         self._server = self._one(sql("mysql", "list_server"))
         self._flavour, self._version = server_release(str(self._server["version"]))
         self._tool: Tool = mysql_dump(self._flavour, self._version)
+        if self._flavour == "mysql" and self._version >= (8,):
+            self._execute("SET SESSION information_schema_stats_expiry = 0")  # sizes may be a day old otherwise
         self._tables = self._all(sql("mysql", "list_tables"))
         self._others = self._all(sql("mysql", "list_objects"))
         self._floats = self._all(sql("mysql", "list_float_columns"))
@@ -122,8 +150,24 @@ class _MySqlSnapshot(Snapshot):
         self._why_estimated = ""
         self._counts: dict[str, int] = {}
         self._count_error: BaseException | None = None
+        self._evidence = Evidence()
         self._counter: threading.Thread | None = None
-        self.streams = (Stream("dump.sql", self._dump_command(), self._started),)
+        self._plan(shares_of(self._tables, self._others, engine.dump_streams))
+
+    def _plan(self, shares: Sequence[Sequence[str]]) -> None:
+        extra = stream_names(shares)
+        self._moved = {table: name for name, tables in extra.items() for table in tables}
+        self._gates = [self._new_gate() for _ in range(1 + len(extra))]
+        self._outputs: list[int] = []
+        commands = dump_commands(
+            self._tool,
+            self._engine.database,
+            extra,
+            iter([gate.descriptor for gate in self._gates]),
+            left_out=list(self._left_out),
+            history=self._keeps_history,
+        )
+        self.streams = tuple(Stream(name, command, self._started) for name, command in commands.items())
 
     def _broken_views(self) -> dict[str, str]:
         """Views of tables, columns or functions that are gone, with their definitions: mysqldump ends at the first."""
@@ -137,47 +181,29 @@ class _MySqlSnapshot(Snapshot):
                 broken[view] = str(self._one(f"SHOW CREATE VIEW {_identifier(view)}")["Create View"])
         return broken
 
-    def _dump_command(self) -> Command:
-        flags = [
-            "--single-transaction", "--quick", "--skip-lock-tables",
-            "--routines", "--triggers", "--events",
-            "--hex-blob", "--default-character-set=utf8mb4", "--max-allowed-packet=1G",
-            "--no-tablespaces",
-        ]  # fmt: skip
-        if self._flavour == "mysql":
-            # The position is in the manifest; in the dump it would make a restore on the source's own replica fail.
-            flags += ["--set-gtid-purged=OFF"]
-            if self._tool.version >= (8,):
-                flags += ["--skip-column-statistics"]  # some 8.0 ask for them by default, and no 5.7 server has any
-        if self._keeps_history:
-            flags += ["--dump-history"]
-        flags += [f"--ignore-table={self._engine.database}.{view}" for view in self._left_out]
-        options = self._options.descriptor
-        return Command(
-            # Not --defaults-extra-file: the worker's ~/.my.cnf is read after that one, and where it leads to a scratch
-            # server, that server would be dumped in the name of this one.
-            [self._tool.path, f"--defaults-file=/dev/fd/{options}", *flags, "--", self._engine.database],
-            env={"MYSQL_TEST_LOGIN_FILE": "/dev/null"},  # nor ~/.mylogin.cnf
-            pass_fds=(options,),
-        )
-
     @property
     def _keeps_history(self) -> bool:
         return any(table["versioned"] for table in self._tables) and self._tool.version >= KEEPS_HISTORY
 
     def _started(self, output: int) -> None:
+        self._outputs.append(output)
+        if len(self._outputs) < len(self.streams) or self._why_estimated:
+            return
         try:
-            self._align(output)
+            self._align()
         except pymysql.MySQLError as error:
             raise self._engine.failed("align the snapshots of", error) from error
 
-    def _align(self, output: int) -> None:
-        """Make this session's snapshot, the binlog position and mysqldump's snapshot the same moment.
+    def _align(self) -> None:
+        """Make this session's snapshot, the binlog position and every mysqldump's snapshot the same moment.
 
-        mysqldump is started, but waits for its option file until writes are held: it could otherwise open its snapshot
-        before they are. It prints less than one buffer (4 KiB) before it opens its transaction, so its first output, or
-        its end, shows that it has; that needs no privilege to see. Writes wait meanwhile: milliseconds as a rule,
-        ``lock_timeout_s`` at the most, each for getting the lock and for holding it.
+        Each mysqldump is started, but waits for its option file until writes are held: it could otherwise open its
+        snapshot before they are. It writes its first output behind the definition of the first table (what it prints
+        before it opens its transaction is less than the 4 KiB that the C library collects at least), so that output, or
+        its end, shows that it has; no privilege is needed to see it. Writes wait meanwhile: tens of milliseconds as a
+        rule, ``lock_timeout_s`` at the most, each for getting the lock and for holding it.
+
+        Errors: ``StartAgain`` when writes can't be held. One mysqldump is consistent even so, several aren't.
         """
         limit_s = self._engine.lock_timeout_s
         try:
@@ -186,8 +212,8 @@ class _MySqlSnapshot(Snapshot):
                 self._execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
                 self._execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
                 self._position = self._read_position()
-                self._options.open()
-                begins = _is_readable(output, limit_s)
+                self._open_gates()
+                begins = _are_readable(self._outputs, limit_s)
             if not begins:
                 raise NotHeld(
                     f"mysqldump did not begin within lock_timeout_s ({limit_s} s), and writes were not held any longer"
@@ -195,13 +221,20 @@ class _MySqlSnapshot(Snapshot):
         except NotHeld as reason:
             self._why_estimated = str(reason)
             self._position = {"missing": self._why_estimated}
+            if len(self.streams) > 1:
+                self._plan(())
+                raise StartAgain from reason
             return
         finally:
-            self._options.open()
+            self._open_gates()
         self._position["writes_held_s"] = round(time.monotonic() - begun, 3)
         self._aligned = True
         self._counter = threading.Thread(target=self._count, name="row counter", daemon=True)
         self._counter.start()
+
+    def _open_gates(self) -> None:
+        for gate in self._gates:
+            gate.open()
 
     def _read_position(self) -> dict[str, Any]:
         if not int(self._server["log_bin"]):
@@ -230,13 +263,22 @@ class _MySqlSnapshot(Snapshot):
             for table in self._tables:
                 row = self._one(f"SELECT COUNT(*) AS row_count FROM {_identifier(table['name'])}")  # noqa: S608 - quoted
                 self._counts[table["name"]] = int(row["row_count"])
+            self._evidence = gather(
+                self._connection,
+                self._engine.database,
+                under_bytes=self._engine.checksum_under_mb << 20,
+                dumped={table["name"] for table in self._tables},
+                only={table["name"] for table in self._tables if table["transactional"]},
+                left_out=self._left_out,
+            )
         except BaseException as error:  # carried over to the thread that asks for the figures
             self._count_error = error
 
     def facts(self, ended: Mapping[str, list[Ended]]) -> Facts:
         if self._counter:
             self._counter.join()
-        warnings = [line for end in ended.get("dump.sql", ()) for line in end.lines]
+        said = [line for ends in ended.values() for end in ends for line in end.lines]
+        warnings = list(dict.fromkeys(said))  # what every mysqldump has to say is said once
         if self._count_error:
             self._why_estimated = f"counting rows failed: {mask(str(self._count_error), self._engine.secrets)}"
         exact = self._aligned and not self._count_error
@@ -244,7 +286,7 @@ class _MySqlSnapshot(Snapshot):
             warnings.append(f"row counts are the server's estimates: {self._why_estimated}")
         if "missing" in self._position:
             warnings.append(f"no binlog position: {self._position['missing']}")
-        warnings += self._warnings_of_contents()
+        warnings += [*self._evidence.warnings, *self._warnings_of_contents()]
         return Facts(
             source={
                 "database": self._engine.database,
@@ -264,8 +306,10 @@ class _MySqlSnapshot(Snapshot):
                     table["name"]: {
                         "rows": self._counts[table["name"]] if exact else int(table["row_estimate"] or 0),
                         "engine": table["engine"],
+                        **({"stream": self._moved[table["name"]]} if table["name"] in self._moved else {}),
                         # Outside of every snapshot: what was counted need not be what was dumped.
                         **({} if table["transactional"] else {"rows_are": "counted beside the dump"}),
+                        **(self._evidence.of(table["name"]) if exact else {}),
                     }
                     for table in self._tables
                 },
@@ -278,6 +322,7 @@ class _MySqlSnapshot(Snapshot):
                     for kind in ("views", "sequences", "routines", "triggers", "events")
                 },
                 "left_out": self._left_out,
+                **(self._evidence.contents if exact else {}),
             },
             rows_are="exact" if exact else f"estimates: {self._why_estimated}",
             warnings=warnings,
@@ -341,10 +386,15 @@ def server_release(version: str) -> tuple[str, tuple[int, ...]]:
     return flavour, numbers(version.removeprefix("5.5.5-") if flavour == "mariadb" else version)
 
 
-def _is_readable(descriptor: int, within_s: float) -> bool:
-    poll = select.poll()  # select.select refuses descriptors from 1024 on
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(within_s * 1000))
+def _are_readable(descriptors: Sequence[int], within_s: float) -> bool:
+    """Whether every one of them has something to read, or is at its end, before the time is over."""
+    deadline = time.monotonic() + within_s
+    for descriptor in descriptors:
+        poll = select.poll()  # select.select refuses descriptors from 1024 on
+        poll.register(descriptor, select.POLLIN)
+        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            return False
+    return True
 
 
 def _identifier(name: str) -> str:

@@ -7,13 +7,15 @@ exit status counts, every program's standard error is kept, and no program outli
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+import shutil
 import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, ClassVar
@@ -22,6 +24,8 @@ from upkeep.domain.masking import mask
 from upkeep.errors import Stopped, ToolFailed
 
 CHUNK = 1 << 20
+PIPE_SIZE = 1 << 20
+"""Bytes that a pipe takes before its writer waits; 64 KiB by default, and a dump then stops at every hiccup."""
 STDERR_KEPT = 16 << 10
 """Bytes of standard error kept per program: the end, where the reason is."""
 
@@ -38,6 +42,8 @@ class Command:
     ok_statuses: frozenset[int] = frozenset({0})
     pass_fds: tuple[int, ...] = ()
     """Descriptors the program inherits: secrets in memory, side channels."""
+    collect_kb: int = 0
+    """KiB that the program collects before it writes, where the C library's own 4 make it write too often."""
 
     @property
     def name(self) -> str:
@@ -109,34 +115,47 @@ class Pipeline:
         self._tails: list[_Tail] = []
 
     def __enter__(self) -> Pipeline:
-        if Pipeline._stopping:
-            raise _stopped(self.commands[0].name)
-        Pipeline._running.add(self)
         try:
-            upstream: IO[bytes] | None = None
-            for place, command in enumerate(self.commands):
-                first = place == 0
-                process = subprocess.Popen(
-                    ["setpriv", "--pdeathsig", "KILL", "--", *command.argv],
-                    stdin=(subprocess.PIPE if self.feed else subprocess.DEVNULL) if first else upstream,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    env={**os.environ, **command.env},
-                    start_new_session=True,
-                    pass_fds=command.pass_fds,
-                    bufsize=0,
-                )
-                self.processes.append(process)
-                self._tails.append(_Tail(process))
-                if first and self.started and process.stdout:
-                    self.started(process.stdout.fileno())
-                if upstream is not None:
-                    upstream.close()  # only the next program may hold it, or a dead reader would never be noticed
-                upstream = process.stdout
+            self.start_first()
+            self.start_others()
         except BaseException:
             self.end()
             raise
         return self
+
+    def start_first(self) -> None:
+        """Start the first program alone and tell ``started`` of it; see ``together``."""
+        if Pipeline._stopping:
+            raise _stopped(self.commands[0].name)
+        Pipeline._running.add(self)
+        process = self._start(self.commands[0], subprocess.PIPE if self.feed else subprocess.DEVNULL)
+        if self.started and process.stdout:
+            self.started(process.stdout.fileno())
+
+    def start_others(self) -> None:
+        for command in self.commands[1:]:
+            upstream = self.processes[-1].stdout
+            self._start(command, upstream)
+            if upstream is not None:
+                upstream.close()  # only the next program may hold it, or a dead reader would never be noticed
+
+    def _start(self, command: Command, stdin: int | IO[bytes] | None) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "--", *_collecting(command.collect_kb), *command.argv],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **command.env},
+            start_new_session=True,
+            pass_fds=command.pass_fds,
+            bufsize=0,
+        )
+        self.processes.append(process)
+        self._tails.append(_Tail(process))
+        if process.stdout:
+            with suppress(OSError):  # this user's pipes have as much memory as they may
+                fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+        return process
 
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is not None:
@@ -201,11 +220,15 @@ class Pipeline:
             )
         return ended
 
-    def end(self) -> None:
-        """Kill what still runs and wait for it; never raises on a program that is already gone."""
-        for process in self.processes:
+    def kill(self) -> None:
+        """Kill what still runs. Whoever reads the output, in whatever thread, meets its end, and ``finish`` fails."""
+        for process in list(self.processes):
             if process.poll() is None:
                 _kill_group(process.pid)
+
+    def end(self) -> None:
+        """Kill what still runs and wait for it; never raises on a program that is already gone."""
+        self.kill()
         for process, tail in zip(self.processes, self._tails, strict=True):
             process.wait()
             tail.join()
@@ -223,9 +246,7 @@ class Pipeline:
         """
         cls._stopping = True
         for pipeline in list(cls._running):
-            for process in pipeline.processes:
-                if process.poll() is None:
-                    _kill_group(process.pid)
+            pipeline.kill()
 
     def _ended(self, place: int) -> Ended:
         process, command = self.processes[place], self.commands[place]
@@ -236,6 +257,24 @@ class Pipeline:
     def _close(stream: IO[bytes]) -> None:
         with suppress(BrokenPipeError):  # the reader is gone; its exit status says why
             stream.close()
+
+
+@contextmanager
+def together(pipelines: Sequence[Pipeline]) -> Iterator[None]:
+    """Start several pipelines; each one's ``started`` is called before anything reads any one's output.
+
+    Whoever takes this block's time has to ``finish`` each of them. An exception ends all of them.
+    """
+    try:
+        for pipeline in pipelines:
+            pipeline.start_first()
+        for pipeline in pipelines:
+            pipeline.start_others()
+        yield
+    except BaseException:
+        for pipeline in pipelines:
+            pipeline.end()
+        raise
 
 
 class _Tail:
@@ -295,6 +334,12 @@ def capture(command: Command, *, secrets: Iterable[str] = (), limit: int = 64 <<
 
     run([command], keep, secrets=secrets)
     return bytes(kept)
+
+
+def _collecting(kilobytes: int) -> list[str]:
+    """Without coreutils' stdbuf on the worker it takes longer, and that is all."""
+    stdbuf = shutil.which("stdbuf") if kilobytes else None
+    return [stdbuf, f"--output={kilobytes}K"] if stdbuf else []
 
 
 def _kill_group(pid: int) -> None:

@@ -15,7 +15,9 @@ from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.masking import mask
 from upkeep.engines.archive_check import ArchiveCheck, ScriptCheck
 from upkeep.engines.base import Engine, Facts, Snapshot, Stream, StructureCheck
+from upkeep.engines.evidence import Evidence
 from upkeep.engines.pipeline import Command, Ended, hint_for
+from upkeep.engines.postgres_catalogue import gather
 from upkeep.engines.private_file import private_file
 from upkeep.engines.tools import Tool, postgres_tool
 from upkeep.errors import SourceError
@@ -30,13 +32,21 @@ class PostgresEngine(Engine):
     """``lock_timeout_s``: the longest that pg_dump waits for a table somebody is altering before it gives up.
 
     ``with_passwords``: keep the roles' password hashes. Only ask for it when the backup is encrypted.
+    ``checksum_under_mb``: the content of tables up to this size is fingerprinted within the snapshot.
     """
 
     def __init__(
-        self, endpoint: Endpoint, database: str, *, lock_timeout_s: int = 5, with_passwords: bool = False
+        self,
+        endpoint: Endpoint,
+        database: str,
+        *,
+        lock_timeout_s: int = 5,
+        with_passwords: bool = False,
+        checksum_under_mb: int = 0,
     ) -> None:
         self.endpoint, self.database, self.lock_timeout_s = endpoint, database, lock_timeout_s
         self.with_passwords = with_passwords
+        self.checksum_under_mb = checksum_under_mb
         self.secrets = endpoint.secrets()
 
     def connect(self) -> psycopg.Connection[DictRow]:
@@ -63,7 +73,7 @@ class PostgresEngine(Engine):
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
-        with private_file(self._pgpass()) as passwords, closing(self.connect()) as connection:
+        with private_file(self.pgpass()) as passwords, closing(self.connect()) as connection:
             try:
                 snapshot = _PostgresSnapshot(self, connection, passwords)
             except psycopg.Error as error:
@@ -115,7 +125,8 @@ class PostgresEngine(Engine):
         }
         return {key: value for key, value in settings.items() if value}
 
-    def _pgpass(self) -> str:
+    def pgpass(self) -> str:
+        """The content of a libpq password file; empty where there is no password."""
         secret = re.sub(r"([\\:])", r"\\\1", self.endpoint.secret)
         return f"*:*:*:*:{secret}\n" if secret else ""
 
@@ -143,6 +154,7 @@ class _PostgresSnapshot(Snapshot):
         self._others = self._all(sql("postgres", "list_objects"))
         self._counts: dict[str, int] = {}
         self._count_error: BaseException | None = None
+        self._evidence = Evidence()
         self._counter = threading.Thread(target=self._count, name="row counter", daemon=True)
         self._with_passwords = engine.with_passwords and bool(self._server["may_read_passwords"])
         environment = engine.environment(passwords, patience=bool(self._server["impatient"]))
@@ -188,6 +200,7 @@ class _PostgresSnapshot(Snapshot):
                 for name, table in tables.items():
                     row = cursor.execute(count.format(table)).fetchone()
                     self._counts[name] = int(row["row_count"]) if row else 0
+                self._evidence = gather(self._connection, tables, under_bytes=self._engine.checksum_under_mb << 20)
         except BaseException as error:  # carried over to the thread that asks for the figures
             self._count_error = error
 
@@ -200,6 +213,7 @@ class _PostgresSnapshot(Snapshot):
             warnings.append(f"row counts are the server's estimates: {why}")
         if self._engine.with_passwords and not self._with_passwords:
             warnings.append("roles are kept without their passwords: the account may not read pg_authid")
+        warnings += self._evidence.warnings
         return Facts(
             source={
                 "database": self._engine.database,
@@ -213,7 +227,11 @@ class _PostgresSnapshot(Snapshot):
             position={"lsn": str(self._server["lsn"]), "timeline": int(self._server["timeline"] or 0)},
             contents={
                 "tables": {
-                    name: {"rows": max(int(table["row_estimate"]), 0) if why else self._counts[name]}
+                    name: (
+                        {"rows": max(int(table["row_estimate"]), 0)}
+                        if why
+                        else {"rows": self._counts[name], **self._evidence.of(name)}
+                    )
                     for table in self._tables
                     for name in [self._full(table)]
                 },
@@ -223,6 +241,7 @@ class _PostgresSnapshot(Snapshot):
                 },
                 "large_objects": int(self._server["large_objects"]),
                 "role_passwords": self._with_passwords,
+                **({} if why else self._evidence.contents),
                 "encoding": "utf-8" if self._server["encoding"] == NO_ENCODING else self._connection.info.encoding,
             },
             rows_are=f"estimates: {why}" if why else "exact",

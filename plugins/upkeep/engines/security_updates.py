@@ -1,4 +1,4 @@
-"""Security updates that wait to be installed, where the machine has apt."""
+"""Updates that wait to be installed, security updates first of all, where the machine has apt."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 from upkeep.domain.findings import Looked
 from upkeep.engines.pipeline import Command, capture
@@ -30,23 +31,18 @@ def waiting_updates(
     looked = Looked()
     if not shutil.which(program):
         return looked
-    argv = [program, *options, "-s", "-o", "Debug::NoLocking=true", "-o", "APT::Get::Show-User-Simulation-Note=false",
-            "--with-new-pkgs", "upgrade"]  # fmt: skip
     try:
-        said = capture(Command(argv, env={"LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}))
+        waiting = [update for update in _asked(program, options) if update.of_security]
     except ToolError as error:
         looked.unread.append(f"security updates ({error.message})")
         return looked
-    waiting = [found for found in _INSTALLED.findall(said.decode("utf-8", "replace")) if "security" in found[3].lower()]
     looked.figures = {"security_updates": len(waiting)}
     if waiting:
-        named = ", ".join(f"{package} {old} -> {new}" for package, old, new, _ in waiting[:NAMED])
-        more = f" and {len(waiting) - NAMED} more" if len(waiting) > NAMED else ""
         looked.add(
             "security-updates",
             "apt",
             "medium",
-            f"{len(waiting)} security update{'s' if len(waiting) != 1 else ''} wait: {named}{more}",
+            f"{len(waiting)} security update{'s' if len(waiting) != 1 else ''} wait: {_named(waiting)}",
             "apt-get update && apt-get upgrade, then restart what needs it (needrestart)",
         )
     asked = _last_update(lists)
@@ -60,6 +56,54 @@ def waiting_updates(
             "apt-get update, and install unattended-upgrades so that it happens daily",
         )
     return looked
+
+
+def pending_updates(*, program: str = "apt-get", options: Sequence[str] = ()) -> Looked:
+    """All that ``apt-get upgrade`` would bring, from whatever archive: one finding, security updates named first."""
+    looked = Looked()
+    if not shutil.which(program):
+        return looked
+    try:
+        waiting = sorted(_asked(program, options), key=lambda update: not update.of_security)
+    except ToolError as error:
+        looked.unread.append(f"package updates ({error.message})")
+        return looked
+    of_security = sum(update.of_security for update in waiting)
+    looked.figures = {"updates": len(waiting), "security_updates": of_security}
+    if waiting:
+        looked.add(
+            "package-updates",
+            "apt",
+            "medium" if of_security else "low",
+            f"{len(waiting)} package update{'s' if len(waiting) != 1 else ''} wait, {of_security} of them for security"
+            f": {_named(waiting)}",
+            "apt-get update && apt-get upgrade in a window, then restart what needs it (needrestart)",
+        )
+    return looked
+
+
+class _Update(NamedTuple):
+    package: str
+    old: str
+    new: str
+    archive: str
+
+    @property
+    def of_security(self) -> bool:
+        return "security" in self.archive.lower()
+
+
+def _asked(program: str, options: Sequence[str]) -> list[_Update]:
+    """Errors: ``ToolError``."""
+    argv = [program, *options, "-s", "-o", "Debug::NoLocking=true", "-o", "APT::Get::Show-User-Simulation-Note=false",
+            "--with-new-pkgs", "upgrade"]  # fmt: skip
+    said = capture(Command(argv, env={"LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}))
+    return [_Update(*found) for found in _INSTALLED.findall(said.decode("utf-8", "replace"))]
+
+
+def _named(updates: Sequence[_Update]) -> str:
+    named = ", ".join(f"{update.package} {update.old} -> {update.new}" for update in updates[:NAMED])
+    return named + (f" and {len(updates) - NAMED} more" if len(updates) > NAMED else "")
 
 
 def _last_update(lists: Path) -> datetime | None:

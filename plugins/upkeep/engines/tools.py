@@ -111,7 +111,29 @@ def mysql_dump(flavour: str, server_version: tuple[int, ...]) -> Tool:
     program can't log in to MariaDB accounts from 9.0 on. Errors: ``ToolMissing``, ``ToolUnfit``.
     """
     names = ["mariadb-dump", "mysqldump"] if flavour == "mariadb" else ["mysqldump"]
-    package = "mariadb-client" if flavour == "mariadb" else "mysql-client (from Oracle's or Debian unstable's packages)"
+    best = _mysql_tool(names, flavour)
+    if best.version[0] < server_version[0]:
+        raise ToolUnfit(
+            f"{best.label} is older than the server's {'.'.join(map(str, server_version))} and would leave things out",
+            hint=f"install {_MYSQL_PACKAGES[flavour]} of the server's release or newer",
+        )
+    return best
+
+
+def mysql_client(flavour: str) -> Tool:
+    """The client of the server's own flavour, which runs dumps. Errors: ``ToolMissing``, ``ToolUnfit``."""
+    return _mysql_tool(["mariadb", "mysql"] if flavour == "mariadb" else ["mysql"], flavour)
+
+
+_MYSQL_PACKAGES = {
+    "mariadb": "mariadb-client",
+    "mysql": "mysql-client (from Oracle's or Debian unstable's packages)",
+}
+
+
+def _mysql_tool(names: Sequence[str], flavour: str) -> Tool:
+    """The newest program of these names that is of this flavour."""
+    package = _MYSQL_PACKAGES[flavour]
     candidates = _describe_all(find_all(names))
     if not candidates:
         raise ToolMissing(
@@ -124,13 +146,7 @@ def mysql_dump(flavour: str, server_version: tuple[int, ...]) -> Tool:
             f"the server is {flavour}, but this worker only has {', '.join(tool.label for tool in candidates)}",
             hint=f"install {package}, or put the folder of the right program first into UPKEEP_PATH",
         )
-    best = max(fitting, key=lambda tool: tool.version)
-    if best.version[0] < server_version[0]:
-        raise ToolUnfit(
-            f"{best.label} is older than the server's {'.'.join(map(str, server_version))} and would leave things out",
-            hint=f"install {package} of the server's release or newer",
-        )
-    return best
+    return max(fitting, key=lambda tool: tool.version)
 
 
 def postgres_tool(name: str, server_major: int) -> Tool:

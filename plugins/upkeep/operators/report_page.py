@@ -38,7 +38,7 @@ _HEADERS = {
 class ReportLink(BaseOperatorLink):
     """The button. Its address is fixed when the task ends, so that it holds after the site file has changed."""
 
-    name = "Report"  # type: ignore[assignment]  # a property in the base class; any attribute serves
+    name = "Report"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         from airflow.sdk.configuration import conf

@@ -58,6 +58,7 @@ class Attempt:
     config_hash: str
     started_at: datetime | None
     ended_at: datetime | None
+    rows: int | None
     size: int | None
     trouble: Trouble | None
     detail: Mapping[str, Any]
@@ -73,6 +74,10 @@ class Attempt:
     def number(self, name: str) -> float | None:
         value = self.detail.get(name)
         return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+    def mappings(self, name: str) -> tuple[Mapping[str, Any], ...]:
+        value = self.detail.get(name)
+        return tuple(item for item in value if isinstance(item, dict)) if isinstance(value, list) else ()
 
     def mapping(self, name: str) -> Mapping[str, Any]:
         value = self.detail.get(name)
@@ -147,6 +152,7 @@ def _attempt(record: Record) -> Attempt:
         config_hash=visible(started.config_hash),
         started_at=_moment(started.at),
         ended_at=_moment(finished.at) if finished else None,
+        rows=finished.rows if finished else None,
         size=finished.bytes if finished else None,
         trouble=take_apart(visible(finished.error or "")) if finished and state == "failed" else None,
         detail=detail,
@@ -187,6 +193,11 @@ def _moment(stamp: str) -> datetime | None:
 
 def last_of(attempts: Sequence[Attempt]) -> Attempt | None:
     return attempts[-1] if attempts else None
+
+
+def last_of_each(attempts: Iterable[Attempt]) -> list[Attempt]:
+    """Of several tries at one thing the last."""
+    return list({(attempt.duty, attempt.target, attempt.command): attempt for attempt in attempts}.values())
 
 
 def last_by_backup(attempts: Iterable[Attempt], *duties: str) -> dict[str, Attempt]:

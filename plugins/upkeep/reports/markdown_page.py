@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from upkeep.domain.units import human_bytes, human_seconds
 from upkeep.reports.attempts import one_line
 from upkeep.reports.run_report import RunReport
+from upkeep.reports.sections import Item
+from upkeep.reports.since_last import Since
 from upkeep.reports.target_line import Remark, Status, TargetLine
 
 _SPECIAL = re.compile(
@@ -50,11 +52,14 @@ def _blocks(report: RunReport) -> Iterator[str]:
         yield "## Needs action"
         for remark, line in report.told_with(reds):
             yield from _red(remark, line)
+    if report.since:
+        yield f"## Since the run of {report.clock(report.since.at)}"
+        yield _listed(_since(report.since)) if report.since.changes else "Nothing changed its light or its size."
     if ambers := report.remarks_of(Status.AMBER):
         yield "## Worth a look"
         yield _listed(_amber(remark) for remark in ambers)
     if report.changed:
-        yield "## What changed"
+        yield "## In the store"
         yield _listed(_changes(report))
     if report.lines:
         yield "## Targets"
@@ -62,6 +67,11 @@ def _blocks(report: RunReport) -> Iterator[str]:
     if positions := [line for line in report.lines if line.position or line.position_missing]:
         yield "Where each source's log stood, for point-in-time recovery:"
         yield _listed(_position(line) for line in positions)
+    for section in report.sections:
+        yield f"## {section.title}"
+        yield escape(section.summary)
+        if section.items:
+            yield _listed(_item(item) for item in section.items)
     if report.steps:
         yield "## Other steps"
         yield _listed(f"{escape(f'{step.duty} of {step.target}')}: {escape(step.outcome)}" for step in report.steps)
@@ -88,6 +98,16 @@ def _amber(remark: Remark) -> str:
     why = f": {escape(remark.why)}" if remark.why else ""
     hint = f" (HINT: {escape(remark.hint)})" if remark.hint else ""
     return f"{subject}{escape(remark.what)}{why}{hint}"
+
+
+def _since(since: Since) -> Iterator[str]:
+    return (f"**{change.status.label}** {escape(change.says)}" for change in since.changes)
+
+
+def _item(item: Item) -> str:
+    subject = f" {escape(item.subject)}" if item.subject else ""
+    more = f" ({escape(item.more)})" if item.more else ""
+    return f"**{escape(item.label)}**{subject}: {escape(item.says)}{more}"
 
 
 def _changes(report: RunReport) -> Iterator[str]:

@@ -15,18 +15,26 @@ from zoneinfo import ZoneInfo
 
 from upkeep.domain.missed import Missed
 from upkeep.domain.units import human_bytes, human_seconds, utc
-from upkeep.ledger import Head, Ledger
-from upkeep.reports.attempts import Attempt, State, one_line, read_attempts, visible
+from upkeep.ledger import Head, Ledger, Record
+from upkeep.reports.attempts import Attempt, State, last_of_each, one_line, read_attempts, visible
 from upkeep.reports.judge_target import DUTIES, tell_target
+from upkeep.reports.sections import SECTION_DUTIES, Section, tell_sections
+from upkeep.reports.since_last import Since, changes_between, standing_of
 from upkeep.reports.target_line import Remark, Removal, Status, TargetLine
 from upkeep.site import Site
 
 PAST_ACTS = 1000
 """How many of a target's newest acts are looked at for what earlier nights left: several months."""
 
+PAST_GUARDS = 50
+"""Among how many of the newest runs of this rhythm the one before this is looked for."""
+
 _SECONDS = "%Y-%m-%d %H:%M:%S"
 _LIGHTS = {"red": Status.RED, "amber": Status.AMBER}
 """What a duty notes as ``light`` when it was done but found something; ``summary`` and ``hint`` go with it."""
+
+_TOLD_BY_LINES = ("apply_retention",)
+"""What it did stands in the targets' lines, act by act; only a failure is worth a word of its own."""
 
 _HEADLINE_REDS = 2
 _HEADLINE_WHY_CHARS = 120
@@ -75,7 +83,7 @@ class Fact(NamedTuple):
 
 @dataclass(frozen=True)
 class Step:
-    """An act of the run that belongs to no target's line: a check, a purge, whatever a later release does."""
+    """An act of the run that belongs to no target's line and no section: whatever a later release does."""
 
     duty: str
     target: str
@@ -96,6 +104,9 @@ class RunReport:
     """Worst first, then in the order of the site file."""
     run_remarks: tuple[Remark, ...]
     """About the run as a whole."""
+    since: Since | None
+    """What changed since the last run of this rhythm; None when there is none to compare with."""
+    sections: tuple[Section, ...]
     steps: tuple[Step, ...]
     step_remarks: tuple[Remark, ...]
     head: Head | None
@@ -136,7 +147,7 @@ class RunReport:
 
     @property
     def changed(self) -> bool:
-        """Whether there is anything to tell under "what changed"."""
+        """Whether there is anything to tell under "in the store"."""
         return any(line.removed or line.held or line.shipped or line.swept or line.proven_late for line in self.lines)
 
     @cached_property
@@ -243,18 +254,20 @@ def build_run_report(
     :raises LedgerUnavailable: the ledger doesn't answer.
     """
     utc(now, "now")
-    attempts = read_attempts(ledger.acts(site.name, run_id=run_id))
+    records = ledger.acts(site.name, run_id=run_id)
+    attempts = read_attempts(records)
     window = _window(attempts, rhythm)
     closed = f"the {rhythm} window was closed" if window and not window.open else ""
     seen = [attempt.target for attempt in attempts if attempt.duty in DUTIES]
     left = {visible(target): [visible(name) for name in names] for target, names in waiting.items() if names}
     names = dict.fromkeys((*expected_targets, *seen, *left))
+    past = {target: ledger.acts(site.name, target=target, limit=PAST_ACTS, newest_first=True)[::-1] for target in names}
     lines = [
         tell_target(
             target,
             site,
             attempts,
-            read_attempts(reversed(ledger.acts(site.name, target=target, limit=PAST_ACTS, newest_first=True))),
+            read_attempts(past[target]),
             waiting=left.get(target, ()),
             now=now,
             left_out=_why_left_out(target, expected_targets, chosen, dry_run),
@@ -262,7 +275,7 @@ def build_run_report(
         )
         for target in names
     ]
-    steps = [attempt for attempt in attempts if attempt.duty not in (*DUTIES, "guard_window", "report")]
+    steps = _steps(attempts)
     return RunReport(
         site=site.name,
         title=visible(site.title),
@@ -271,12 +284,59 @@ def build_run_report(
         run=_run(run_id, rhythm, attempts, window, dry_run),
         lines=tuple(sorted(lines, key=lambda line: line.status)),
         run_remarks=(*_tell_window(window, attempts, rhythm), *_tell_missed(missed, rhythm)),
+        since=None if closed else _since_last(ledger, site, rhythm, records, lines, past, not dry_run and not chosen),
+        sections=tell_sections(steps, site.checks),
         steps=tuple(
-            Step(attempt.duty, attempt.target, attempt.state, attempt.outcome) for attempt in _last_tries(steps)
+            Step(attempt.duty, attempt.target, attempt.state, attempt.outcome)
+            for attempt in last_of_each(steps)
+            if attempt.duty not in SECTION_DUTIES and not (attempt.duty in _TOLD_BY_LINES and attempt.state == "done")
         ),
         step_remarks=tuple(_tell_steps(steps)),
         head=ledger.heads().get(site.name),
     )
+
+
+def _steps(attempts: Sequence[Attempt]) -> list[Attempt]:
+    """The acts that belong to no target's line."""
+    return [attempt for attempt in attempts if attempt.duty not in (*DUTIES, "guard_window", "report")]
+
+
+def _since_last(
+    ledger: Ledger,
+    site: Site,
+    rhythm: str,
+    records: Sequence[Record],
+    lines: Sequence[TargetLine],
+    past: Mapping[str, Sequence[Record]],
+    whole: bool,
+) -> Since | None:
+    """Against the newest run of this rhythm before this one whose guard let it work, judged as it stood when this one
+    began. What waited in the spool then, nobody can know any more.
+    """
+    if not records:
+        return None
+    begun = records[0].started.seq
+    guards = ledger.acts(site.name, duty="guard_window", target=rhythm, limit=PAST_GUARDS, newest_first=True)
+    last = next((guard for guard in guards if guard.started.seq < begun and guard.state == "done"), None)
+    if last is None:
+        return None
+
+    def earlier(found: Sequence[Record]) -> list[Attempt]:
+        return read_attempts(record for record in found if record.started.seq < begun)
+
+    run_id = last.started.run_id
+    attempts = earlier(ledger.acts(site.name, run_id=run_id))
+    at = next(attempt.started_at for attempt in read_attempts([last]))
+    if at is None:
+        return None
+    worked_on = {attempt.target for attempt in attempts if attempt.duty in DUTIES}
+    before = [
+        tell_target(target, site, attempts, earlier(past[target]), waiting=(), now=at)
+        for target in past
+        if target in worked_on
+    ]
+    now = standing_of(lines, _steps(read_attempts(records)))
+    return Since(visible(run_id), at, changes_between(standing_of(before, _steps(attempts)), now, whole=whole))
 
 
 def _why_left_out(target: str, expected: Sequence[str], chosen: Sequence[str], dry_run: bool) -> str:
@@ -334,12 +394,13 @@ def _tell_window(window: Window | None, attempts: Sequence[Attempt], rhythm: str
 def _tell_steps(steps: Sequence[Attempt]) -> list[Remark]:
     """What this report knows nothing about must still not fail unseen."""
     remarks = []
-    for step in _last_tries(steps):
+    for step in last_of_each(steps):
         what = f"{step.duty} of {step.target}"
+        log = f"read the log of task {step.task_id}, try {step.try_number}, on {step.host}"
         if step.duty == "miss_deadline":
             remarks.append(Remark(Status.AMBER, "", "the run outlived its window", step.command))
         elif step.trouble:
-            hint = step.trouble.hint or f"read the log of task {step.task_id}, try {step.try_number}, on {step.host}"
+            hint = step.trouble.hint or log
             remarks.append(Remark(Status.RED, "", f"{what} failed", step.trouble.why, hint))
         elif step.state == "died":
             hint = f"look for the reason on {step.host}, then clear the task {step.task_id}"
@@ -347,9 +408,8 @@ def _tell_steps(steps: Sequence[Attempt]) -> list[Remark]:
         elif step.state != "done":
             remarks.append(Remark(Status.AMBER, "", f"{what} {step.outcome.partition(':')[0]}", step.text("reason")))
         elif (light := step.text("light")) in _LIGHTS:
-            remarks.append(
-                Remark(_LIGHTS[light], "", f"{what} is {light}", visible(step.text("summary")), step.text("hint"))
-            )
+            hint = step.text("hint") or (log if light == "red" else "")
+            remarks.append(Remark(_LIGHTS[light], "", f"{what} is {light}", visible(step.text("summary")), hint))
     return remarks
 
 
@@ -359,11 +419,6 @@ def _tell_missed(missed: Sequence[Missed], rhythm: str) -> list[Remark]:
     hint = "look why: was Airflow down, or the DAG paused? upkeep status lists what is missing"
     what = f"{counted(len(missed), f'{rhythm} run')} before this one did not end well"
     return [Remark(Status.AMBER, "", what, ", ".join(entry.what for entry in missed[-3:]), hint)]
-
-
-def _last_tries(attempts: Sequence[Attempt]) -> list[Attempt]:
-    """Of several tries at one thing the last."""
-    return list({(attempt.duty, attempt.target, attempt.command): attempt for attempt in attempts}.values())
 
 
 def _in_short(remarks: Sequence[Remark]) -> str:

@@ -9,21 +9,31 @@ from upkeep.reports.run_report import RunReport
 from upkeep.reports.target_line import Status, TargetLine
 
 LINES = 12
+_NEWS = 3
+"""Of the changes since the last run so many: a chat isn't the page."""
 _WHY_CHARS = 240
 
 
 def to_text(report: RunReport, *, max_lines: int = LINES) -> str:
     """At most ``max_lines`` lines, worst first; what doesn't fit is counted. No line ends with a line feed."""
     head = f"{report.status.name}: {report.site} {report.run.rhythm} of {report.clock(report.made_at)}: {report.tally}"
-    body = [*_remarks(report), *_targets(report)]
+    body = [*_remarks(report, Status.RED), *_news(report), *_remarks(report, Status.AMBER), *_targets(report)]
     room = max_lines - 2
     if len(body) > room:
         body = [*body[: room - 1], f"... {len(body) - room + 1} more lines are on the page"]
     return "\n".join([head, *body, _anchor(report)])
 
 
-def _remarks(report: RunReport) -> Iterator[str]:
-    for remark in (*report.remarks_of(Status.RED), *report.remarks_of(Status.AMBER)):
+def _news(report: RunReport) -> Iterator[str]:
+    if report.since and (changes := report.since.changes):
+        for change in changes[:_NEWS]:
+            yield f"CHANGED {one_line(change.says, _WHY_CHARS)}"
+        if len(changes) > _NEWS:
+            yield f"CHANGED {len(changes) - _NEWS} more since the run of {report.clock(report.since.at)}"
+
+
+def _remarks(report: RunReport, status: Status) -> Iterator[str]:
+    for remark in report.remarks_of(status):
         why = f": {one_line(remark.why, _WHY_CHARS)}" if remark.why else ""
         yield f"{remark.status.name} {one_line(remark.title)}{why}"
         if remark.hint and remark.status is Status.RED:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -21,6 +22,8 @@ T = TypeVar("T")
 
 STORAGE_CLASSES = ("Standard", "IA", "Archive", "ColdArchive", "DeepColdArchive")
 ENCRYPTIONS = ("AES256", "KMS")
+SIDE_BY_SIDE = 8
+"""Connections kept open beside those of the parts: each object that is written has calls of its own."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class OssOptions:
     """How to talk to OSS.
 
     :param part_mb: size of the first parts of a large object, in MiB; see ``oss_upload.part_mib``.
-    :param threads: parts on their way at once; each, and the one being filled, is held in memory.
+    :param threads: parts on their way at once; each, and the one being filled, is held in memory. Objects that are
+        written side by side share them, rounded up.
     :param storage_class: one of ``STORAGE_CLASSES``; empty: the bucket's own.
     :param server_side_encryption: ``AES256`` or ``KMS`` (the account's default key); empty: the bucket's own.
     :param retries: tries after the first one, for every single request.
@@ -83,6 +87,19 @@ class OssClient:
         self.options = options
         self.credentials = OssCredentials(endpoint)
         self.backoff = Backoff(options.retries, options.backoff_s)
+        self.uploads = 0
+        """Objects being written at this moment; they share threads and memory."""
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def one_more_upload(self) -> Iterator[None]:
+        with self._lock:
+            self.uploads += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.uploads -= 1
 
     def address(self, key: str) -> str:
         return f"oss://{self.bucket_name}/{self.root}{key}"
@@ -109,7 +126,7 @@ class OssClient:
                 host,
                 self.bucket_name,
                 is_cname=str(endpoint.extra.get("cname")).lower() in ("true", "1", "yes"),
-                session=oss2.Session(pool_size=self.options.threads + 1),
+                session=oss2.Session(pool_size=self.options.threads + SIDE_BY_SIDE),
                 connect_timeout=self.options.timeout_s,
                 app_name="airflow-upkeep",
                 # crcmod without a C compiler is a hundred times slower than the network; see OssUpload for ours.

@@ -19,26 +19,29 @@ MAX_PARTS = 10_000
 """OSS's own limit for one object."""
 
 BUFFER_MIB = 96
-"""What all parts in memory may take together, in MiB. As parts grow, fewer of them travel at once.
+"""What the parts of all objects in memory may take together, in MiB. As parts grow, fewer of them travel at once.
 
-Two parts is the least (one travels while one fills), so a ``part_mb`` above 48 takes more than this.
+Two parts of each object is the least (one travels while one fills), so a ``part_mb`` above 48 takes more than this, and
+so do more than three large objects at once.
 """
 
 
-def part_mib(number: int, first_mib: int) -> int:
-    """Size in MiB of part ``number`` (from 1).
+def part_mib(number: int, first_mib: int, uploads: int = 1) -> int:
+    """Size in MiB of part ``number`` (from 1) where ``uploads`` objects are on their way at once.
 
     Small objects get small parts, which keep all threads busy; large ones get larger parts, so that 10,000 of them
-    hold enough: 500 of 8, 500 of 16, then 9000 of 32 are 293 GiB (315 GB). A larger ``first_mib`` is the size of all.
+    hold enough: 500 of 8, 500 of 16, then 9000 of 32 are 293 GiB (315 GB). Beside another object the largest ones wait
+    for the second half: 500 of 8, 4500 of 16, 5000 of 32 are 230 GiB. A larger ``first_mib`` is the size of all.
     """
     if number <= MAX_PARTS // 20:
         return first_mib
-    return max(first_mib, 16 if number <= MAX_PARTS // 10 else 32)
+    return max(first_mib, 16 if number <= MAX_PARTS // (10 if uploads == 1 else 2) else 32)
 
 
-def parts_at_once(size_mib: int, threads: int) -> int:
-    """How many parts of this size may travel while another one fills, within ``BUFFER_MIB``."""
-    return max(1, min(threads, BUFFER_MIB // size_mib - 1))
+def parts_at_once(size_mib: int, threads: int, uploads: int = 1) -> int:
+    """How many parts of this size may travel while another one fills: this object's share of the threads and of
+    ``BUFFER_MIB`` where ``uploads`` objects are on their way."""
+    return max(1, min(-(-threads // uploads), BUFFER_MIB // uploads // size_mib - 1))
 
 
 class OssUpload:
@@ -135,11 +138,12 @@ class OssUpload:
                 hint=f"set part_mb of this store to {max(64, 2 * first_mib)}; every part in memory will be as large",
             )
         pool = self._pool or self._begin()
-        self._collect(until_below=parts_at_once(len(self._buffer) // MIB, self._client.options.threads))
+        size_mib, threads, uploads = len(self._buffer) // MIB, self._client.options.threads, self._client.uploads
+        self._collect(until_below=parts_at_once(size_mib, threads, uploads))
         part = memoryview(self._buffer)[: self._filled]
         self._travelling.add(pool.submit(self._upload_part, number, part))
         self._sent = number
-        self._buffer = bytearray(part_mib(number + 1, first_mib) * MIB)
+        self._buffer = bytearray(part_mib(number + 1, first_mib, uploads) * MIB)
         self._filled = 0
 
     def _begin(self) -> ThreadPoolExecutor:

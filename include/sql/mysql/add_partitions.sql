@@ -1,0 +1,2 @@
+-- New partitions behind the last one.
+ALTER TABLE {table} ADD PARTITION ({makes});

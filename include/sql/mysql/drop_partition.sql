@@ -1,0 +1,2 @@
+-- One partition and its rows.
+ALTER TABLE {table} DROP PARTITION {partition};

@@ -1,0 +1,3 @@
+-- A table that can become a partition. Indexes, keys and triggers come with ATTACH PARTITION. Unlike CREATE TABLE ...
+-- PARTITION OF this doesn't lock the parent against readers and writers.
+CREATE TABLE {new} (LIKE {table} INCLUDING ALL EXCLUDING INDEXES EXCLUDING IDENTITY) {tablespace};

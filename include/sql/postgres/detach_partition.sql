@@ -1,0 +1,2 @@
+-- {how}: CONCURRENTLY, FINALIZE, or nothing.
+ALTER TABLE {table} DETACH PARTITION {partition} {how};

@@ -1,0 +1,2 @@
+-- One partition and its rows.
+DROP TABLE {partition};

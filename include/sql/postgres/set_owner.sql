@@ -1,0 +1,2 @@
+-- A partition belongs to whom its table belongs.
+ALTER TABLE {new} OWNER TO {owner};

@@ -1,0 +1,43 @@
+"""Which tables of a large database are dumped beside the others, so that no processor waits."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+WORTH_BYTES = 64_000_000
+"""Below it a second program costs more time to start than it saves."""
+LEAST_SHARE = 0.1
+"""Of all bytes, for every stream: less is not worth a file of its own."""
+LARGE_SHARE = 0.02
+"""Of all bytes. Only larger tables are moved: the main dump keeps all the small ones, and no extra one has more than
+two dozen names to look up while writes are held."""
+
+
+def split_tables(
+    sizes: Mapping[str, int], streams: int, *, stays: Collection[str] = frozenset()
+) -> tuple[list[str], ...]:
+    """The tables of each extra stream; what is in none of them stays in the main one. Empty when a split is no use.
+
+    ``sizes``: bytes of every table; ``stays``: those that may not be moved. Largest first, each to the stream that has
+    least so far. With one table that outweighs all others there is nothing to share out: no table is ever cut.
+
+    >>> split_tables({"events": 600_000_000, "visits": 500_000_000, "users": 200_000_000, "roles": 1}, 2)
+    (['events'],)
+    """
+    total = sum(sizes.values())
+    if total < WORTH_BYTES:
+        return ()
+    large = [name for name, size in sizes.items() if size >= LARGE_SHARE * total and name not in stays]
+    large.sort(key=lambda name: (-sizes[name], name))
+    for count in range(streams, 1, -1):
+        shares: list[list[str]] = [[] for _ in range(count)]
+        loads = [0] * count
+        loads[0] = total - sum(sizes[name] for name in large)
+        for name in large:
+            # Of those with least the last: the main stream has the views and routines to write as well.
+            place = min(range(count), key=lambda place: (loads[place], -place))
+            shares[place].append(name)
+            loads[place] += sizes[name]
+        if min(loads) >= LEAST_SHARE * total:
+            return tuple(shares[1:])
+    return ()

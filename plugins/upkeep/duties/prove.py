@@ -1,0 +1,281 @@
+"""Prove backups by restoring them: into a scratch server, compared with what was recorded when they were made.
+
+One backup after the other, newest first: its manifest is trusted -> the scratch is fit for it -> it is restored under a
+name of its own -> counts, contents, objects and the site's checks are compared -> the copy is taken away -> the proof
+is written beside the backup.
+
+**Why a kill at any line is safe.** The copy's name tells whose it is; the next run removes it under the same hold
+before it restores anything. A proof is one small file, written last.
+
+**What fails and what doesn't.** Any difference is a bad backup: ``ProofFailed``, and a failed proof that retention
+heeds. What keeps a restore from taking place (no scratch, no disk, no client, no key, the store away) says nothing
+about the backup: no proof is written, the ledger says ``infrastructure``, and ``RestoreUnavailable`` comes after the
+others had their turn. Only a database for which the site names no scratch at all is a remark instead of an error.
+
+The nightly backup isn't kept waiting: what is held is the scratch of the target, not the target. Where retention
+removes a backup meanwhile, its restore is passed over.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from upkeep.domain.endpoint import Endpoint
+from upkeep.domain.manifest import NAME as MANIFEST
+from upkeep.domain.manifest import Manifest
+from upkeep.domain.proof import ProofLevel
+from upkeep.domain.proving import Choice, choose_backups
+from upkeep.domain.units import human_seconds
+from upkeep.duties.benches import Bench, NoScratch, Restored, bench_of
+from upkeep.duties.catalogue import PROOFS, Backup, Catalogue, candidates, read_catalogue, write_proof
+from upkeep.duties.job import Job
+from upkeep.duties.read_back import Streams, trusted_manifest
+from upkeep.duties.row_archives import identity_of
+from upkeep.errors import (
+    ConnectionUnknown,
+    LedgerError,
+    ManifestBroken,
+    ObjectMissing,
+    ProofFailed,
+    RestoreUnavailable,
+    Stopped,
+    UpkeepError,
+)
+
+log = logging.getLogger(__name__)
+
+UNPACKED_FACTOR = 5
+"""Plain bytes for each stored one, where no proof has counted them."""
+MOST_KEPT = 200
+"""Differences that a proof lists; a copy of another database could have thousands."""
+MOST_TOLD = 5
+
+
+def prove(job: Job, target: str, *, dry_run: bool = False, backup_id: str | None = None) -> dict[str, Any]:
+    """Restore the backups of ``target`` that the site wants restored and that nobody has restored yet, and compare.
+
+    ``backup_id``: this one only, whatever is known of it. ``dry_run``: all but the restore: the choice, the manifest,
+    the scratch.
+
+    Errors: ``ProofFailed`` or ``ManifestBroken`` for the first bad backup, else ``RestoreUnavailable`` for the first
+    that could not be restored, both after the others had their turn; ``Busy``; ``ObjectMissing``; ``StoreUnreachable``.
+    """
+    catalogue = read_catalogue(job.store, job.site.name, target)
+    choices = _choose(job, catalogue, target, backup_id)
+    for choice in choices:
+        log.info("%s", choice)
+    chosen = [backup for choice in choices if choice.chosen and (backup := catalogue.find(choice.backup_id))]
+    result = {"site": job.site.name, "target": target, "dry_run": dry_run, "passed_over": len(choices) - len(chosen)}
+    if not chosen:
+        return {**result, "restored": {}, "reason": _nothing(job, target, choices)}
+    try:
+        bench = bench_of(job, target)
+    except (RestoreUnavailable, ConnectionUnknown) as error:
+        reason = _no_bench(job, target, error)
+        return {**result, "restored": {}, "reason": reason}
+    if dry_run:
+        return {**result, "would_restore": _rehearse(job, bench, chosen), "into": bench.place}
+    restored: dict[str, float] = {}
+    bad: list[ProofFailed | ManifestBroken] = []
+    unable: list[RestoreUnavailable] = []
+    with job.ledger.hold(f"{job.site.name}/{target}/scratch"):
+        _sweep(job, target, bench)
+        for backup in chosen:
+            try:
+                if (seconds := _prove(job, backup, bench)) is not None:
+                    restored[backup.ref.backup_id] = seconds
+            except (ProofFailed, ManifestBroken) as error:
+                log.error("%s: %s", backup.ref.backup_id, error)
+                bad.append(error)
+            except RestoreUnavailable as error:
+                log.error("%s: %s", backup.ref.backup_id, error)
+                unable.append(error)
+    if bad or unable:
+        raise (bad or unable)[0]
+    return {**result, "restored": restored}
+
+
+def _choose(job: Job, catalogue: Catalogue, target: str, backup_id: str | None) -> tuple[Choice, ...]:
+    if backup_id is None:
+        has_key = not job.site.encryption or bool(job.site.encryption.identity_conn_id)
+        return choose_backups(candidates(job.store, catalogue), job.now(), job.site.prove, has_key=has_key)
+    if catalogue.find(backup_id) is None:
+        raise ObjectMissing(
+            f"the store {job.store.url} holds no backup {backup_id} of {job.site.name}/{target}",
+            hint=f"upkeep backups {job.site.name} {target} lists what it holds",
+        )
+    return (Choice(backup_id, True, "asked for"),)
+
+
+def _nothing(job: Job, target: str, choices: tuple[Choice, ...]) -> str:
+    """Say in the ledger why nothing is restored: it may be that all is done, or that it can't be."""
+    without_key = [choice for choice in choices if "identity_conn_id" in choice.reason]
+    with job.ledger.record(job.act("prove", target, command="nothing to restore")) as entry:
+        if not choices:
+            entry.note(light="amber", summary="there is no backup to restore", hint="back it up, then prove that")
+        elif without_key:
+            entry.note(
+                light="amber",
+                summary=f"{len(without_key)} backups can't be restored: {without_key[0].reason}",
+                hint="name the connection that holds the private key under encryption.identity_conn_id",
+            )
+        else:
+            entry.note(light="green", summary=f"nothing to restore: the newest is {choices[0].reason}")
+    return choices[0].reason if choices else "there is no backup"
+
+
+def _no_bench(job: Job, target: str, error: UpkeepError) -> str:
+    """A database without a scratch server is a remark; one whose scratch can't be used is an error."""
+    with job.ledger.record(job.act("prove", target, command="look for the scratch server")) as entry:
+        light = "amber" if isinstance(error, NoScratch) else "red"
+        entry.note(light=light, summary=f"infrastructure: {error.message}", hint=error.hint)
+        if not isinstance(error, NoScratch):
+            raise _infrastructure(error) from error
+    return error.message
+
+
+def _sweep(job: Job, target: str, bench: Bench) -> None:
+    """What a killed run left. Where that can't be, the restore itself will meet the same trouble and tell it."""
+    try:
+        left = bench.sweep()
+    except RestoreUnavailable as error:
+        log.warning("leftovers of earlier runs were not looked for: %s", error.message)
+        return
+    if left:
+        with job.ledger.record(job.act("sweep", target, command=f"remove {', '.join(left)}")) as entry:
+            entry.note(where=bench.place, summary=f"{len(left)} restored copies of a killed run removed")
+
+
+def _prove(job: Job, backup: Backup, bench: Bench) -> float | None:
+    """The measured restore time in seconds; None when the backup is no longer there."""
+    ref, begun = backup.ref, time.monotonic()
+    with job.ledger.record(job.act("prove", ref.target, command=f"restore {ref.backup_id} to prove it")) as entry:
+        entry.hide(*bench.secrets)
+        entry.note(backup_id=ref.backup_id, where=bench.place)
+        streams: Streams | None = None
+        restored: Restored | None = None
+        try:
+            manifest = trusted_manifest(job, backup)
+            streams = Streams(job, manifest, _key(job, manifest))
+            notes = bench.check(manifest, _plain_bytes(job, backup, manifest))
+            restored = bench.restore(manifest, streams)
+            restored.notes[:0] = notes
+            restored.seconds["total"] = round(time.monotonic() - begun, 3)
+            if restored.differences:
+                raise _unlike(ref.backup_id, restored)
+        except (ProofFailed, ManifestBroken, ObjectMissing) as error:
+            if _is_gone(job, backup):
+                entry.skip("it was removed while it was restored")
+                return None
+            if isinstance(error, ObjectMissing):
+                raise
+            damaged = isinstance(error, ManifestBroken) or (streams is not None and bool(streams.damage))
+            figures = {"error": str(error), **(_figures(restored) if restored else {})}
+            _write(job, backup, ProofLevel.CHECKSUM if damaged else ProofLevel.RESTORED, ok=False, figures=figures)
+            raise
+        except (Stopped, LedgerError):
+            raise
+        except (UpkeepError, OSError) as error:
+            told = _infrastructure(error)
+            entry.note(light="red", summary=told.message, hint=told.hint)
+            raise told from error
+        _write(job, backup, ProofLevel.RESTORED, ok=True, figures=_figures(restored))
+        seconds = restored.seconds["total"]
+        entry.note(
+            bytes=manifest.size,
+            rows=restored.figures.get("rows"),
+            level=ProofLevel.RESTORED.label,
+            seconds=seconds,
+            phases=restored.seconds,
+            figures=restored.figures,
+            notes=restored.notes[:20],
+            light="green",
+            summary=f"restored in {human_seconds(seconds)} and alike: {_counted(restored.figures)}",
+        )
+        log.info("%s/%s %s: restored in %s", ref.site, ref.target, ref.backup_id, human_seconds(seconds))
+        return seconds
+
+
+def _unlike(backup_id: str, restored: Restored) -> ProofFailed:
+    told = restored.differences[:MOST_TOLD]
+    rest = len(restored.differences) - len(told)
+    return ProofFailed(
+        f"the restored copy of {backup_id} differs from its source: {'; '.join(told)}"
+        + (f"; and {rest} more" if rest else ""),
+        hint="don't rely on this backup: the proof beside it lists every difference; back up again and prove that one",
+    )
+
+
+def _figures(restored: Restored) -> dict[str, Any]:
+    return {
+        **restored.figures,
+        "differences": restored.differences[:MOST_KEPT],
+        "differences_found": len(restored.differences),
+        "notes": restored.notes,
+        "seconds": restored.seconds,
+    }
+
+
+def _counted(figures: Mapping[str, Any]) -> str:
+    words = [
+        f"{figures[name]:,} {name}" for name in ("tables", "rows", "objects", "keys", "entries") if name in figures
+    ]
+    return ", ".join(words)
+
+
+def _rehearse(job: Job, bench: Bench, chosen: list[Backup]) -> list[str]:
+    """All of it up to the restore. Errors: ``ManifestBroken``, ``RestoreUnavailable``."""
+    for backup in chosen:
+        manifest = trusted_manifest(job, backup)
+        _key(job, manifest)
+        for note in bench.check(manifest, _plain_bytes(job, backup, manifest)):
+            log.warning("%s", note)
+        log.info("%s: would be restored into %s", backup.ref.backup_id, bench.place)
+    return [backup.ref.backup_id for backup in chosen]
+
+
+def _key(job: Job, manifest: Manifest) -> Endpoint | None:
+    if not manifest.encrypted:
+        return None
+    if identity := identity_of(job):
+        return identity
+    raise RestoreUnavailable(
+        f"{manifest.backup.backup_id} is encrypted, and the site names no identity_conn_id: nobody here can open it",
+        hint="name the connection that holds the private key under encryption.identity_conn_id",
+    )
+
+
+def _plain_bytes(job: Job, backup: Backup, manifest: Manifest) -> int:
+    """What the structure proof counted; without one, a guess from what is stored."""
+    prefix = f"{backup.ref.prefix}{PROOFS}"
+    names = sorted(stored.key for stored in job.store.list(prefix))
+    for key in reversed([name for name in names if name.endswith("-structure-pass.json")]):
+        try:
+            figures = json.loads(job.store.get(key))["figures"]
+            return sum(int(figures[file.stream]["plain_bytes"]) for file in manifest.files)
+        except (ValueError, KeyError, TypeError):
+            log.warning("the proof %s can't be read", key)
+    return manifest.size * UNPACKED_FACTOR
+
+
+def _is_gone(job: Job, backup: Backup) -> bool:
+    try:
+        job.store.get(backup.ref.prefix + MANIFEST)
+    except ObjectMissing:
+        return True
+    return False
+
+
+def _infrastructure(error: UpkeepError | OSError) -> RestoreUnavailable:
+    message = error.message if isinstance(error, UpkeepError) else str(error)
+    hint = error.hint if isinstance(error, UpkeepError) else "see the task's log, mend it, then run the task again"
+    prefix = "" if message.startswith("infrastructure: ") else "infrastructure: "
+    return RestoreUnavailable(f"{prefix}{message}", hint=f"{hint}; this says nothing about the backup")
+
+
+def _write(job: Job, backup: Backup, level: ProofLevel, *, ok: bool, figures: Mapping[str, Any]) -> None:
+    write_proof(job.store, backup.ref, level, ok=ok, at=job.now(), run=job.run.as_dict(), figures=figures)

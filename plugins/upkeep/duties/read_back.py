@@ -1,0 +1,159 @@
+"""Reading a backup back from its store: the manifest that can be trusted, the bytes that are those it speaks of."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, suppress
+
+from upkeep.domain.endpoint import Endpoint
+from upkeep.domain.manifest import Manifest, StoredFile
+from upkeep.domain.sealed import digest
+from upkeep.duties.catalogue import Backup, read_manifest
+from upkeep.duties.job import Job
+from upkeep.duties.packing import is_about_the_key, unpack
+from upkeep.engines.pipeline import Pipeline
+from upkeep.errors import ManifestBroken, ObjectDamaged, ObjectMissing, ProofFailed, ToolFailed
+
+DAMAGED = (
+    "it was damaged in the store after it was written: don't rely on it, back up again, and have the storage checked"
+)
+
+
+def trusted_manifest(job: Job, backup: Backup) -> Manifest:
+    """The manifest, if it is the very one that the ledger saw written. Errors: ``ManifestBroken``."""
+    manifest, raw = read_manifest(job.store, backup.ref)
+    if manifest.backup != backup.ref:
+        raise ManifestBroken(
+            f"the manifest of {backup.ref.backup_id} is that of {manifest.backup.site}/{manifest.backup.target} "
+            f"{manifest.backup.backup_id}",
+            hint="somebody copied it there: don't rely on this backup",
+        )
+    for record in job.ledger.acts(site=backup.ref.site, target=backup.ref.target, duty="back_up"):
+        if record.detail.get("backup_id") != backup.ref.backup_id or record.finished is None:
+            continue
+        if record.finished.checksum and record.finished.checksum != digest(raw):
+            raise ManifestBroken(
+                f"the manifest of {backup.ref.backup_id} is sealed, but it is not the one that the ledger saw written",
+                hint="somebody replaced it, or copied it: don't rely on this backup, find out who did it",
+            )
+    return manifest
+
+
+class HashedReader:
+    """A stored file's bytes in order, hashed on the way; ``finish`` reads what is left and compares."""
+
+    def __init__(self, job: Job, key: str, file: StoredFile) -> None:
+        self._key, self._file = key, file
+        self._chunks = job.store.read(key)
+        self._sha256, self._size = hashlib.sha256(), 0
+        self._damage: ObjectDamaged | ObjectMissing | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            for chunk in self._chunks:
+                self._sha256.update(chunk)
+                self._size += len(chunk)
+                yield chunk
+        except (ObjectDamaged, ObjectMissing) as error:
+            self._damage = error
+
+    def finish(self) -> None:
+        """Errors: ``ProofFailed`` when these are not the bytes that the manifest speaks of."""
+        for _ in self:
+            pass
+        if isinstance(self._damage, ObjectMissing):
+            raise ProofFailed(f"{self._key} is missing from the store", hint=DAMAGED) from self._damage
+        if self._size != self._file.size:
+            raise ProofFailed(
+                f"{self._key} has {self._size} bytes, its manifest says {self._file.size}", hint=DAMAGED
+            ) from self._damage
+        if self._damage or self._sha256.hexdigest() != self._file.sha256:
+            raise ProofFailed(f"{self._key} has another SHA-256 than its manifest says", hint=DAMAGED) from self._damage
+
+
+class Streams:
+    """The streams of one backup as they were dumped: fetched, decrypted, decompressed, and hashed on the way.
+
+    Each may be read in a thread of its own, which has to live until it has read it. ``damage`` collects what was found
+    wrong with the stored bytes themselves.
+    """
+
+    def __init__(self, job: Job, manifest: Manifest, identity: Endpoint | None) -> None:
+        self._job, self._manifest, self._identity = job, manifest, identity
+        self.damage: list[ProofFailed] = []
+
+    def read(self, stream: str) -> Generator[bytes, None, None]:
+        """Errors: ``ProofFailed`` at the end of the stream, before the last chunk is believed; ``ToolFailed`` for a
+        wrong key or a program that was killed; ``StoreUnreachable``.
+        """
+        file = next(file for file in self._manifest.files if file.stream == stream)
+        reader = HashedReader(self._job, f"{self._manifest.backup.prefix}{file.name}", file)
+        with ExitStack() as stack:
+            commands = stack.enter_context(unpack(file.name, self._identity))
+            pipeline = stack.enter_context(Pipeline(commands, feed=True))
+            feeder = _Feeder(pipeline, reader)
+            try:
+                yield from pipeline.output()
+                feeder.join()
+                feeder.check()
+                pipeline.finish()
+            except ToolFailed as error:
+                feeder.join()
+                if error.was_killed:
+                    raise
+                self._check(reader)
+                raise unpacking_failed(error, file, self._identity) from error
+            except BaseException:
+                pipeline.end()  # whoever reads gave up: the feeder must not wait for ever
+                feeder.join()
+                raise
+            self._check(reader)
+
+    def _check(self, reader: HashedReader) -> None:
+        """A wrong hash outweighs whatever the unpacking said of the wrong bytes."""
+        try:
+            reader.finish()
+        except ProofFailed as error:
+            self.damage.append(error)
+            raise
+
+
+def unpacking_failed(error: ToolFailed, file: StoredFile, identity: Endpoint | None) -> ToolFailed | ProofFailed:
+    """What a program that failed by itself to unpack a file says: something about the backup, or about the key."""
+    if identity and is_about_the_key(error):
+        return ToolFailed(
+            f"{file.name} can't be opened with the private key of connection {identity.conn_id}: {error.message}",
+            hint="this says nothing about the backup: put the private key of one of its recipients into the "
+            "connection; after a change of keys, older backups need the old one",
+            status=error.status,
+            stderr=error.stderr,
+        )
+    return ProofFailed(f"it can't be unpacked: {error.message}", hint="don't rely on this backup: back up again")
+
+
+class _Feeder(threading.Thread):
+    """Feeds a pipeline from the store, while somebody else reads what it prints."""
+
+    def __init__(self, pipeline: Pipeline, reader: HashedReader) -> None:
+        super().__init__(name="reading back", daemon=True)
+        self._pipeline, self._reader = pipeline, reader
+        self._error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            with suppress(BrokenPipeError):  # the unpacking program ended early: its exit status says why
+                for chunk in self._reader:
+                    self._pipeline.write(chunk)
+        except BaseException as error:  # carried over to whoever asks
+            self._error = error
+        finally:
+            with suppress(BrokenPipeError, ValueError):  # ValueError: closed by an end from outside
+                self._pipeline.stdin.close()
+
+    def check(self) -> None:
+        """Errors: whatever reading the store met, such as ``StoreUnreachable``."""
+        if self._error is not None:
+            raise self._error

@@ -1,0 +1,143 @@
+"""A folder's archive unpacked by stock tar, and the copy compared with it byte by byte."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from upkeep.engines.files_engine import LISTED, Listing
+from upkeep.engines.pipeline import Command, Pipeline
+from upkeep.engines.tools import require
+from upkeep.errors import ProofFailed, RestoreUnavailable, ToolFailed, ToolMissing
+
+DIFFERENCES_FOUND = 1
+"""GNU tar's exit status when it compared to the end and something differs."""
+_ONLY_FOR_ROOT = ("Uid differs", "Gid differs", "Mode differs")
+
+
+def extract(chunks: Iterable[bytes], folder: Path) -> None:
+    """Unpack below ``folder`` as the manifest's own line does.
+
+    Errors: ``ProofFailed`` when tar can't, ``RestoreUnavailable`` when that isn't the archive's fault.
+    """
+    attributes = ["--xattrs", "--xattrs-include=*", "--acls"] if as_root() else []
+    command = Command(
+        [_tar(), "--extract", "--preserve-permissions", *attributes, f"--directory={folder}"], env={"LC_ALL": "C.UTF-8"}
+    )
+    _feed([command], chunks, what="unpack")
+
+
+def compare(chunks: Iterable[bytes], folder: Path, *, entries: int, listing: str) -> list[str]:
+    """Differences between archive and copy: names, types, owners, modes, sizes, times, link targets, contents.
+
+    :param listing: the digest of what tar listed when it made the archive; empty for backups without one.
+    """
+    listed, said = Listing(), bytearray()
+    compared = _Reader(
+        Command(
+            [_tar(), "--compare", "--file=-", f"--directory={folder}"],
+            env={"LC_ALL": "C.UTF-8"},
+            ok_statuses=frozenset({0, DIFFERENCES_FOUND}),
+        ),
+        said.extend,
+    )
+    lister = _Reader(
+        Command([_tar(), "--list", *LISTED, "--file=-"], env={"LC_ALL": "C.UTF-8", "TZ": "UTC"}), listed.add
+    )
+    try:
+        for chunk in chunks:
+            compared.feed(chunk)
+            lister.feed(chunk)
+        notes = compared.close()
+        lister.close()
+    finally:
+        compared.abandon()
+        lister.abandon()
+    lines = said.decode("utf-8", "replace").splitlines() + notes
+    differences = [line for line in lines if as_root() or not line.endswith(_ONLY_FOR_ROOT)]
+    if listed.entries != entries:
+        differences.append(f"the archive holds {listed.entries} entries, {entries} went in")
+    elif listing and listed.digest() != listing:
+        differences.append("the archive lists other names, types, owners, modes, sizes, times or links than went in")
+    return differences
+
+
+def as_root() -> bool:
+    """Only root can give files to their owners."""
+    return os.geteuid() == 0
+
+
+class _Reader:
+    """One program that is fed while ``take`` is given its output."""
+
+    def __init__(self, command: Command, take: Callable[[bytes], object]) -> None:
+        self._pipeline = Pipeline([command], feed=True)
+        self._pipeline.__enter__()
+        self._take = take
+        self._thread = threading.Thread(target=self._collect, name=f"output of {command.name}", daemon=True)
+        self._thread.start()
+
+    def _collect(self) -> None:
+        with suppress(OSError):
+            for chunk in self._pipeline.output():
+                self._take(chunk)
+
+    def feed(self, chunk: bytes) -> None:
+        with suppress(BrokenPipeError):  # it ended early: its exit status says why
+            self._pipeline.write(chunk)
+
+    def close(self) -> list[str]:
+        """What it said on standard error."""
+        with suppress(BrokenPipeError):
+            self._pipeline.stdin.close()
+        self._thread.join()
+        try:
+            return [line for end in self._pipeline.finish() for line in end.lines]
+        except ToolFailed as error:
+            raise _told(error, "compare") from error
+
+    def abandon(self) -> None:
+        self._pipeline.end()
+        self._thread.join()
+
+
+def _feed(commands: list[Command], chunks: Iterable[bytes], *, what: str) -> None:
+    try:
+        with Pipeline(commands, feed=True) as pipeline:
+            reads_on = True
+            for chunk in chunks:  # to the end, even when tar has seen enough: the last bytes are hashed too
+                try:
+                    if reads_on:
+                        pipeline.write(chunk)
+                except BrokenPipeError:
+                    reads_on = False
+            with suppress(BrokenPipeError):
+                pipeline.stdin.close()
+            pipeline.finish()
+    except ToolFailed as error:
+        raise _told(error, what) from error
+
+
+def _told(error: ToolFailed, what: str) -> ProofFailed | RestoreUnavailable:
+    not_its_fault = (
+        "No space left",
+        "Disk quota",
+        "Operation not permitted",
+        "Permission denied",
+        "Read-only file system",
+    )
+    if error.was_killed or any(words in error.stderr for words in not_its_fault):
+        return RestoreUnavailable(f"tar could not {what} the archive: {error.message}", hint=error.hint)
+    return ProofFailed(
+        f"tar can't {what} the archive: {error.message}", hint="don't rely on this backup: back up again"
+    )
+
+
+def _tar() -> str:
+    try:
+        return require("tar", package="tar")
+    except ToolMissing as error:
+        raise RestoreUnavailable(error.message, hint=error.hint) from error

@@ -1,0 +1,83 @@
+"""The mysqldump programs of one snapshot: one for the whole database, or several that share its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from upkeep.domain.dump_split import split_tables
+from upkeep.engines.pipeline import Command
+from upkeep.engines.tools import Tool
+
+MAIN = "dump.sql"
+"""The stream that has everything which no other stream has: the small tables, views, routines and events."""
+KEEPS_HISTORY = (10, 11)
+"""The first mariadb-dump that can write the past rows of system-versioned tables."""
+COLLECT_KB = 64
+"""mysqldump's 4 KiB cost a second per GB. Behind every table's definition it prints what it has, however little."""
+
+
+def shares_of(
+    tables: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]], streams: int
+) -> tuple[list[str], ...]:
+    """The tables of each extra stream, restored before everything else; empty where that order could matter.
+
+    A table may stand before all others: dumps switch foreign keys off, and triggers come behind the rows of their own
+    table. But a column's default may draw from a sequence, which the main stream makes. And only tables with
+    transactions show all programs the same moment.
+    """
+    if any(other["kind"] == "sequences" for other in others):
+        return ()
+    sizes = {str(table["name"]): int(table["data_bytes"] or 0) for table in tables}
+    return split_tables(sizes, streams, stays={str(table["name"]) for table in tables if not table["transactional"]})
+
+
+def stream_names(shares: Sequence[Sequence[str]]) -> dict[str, Sequence[str]]:
+    """The tables of each extra stream, by the stream's name."""
+    return {f"tables-{number}.sql": share for number, share in enumerate(shares, start=2)}
+
+
+def dump_commands(
+    tool: Tool,
+    database: str,
+    extra: Mapping[str, Sequence[str]],
+    options: Iterator[int],
+    *,
+    left_out: Sequence[str],
+    history: bool,
+) -> dict[str, Command]:
+    """The program of each stream. ``options`` gives each one the descriptor of its option file."""
+
+    def command(flags: Sequence[str], *tables: str) -> Command:
+        file = next(options)
+        return Command(
+            # Not --defaults-extra-file: the worker's ~/.my.cnf is read after that one, and where it leads to a scratch
+            # server, that server would be dumped in the name of this one.
+            [tool.path, f"--defaults-file=/dev/fd/{file}", *_flags(tool, history), *flags, "--", database, *tables],
+            env={"MYSQL_TEST_LOGIN_FILE": "/dev/null"},  # nor ~/.mylogin.cnf
+            pass_fds=(file,),
+            collect_kb=COLLECT_KB,
+        )
+
+    elsewhere = [*left_out, *(table for tables in extra.values() for table in tables)]
+    ignored = [f"--ignore-table={database}.{name}" for name in elsewhere]
+    return {
+        MAIN: command(["--routines", "--events", *ignored]),
+        **{name: command([], *tables) for name, tables in extra.items()},
+    }
+
+
+def _flags(tool: Tool, history: bool) -> list[str]:
+    flags = [
+        "--single-transaction", "--quick", "--skip-lock-tables", "--triggers",
+        "--hex-blob", "--default-character-set=utf8mb4", "--max-allowed-packet=1G",
+        "--no-tablespaces",
+    ]  # fmt: skip
+    if tool.flavour == "mysql":
+        # The position is in the manifest; in the dump it would make a restore on the source's own replica fail.
+        flags += ["--set-gtid-purged=OFF"]
+        if tool.version >= (8,):
+            flags += ["--skip-column-statistics"]  # some 8.0 ask for them by default, and no 5.7 server has any
+    if history:
+        flags += ["--dump-history"]
+    return flags

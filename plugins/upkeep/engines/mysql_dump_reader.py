@@ -1,0 +1,187 @@
+"""Reads a mysqldump as it streams past, and changes what a copy under another name needs changed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from upkeep.engines.mysql_definition import Later, split_definition
+from upkeep.errors import ProofFailed, RestoreUnavailable
+
+LONGEST_DEFINITION = 16 << 20
+LONGEST_LINE = 64 << 20
+"""Bytes of a line outside of rows; longer ones are in no dump, and would have to be held in memory."""
+
+_ROWS = (b"INSERT ", b"REPLACE ")
+_TABLE = re.compile(rb"CREATE TABLE `(?:[^`\n]|``)+` \(\n")
+_DATABASE = re.compile(rb"\s*(?:/\*M?!\d* *)?(?:USE|(?:CREATE|ALTER|DROP)\s+(?:DATABASE|SCHEMA))\b", re.IGNORECASE)
+_NAME = rb"`(?:[^`]|``)+`"
+_NAMES_IN_VIEW = re.compile(rb"'(?:[^'\\]|''|\\.)*'|" + _NAME + rb"(?:\." + _NAME + rb")*\(?", re.DOTALL)
+_EVENT = re.compile(rb"(/\*!50106 CREATE\*/ .*?EVENT .*? ON COMPLETION (?:NOT )?PRESERVE )(ENABLE|DISABLE)\b")
+_HINT = "don't load it by hand into a server that holds anything else; back up again with Upkeep"
+
+
+@dataclass(frozen=True)
+class TableLoaded:
+    """Every row of a table has been handed on, and ``later`` may be added."""
+
+    later: Later
+
+
+@dataclass(frozen=True)
+class ViewsFollow:
+    """From here on the dump refers to tables of every other stream."""
+
+
+Piece = bytes | TableLoaded | ViewsFollow
+
+
+class MySqlDumpReader:
+    """Turns the dump of database ``source`` into one for ``database``, without a line ever being held whole.
+
+    Raw newlines are in no row (mysqldump escapes them, and ``--hex-blob`` writes bytes as digits), so that a line is
+    known by how it begins. Between DELIMITER lines stand the bodies of routines, which may hold anything.
+    """
+
+    def __init__(self, source: str, database: str) -> None:
+        self._source, self._database = _quoted(source), _quoted(database)
+        self._rest = b""
+        self._in_rows = self._in_block = self._block_may_end = self._complete = self._views = False
+        self._definition: list[bytes] = []
+        self._defined = 0
+        self._later: Later | None = None
+
+    def feed(self, chunk: bytes) -> Iterator[Piece]:
+        """Errors: ``ProofFailed`` when the dump leads into another database."""
+        text, place = self._rest + chunk, 0
+        self._rest = b""
+        while place < len(text):
+            end = text.find(b";\n" if self._in_rows else b"\n", place)
+            if self._in_rows:
+                # A chunk may end between the two bytes that end the rows.
+                stop = end + 2 if end >= 0 else len(text) - text.endswith(b";")
+                self._in_rows = end < 0
+                yield text[place:stop]
+                if end < 0:
+                    self._rest = text[stop:]
+                    return
+                place = stop
+            elif text.startswith(_ROWS, place) and not self._in_block and not self._definition:
+                self._in_rows = True
+            elif end >= 0:
+                yield from self._line(text[place : end + 1])
+                place = end + 1
+            else:
+                self._rest = text[place:]
+                if len(self._rest) > LONGEST_LINE:
+                    raise ProofFailed(
+                        f"the dump has a line of more than {LONGEST_LINE} bytes outside of rows",
+                        hint="mysqldump writes none: don't rely on it, back up again",
+                    )
+                return
+
+    def close(self) -> Iterator[Piece]:
+        """Errors: ``ProofFailed`` when the dump broke off: mysql would take half of it for a whole one."""
+        if self._rest:
+            yield from self._line(self._rest)
+        if not self._complete or self._in_rows or self._definition:
+            raise ProofFailed(
+                "the dump has no last line '-- Dump completed': it broke off",
+                hint="don't rely on it: back up again and look for what ended the dump",
+            )
+        yield from self._table_ends()
+
+    def _line(self, line: bytes) -> Iterator[Piece]:
+        if self._definition:
+            yield from self._in_definition(line)
+            return
+        if self._in_block:
+            # The same words in the middle of a body are text.
+            self._in_block = not (self._block_may_end and line.rstrip() == b"DELIMITER ;")
+            self._block_may_end = line.rstrip().endswith(b";;")
+            yield self._asleep(self._renamed(line) or line)
+            return
+        if line.strip():
+            self._complete = line.startswith(b"-- Dump completed")
+        if _TABLE.fullmatch(line):
+            yield from self._table_ends()
+            self._definition, self._defined = [line], len(line)
+            return
+        if line.startswith(b"DELIMITER "):
+            yield from self._table_ends()
+            self._in_block = True
+        elif line.startswith(b"-- Final view structure") and not self._views:
+            yield from self._table_ends()
+            self._views = True
+            yield ViewsFollow()
+        elif self._views and line.startswith(b"/*!50001 VIEW "):
+            line = _NAMES_IN_VIEW.sub(self._own_name, line)
+        elif _DATABASE.match(line):
+            line = self._own(line)
+        yield line
+        if line == b"UNLOCK TABLES;\n":
+            yield from self._table_ends()
+
+    def _in_definition(self, line: bytes) -> Iterator[Piece]:
+        self._definition.append(line)
+        self._defined += len(line)
+        if line.startswith(b")"):
+            create, self._later = split_definition(self._definition)
+        elif self._defined > LONGEST_DEFINITION:
+            create = b"".join(self._definition)
+        else:
+            return
+        self._definition = []
+        yield create
+
+    def _table_ends(self) -> Iterator[Piece]:
+        if self._later:
+            yield TableLoaded(self._later)
+            self._later = None
+
+    def _own(self, line: bytes) -> bytes:
+        """A line about a database, in the copy's name. Errors: ``ProofFailed`` when it is about another one."""
+        if renamed := self._renamed(line):
+            return renamed
+        raise ProofFailed(
+            f"the dump leads into another database: {line[:200].decode('utf-8', 'replace').strip()}", hint=_HINT
+        )
+
+    def _renamed(self, line: bytes) -> bytes | None:
+        """mysqldump changes the database's character set around routines that were made under another one."""
+        for before, after in (
+            (rb"ALTER DATABASE ", rb" CHARACTER SET \w+ COLLATE \w+ ;;?\n"),
+            (rb"USE ", rb" *;\n"),
+            (rb"CREATE DATABASE /\*!32312 IF NOT EXISTS\*/ ", rb"[^`;]*;\n"),
+        ):
+            found = re.fullmatch(rb"(" + before + rb")" + re.escape(self._source) + rb"(" + after + rb")", line)
+            if found:
+                return found[1] + self._database + found[2]
+        return None
+
+    def _own_name(self, found: re.Match[bytes]) -> bytes:
+        """In views, servers put the database before columns (MariaDB, where the definer is gone) and functions.
+
+        Before a column alone, the same name would be that of a table.
+        """
+        names = [] if found[0].startswith(b"'") else re.findall(_NAME, found[0])
+        if names[:1] == [self._source] and (len(names) == 3 or (len(names) == 2 and found[0].endswith(b"("))):
+            return self._database + found[0][len(self._source) :]
+        return found[0]
+
+    @staticmethod
+    def _asleep(line: bytes) -> bytes:
+        """An event must not run in a copy: it would change what is compared, and may reach into other databases."""
+        if not line.startswith(b"/*!50106 CREATE*/ "):
+            return line
+        if not (found := _EVENT.match(line)):
+            raise RestoreUnavailable(
+                f"an event can't be switched off on the way: {line[:200].decode('utf-8', 'replace').strip()}",
+                hint="report this with the line above: the event would run on the scratch server",
+            )
+        return found[1] + b"DISABLE" + line[found.end() :]
+
+
+def _quoted(name: str) -> bytes:
+    return b"`" + name.encode().replace(b"`", b"``") + b"`"

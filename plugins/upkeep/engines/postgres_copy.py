@@ -1,0 +1,196 @@
+"""Hands the rows of a PostgreSQL script to several sessions: while one table is finished, the next is begun.
+
+A table stays with one session. Several could share it, since lines of COPY are independent of each other; measured on
+two processors and 100 MB, that took 0.13 s off the rows and put 0.27 s on the indexes: rows that lie in the order of
+their key are sorted in no time, rows from two places in turn are not.
+"""
+
+from __future__ import annotations
+
+import queue
+import re
+import threading
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+WAITING = 4
+"""Chunks (1 MiB at most) that may wait for one session."""
+_SETTING = re.compile(rb"^(?:SET |SELECT pg_catalog\.set_config\('search_path', ).*;\n$")
+_END = b"\\.\n"
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One COPY of the script; two of one table are two."""
+
+    statement: bytes
+    number: int
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some bytes of a COPY's data, in order."""
+
+    copy: Copy
+    data: bytes
+
+
+Piece = bytes | Rows
+
+
+class CopyReader:
+    """Splits the script that pg_restore writes for a data section into rows and everything else.
+
+    COPY's text format escapes newlines, so that a line is a row, and one that is just ``\\.`` is the end.
+    """
+
+    def __init__(self) -> None:
+        self.settings = b""
+        """The SET lines with which the script begins; complete once anything else comes out."""
+        self._begun = False
+        self._rest = b""
+        self._copy: Copy | None = None
+        self._number = 0
+        self._at_line_start = True
+
+    def feed(self, chunk: bytes) -> Iterator[Piece]:
+        text = self._rest + chunk
+        self._rest = b""
+        while text:
+            if self._copy:
+                text = yield from self._rows(text, self._copy)
+            elif text.startswith(b"COPY ") and (end := text.find(b" FROM stdin;\n")) >= 0:
+                self._number += 1
+                self._begun = True
+                statement, text = text[: end + 13], text[end + 13 :]
+                self._copy, self._at_line_start = Copy(statement, self._number), True
+            elif text.startswith(b"COPY ") or (end := text.find(b"\n")) < 0:
+                self._rest, text = text, b""
+            else:
+                line, text = text[: end + 1], text[end + 1 :]
+                if not self._begun and _SETTING.match(line):
+                    self.settings += line
+                yield line
+
+    def close(self) -> bytes:
+        """What came after the last whole line. ``complete`` says whether rows were cut short."""
+        return self._rest
+
+    @property
+    def complete(self) -> bool:
+        return self._copy is None
+
+    def _rows(self, text: bytes, copy: Copy) -> Generator[Rows, None, bytes]:
+        """Yield the rows at the head of ``text``; returns what follows their end."""
+        if self._at_line_start and text.startswith(_END):
+            self._copy = None
+            return text[len(_END) :]
+        end = text.find(b"\n" + _END)
+        rows, after = (text[: end + 1], text[end + 1 :]) if end >= 0 else (text, b"")
+        if end < 0:
+            # What may be the beginning of the end is kept until the rest of its line is there.
+            start = rows.rfind(b"\n") + 1
+            if (start or self._at_line_start) and rows[start:] and _END.startswith(rows[start:]):
+                rows, self._rest = rows[:start], rows[start:]
+        if rows:
+            self._at_line_start = rows.endswith(b"\n")
+            yield Rows(copy, rows)
+        return after
+
+
+class CopySessions:
+    """Sessions that take rows side by side. Use as a context manager; leaving it well waits until all is in.
+
+    ``connect`` opens one. An error of any session comes out of ``send`` or of leaving the block.
+    """
+
+    def __init__(
+        self, connect: Callable[[], psycopg.Connection[Any]], count: int, settings: Callable[[], bytes]
+    ) -> None:
+        self._connect, self._settings = connect, settings
+        self._errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
+        self._sessions = [_Session(self, number) for number in range(max(1, count))]
+        self._current = self._sessions[0]
+        self._copy: Copy | None = None
+
+    def __enter__(self) -> CopySessions:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        for session in self._sessions:
+            session.end(abandoned=kind is not None)
+        if kind is None:
+            self._raise()
+
+    def send(self, rows: Rows) -> None:
+        self._raise()
+        if rows.copy != self._copy:
+            self._copy = rows.copy
+            self._current = min(self._sessions, key=lambda session: session.waiting)
+        self._current.take(rows)
+
+    def failed(self, error: BaseException) -> None:
+        self._errors.put(error)
+
+    def open(self) -> psycopg.Connection[Any]:
+        connection = self._connect()
+        connection.autocommit = True
+        connection.execute(self._settings())
+        return connection
+
+    def _raise(self) -> None:
+        if not self._errors.empty():
+            raise self._errors.get()
+
+
+class _Session:
+    def __init__(self, group: CopySessions, number: int) -> None:
+        self._group = group
+        self._queue: queue.Queue[Rows | None] = queue.Queue(WAITING)
+        self._abandoned = threading.Event()
+        self._ended = False
+        self._thread = threading.Thread(target=self._work, name=f"rows {number}", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        return self._queue.qsize()
+
+    def take(self, rows: Rows) -> None:
+        self._queue.put(rows)
+
+    def end(self, *, abandoned: bool) -> None:
+        if abandoned:
+            self._abandoned.set()
+        self._queue.put(None)
+        self._thread.join()
+
+    def _next(self) -> Rows | None:
+        rows = self._queue.get()
+        self._ended = rows is None
+        return rows
+
+    def _work(self) -> None:
+        try:
+            self._copy_all()
+        except BaseException as error:  # carried over to the thread that sends
+            self._group.failed(error)
+            while not self._ended:
+                self._next()  # whoever sends must not wait for a session that is gone
+
+    def _copy_all(self) -> None:
+        rows = self._next()
+        if rows is None:
+            return
+        with self._group.open() as connection:
+            while rows is not None:
+                copy = rows.copy
+                with connection.cursor() as cursor, cursor.copy(copy.statement) as target:
+                    while rows is not None and rows.copy == copy:
+                        if self._abandoned.is_set():
+                            raise InterruptedError("the load was given up")  # rolls this COPY back
+                        target.write(rows.data)
+                        rows = self._next()

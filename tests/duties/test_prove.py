@@ -1,0 +1,477 @@
+"""Proving backups by restoring them: into servers of their own, with everything compared, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.duties.site_factory import SiteFactory
+from tests.engines.restoring import age_key
+from tests.servers.base import Server
+from tests.servers.data import fill_folder, fill_hostile_mysql, fill_hostile_postgres, fill_redis
+from tests.servers.databases import Database, MySqlDatabase, PostgresDatabase
+from tests.servers.mariadb import MariaDbServer
+from tests.servers.mysql import MYSQL_BIN, MySqlServer
+from tests.servers.postgres import PostgresServer
+from tests.servers.redis_server import RedisServer
+from upkeep.domain.manifest import Manifest
+from upkeep.domain.proof import ProofLevel
+from upkeep.domain.proving import scratch_name
+from upkeep.duties.catalogue import Backup, read_catalogue, write_proof
+from upkeep.duties.forget import forget
+from upkeep.duties.prove import prove
+from upkeep.duties.verify import verify
+from upkeep.engines.tools import require
+from upkeep.errors import ProofFailed, RestoreUnavailable, UpkeepError
+from upkeep.ledger import Record
+
+
+@pytest.fixture(scope="module")
+def mariadb_scratch() -> Iterator[MariaDbServer]:
+    with MariaDbServer(server_id=7) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def mysql_scratch() -> Iterator[MySqlServer]:
+    if not os.environ.get(MYSQL_BIN):
+        pytest.skip(f"{MYSQL_BIN} isn't set")
+    with MySqlServer(server_id=7) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def postgres_scratch() -> Iterator[PostgresServer]:
+    with PostgresServer() as server:
+        yield server
+
+
+def night(sites: SiteFactory, target: str = "app", run_id: str = "night-1") -> Manifest:
+    manifest = sites.back_up(target, run_id)
+    verify(sites.job(run_id), target, manifest.backup.backup_id)
+    return manifest
+
+
+def week(sites: SiteFactory, target: str = "app", **settings: Any) -> dict[str, Any]:
+    return prove(sites.job("week-1"), target, **settings)
+
+
+def backup(sites: SiteFactory, target: str = "app") -> Backup:
+    return read_catalogue(sites.job().store, "kindergarten", target).backups[-1]
+
+
+def proof(sites: SiteFactory, target: str = "app") -> dict[str, Any]:
+    """The one proof by restore."""
+    (path,) = (sites.folder / "store" / "kindergarten" / target).rglob("*-restored-*.json")
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def last_act(sites: SiteFactory, target: str = "app") -> Record:
+    return list(sites.job().ledger.acts(site="kindergarten", target=target, duty="prove"))[-1]
+
+
+def databases(server: Server) -> set[str]:
+    if isinstance(server, PostgresServer):
+        with server.connect() as connection:
+            return {row[0] for row in connection.execute("SELECT datname FROM pg_database WHERE NOT datistemplate")} - {
+                "postgres"
+            }
+    connection = server.connect()  # type: ignore[attr-defined]
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SHOW DATABASES")
+        return {row[0] for row in cursor.fetchall()} - {"mysql", "information_schema", "performance_schema", "sys"}
+
+
+def wrapped(program: str, path: str, line: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a shell script before ``program`` (really at ``path``), as a broken or wrongly called client would be."""
+    tools = folder / "tools"
+    tools.mkdir(exist_ok=True)
+    script = tools / program
+    script.write_text(f'#!/bin/sh\ncase "$*" in *--version*) exec {path} "$@";; esac\n{line.format(path=path)}\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("UPKEEP_PATH", str(tools))
+
+
+@pytest.fixture
+def shop(mariadb_database: MySqlDatabase, mariadb_scratch: MariaDbServer, sites: SiteFactory) -> MySqlDatabase:
+    """A small database whose site has a scratch server."""
+    mariadb_database.execute("CREATE TABLE t (id INT PRIMARY KEY, note VARCHAR(20))")
+    mariadb_database.execute("INSERT INTO t VALUES (1,'here'),(2,'there'),(3,'gone')")
+    mariadb_database.execute("CREATE VIEW seen AS SELECT id FROM t")
+    sites.database(mariadb_database, scratch_conn_id=sites.scratch(mariadb_scratch))
+    return mariadb_database
+
+
+@pytest.mark.parametrize("flavour", ["mariadb", "mysql", "postgres"])
+def test_a_backup_is_restored_found_alike_and_taken_away_again(
+    flavour: str, sites: SiteFactory, request: pytest.FixtureRequest
+) -> None:
+    database: Database = request.getfixturevalue(f"{flavour}_database")
+    scratch: Server = request.getfixturevalue(f"{flavour}_scratch")
+    if isinstance(database, PostgresDatabase):
+        with database.connect() as connection:
+            fill_hostile_postgres(connection, long_row_bytes=400_000)
+    else:
+        assert isinstance(database, MySqlDatabase)
+        fill_hostile_mysql(database.connect(), long_row_bytes=400_000)
+    table = "texts" if flavour != "postgres" else "public.texts"
+    sites.database(
+        database,
+        scratch_conn_id=sites.scratch(scratch),
+        checks=[{"sql": f"SELECT COUNT(*) FROM {table}", "at_least": 5, "at_most": 500}],
+    )
+    manifest = night(sites)
+    assert len(json.dumps(manifest.contents["catalogue"])) < 15_000, "a manifest stays small"
+    restored = week(sites)["restored"]
+    assert restored.keys() == {manifest.backup.backup_id}
+    assert backup(sites).level is ProofLevel.RESTORED
+    assert backup(sites).failure is None
+    figures = proof(sites)["figures"]
+    assert figures["differences"] == []
+    assert figures["tables"] == len(manifest.contents["tables"])
+    assert figures["checksums"] >= figures["tables"] - 2, "all but those outside of the snapshot"
+    assert figures["objects"] > figures["tables"]
+    assert figures["checks"] == 1
+    assert figures["seconds"]["total"] == restored[manifest.backup.backup_id] > 0
+    assert databases(scratch) == set()
+    act = last_act(sites)
+    assert (act.state, act.detail["light"], act.detail["level"]) == ("done", "green", "restored")
+    assert week(sites)["restored"] == {}, "once is enough"
+
+
+def test_rows_and_contents_that_a_dump_lost_are_named_and_the_backup_counts_no_more(
+    shop: MySqlDatabase, sites: SiteFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = require("mariadb-dump", package="mariadb-client")
+    shop.execute("CREATE TABLE other (id INT PRIMARY KEY, note VARCHAR(20))")
+    shop.execute("INSERT INTO other VALUES (1,'here')")
+    with monkeypatch.context() as patched:
+        # The option file has to stay the first argument; sed -u, since the dump's first output is waited for.
+        lossy = (
+            'first=$1; shift; {path} "$first" --skip-extended-insert "$@" | '
+            "sed -u \"/(3,'gone')/d; s/^\\(INSERT INTO .other.*\\)here/\\1hare/\""
+        )
+        wrapped("mariadb-dump", real, lossy, tmp_path, patched)
+        night(sites)
+    with pytest.raises(ProofFailed, match="table t has 2 rows, its manifest says 3") as raised:
+        week(sites)
+    assert "table other has its 1 rows, but not their content" in raised.value.message
+    assert "seen" not in raised.value.message
+    found = backup(sites)
+    assert found.failure is not None
+    assert found.failure.level is ProofLevel.RESTORED
+    assert found.standing == "damaged"
+    assert proof(sites)["figures"]["differences_found"] == 2
+    assert last_act(sites).state == "failed"
+
+
+def test_objects_that_a_dump_lost_are_named(
+    postgres_database: PostgresDatabase,
+    postgres_scratch: PostgresServer,
+    sites: SiteFactory,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    postgres_database.execute("CREATE TABLE t (id int PRIMARY KEY, note text)")
+    postgres_database.execute("CREATE VIEW seen AS SELECT id FROM t")
+    sites.database(postgres_database, scratch_conn_id=sites.scratch(postgres_scratch))
+    with monkeypatch.context() as patched:
+        real = "/usr/lib/postgresql/15/bin/pg_dump"
+        wrapped("pg_dump", real, 'exec {path} --exclude-table=seen "$@"', tmp_path, patched)
+        night(sites)
+    with pytest.raises(ProofFailed, match=r"view public\.seen is missing"):
+        week(sites)
+    assert databases(postgres_scratch) == set()
+
+
+def test_what_the_site_wants_to_be_true_of_a_copy_is_asked_of_it(shop: MySqlDatabase, sites: SiteFactory) -> None:
+    check = {"sql": "SELECT COUNT(*) FROM t WHERE note <> 'gone'", "at_least": 100}
+    sites.settings["databases"][0]["checks"] = [check]
+    night(sites)
+    with pytest.raises(ProofFailed, match="gives 2, at least 100 are needed"):
+        week(sites)
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("SELECT COUNT(*) FROM no_such_table", "can't be run"),
+        ("DELETE FROM t", "can't be run"),
+        ("SELECT 'x'", "number"),
+    ],
+)
+def test_a_check_that_can_not_be_run_says_nothing_about_the_backup(
+    shop: MySqlDatabase, sites: SiteFactory, statement: str, words: str
+) -> None:
+    sites.settings["databases"][0]["checks"] = [{"sql": statement, "at_least": 1}]
+    night(sites)
+    with pytest.raises(RestoreUnavailable, match=words):
+        week(sites)
+    assert backup(sites).standing == "structure"
+
+
+@pytest.mark.parametrize("flavour", ["mariadb", "postgres"])
+def test_a_scratch_that_is_the_source_under_another_name_is_refused(
+    flavour: str, sites: SiteFactory, request: pytest.FixtureRequest
+) -> None:
+    database: Any = request.getfixturevalue(f"{flavour}_database")
+    database.execute("CREATE TABLE t (id INT PRIMARY KEY)")
+    assert database.endpoint().host == "127.0.0.1"
+    sites.database(database, scratch_conn_id=sites.scratch(database.server, host="localhost"))
+    night(sites)
+    before = databases(database.server)
+    with pytest.raises(
+        RestoreUnavailable, match="is the very server that kindergarten/app is backed up from"
+    ) as raised:
+        week(sites)
+    assert "infrastructure" in raised.value.message
+    assert databases(database.server) == before
+    assert backup(sites).standing == "structure"
+
+
+def test_a_scratch_that_the_backup_came_from_is_refused_even_when_the_source_has_moved_since(
+    shop: MySqlDatabase, mariadb_scratch: MariaDbServer, sites: SiteFactory
+) -> None:
+    night(sites)
+    section = sites.settings["databases"][0]
+    section["conn_id"], section["scratch_conn_id"] = section["scratch_conn_id"], section["conn_id"]
+    with pytest.raises(RestoreUnavailable, match="is the very server"):
+        week(sites)
+
+
+def test_a_scratch_that_is_away_says_nothing_about_the_backup(shop: MySqlDatabase, sites: SiteFactory) -> None:
+    night(sites)
+    conn_id = sites.settings["databases"][0]["scratch_conn_id"]
+    sites.endpoints[conn_id] = replace(sites.endpoints[conn_id], port=1)
+    with pytest.raises(RestoreUnavailable, match="infrastructure: "):
+        week(sites)
+    assert backup(sites).standing == "structure"
+    assert last_act(sites).detail["light"] == "red"
+
+
+def test_a_scratch_with_too_little_disk_is_refused_before_anything_is_restored(
+    shop: MySqlDatabase, mariadb_scratch: MariaDbServer, sites: SiteFactory
+) -> None:
+    manifest = night(sites)
+    job = sites.job()
+    figures = {file.stream: {"plain_bytes": 10**15} for file in manifest.files}
+    write_proof(
+        job.store,
+        manifest.backup,
+        ProofLevel.STRUCTURE,
+        ok=True,
+        at=job.now().replace(year=2100),
+        run={},
+        figures=figures,
+    )
+    with pytest.raises(RestoreUnavailable, match=r"free disk, .* needs about 2.0 PB"):
+        week(sites)
+
+
+def test_leftovers_of_a_killed_run_are_swept_and_those_of_others_left_alone(
+    shop: MySqlDatabase, mariadb_scratch: MariaDbServer, sites: SiteFactory
+) -> None:
+    mine = scratch_name("kindergarten", "app", "20260101T000000Z-0a1b")
+    others = scratch_name("kindergarten", "app-test", "20260101T000000Z-0a1b")
+    with mariadb_scratch.connect() as connection, connection.cursor() as cursor:
+        for name in (mine, others):
+            cursor.execute(f"CREATE DATABASE `{name}`")
+    try:
+        night(sites)
+        week(sites)
+        assert databases(mariadb_scratch) == {others}
+    finally:
+        with mariadb_scratch.connect() as connection, connection.cursor() as cursor:
+            cursor.execute(f"DROP DATABASE `{others}`")
+    (sweep,) = sites.job().ledger.acts(site="kindergarten", target="app", duty="sweep")
+    assert mine in sweep.started.command
+
+
+def test_a_scratch_that_holds_somebody_elses_database_is_refused(
+    shop: MySqlDatabase, mariadb_scratch: MariaDbServer, sites: SiteFactory
+) -> None:
+    night(sites)
+    with mariadb_scratch.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE DATABASE precious")
+        try:
+            with pytest.raises(RestoreUnavailable, match="databases that Upkeep did not make: precious"):
+                week(sites)
+            assert databases(mariadb_scratch) == {"precious"}
+        finally:
+            cursor.execute("DROP DATABASE precious")
+
+
+def test_a_database_without_a_scratch_is_a_remark_and_not_a_failure(
+    mariadb_database: MySqlDatabase, sites: SiteFactory
+) -> None:
+    mariadb_database.execute("CREATE TABLE t (id INT PRIMARY KEY)")
+    sites.database(mariadb_database)
+    night(sites)
+    assert "no scratch server" in week(sites)["reason"]
+    act = last_act(sites)
+    assert act.detail["light"] == "amber"
+    assert act.detail["summary"].startswith("infrastructure: ")
+    assert backup(sites).standing == "structure"
+
+
+def test_a_dry_run_looks_at_everything_and_restores_nothing(
+    shop: MySqlDatabase, mariadb_scratch: MariaDbServer, sites: SiteFactory
+) -> None:
+    manifest = night(sites)
+    result = week(sites, dry_run=True)
+    assert result["would_restore"] == [manifest.backup.backup_id]
+    assert backup(sites).standing == "structure"
+    assert databases(mariadb_scratch) == set()
+    with mariadb_scratch.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE DATABASE precious")
+        try:
+            with pytest.raises(RestoreUnavailable):
+                week(sites, dry_run=True)
+        finally:
+            cursor.execute("DROP DATABASE precious")
+
+
+def test_a_file_damaged_since_it_was_verified_is_found_and_the_others_have_their_turn(
+    shop: MySqlDatabase, sites: SiteFactory
+) -> None:
+    older, newer = night(sites, run_id="night-1"), night(sites, run_id="night-2")
+    path = sites.folder / "store" / newer.backup.prefix / newer.files[0].name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ProofFailed, match="another SHA-256"):
+        week(sites)
+    found = read_catalogue(sites.job().store, "kindergarten", "app")
+    whole, damaged = found.find(older.backup.backup_id), found.find(newer.backup.backup_id)
+    assert whole is not None
+    assert whole.level is ProofLevel.RESTORED
+    assert damaged is not None
+    assert damaged.failure is not None
+    assert damaged.failure.level is ProofLevel.CHECKSUM
+
+
+def test_where_a_site_counts_restored_backups_those_not_restored_yet_are_not_removed(
+    shop: MySqlDatabase, sites: SiteFactory
+) -> None:
+    sites.settings["retention"] = {"daily": 3, "counts_from": "restored", "keep_at_least": 1, "min_age_days": 0}
+    sites.settings["prove"] = "newest"
+    for number in range(2):
+        night(sites, run_id=f"night-{number}")
+    week(sites)
+    newest = night(sites, run_id="night-2")
+    done = forget(sites.job("night-2"), "app", newest.backup.backup_id)
+    assert newest.backup.backup_id not in done["removed"]
+    standings = {one.standing for one in read_catalogue(sites.job().store, "kindergarten", "app").backups}
+    assert standings == {"restored", "structure"}
+
+
+def test_a_redis_is_restored_into_a_throwaway_server(redis_server: RedisServer, sites: SiteFactory) -> None:
+    with redis_server.connect("3") as client:
+        client.flushall()
+        fill_redis(client, 700)
+        client.set("short", "life", px=1)
+    sites.cache(redis_server)
+    night(sites, "sessions")
+    folders = set(Path(tempfile.gettempdir()).iterdir())
+    week(sites, "sessions")
+    figures = proof(sites, "sessions")["figures"]
+    assert figures["keys"] == 700
+    assert figures["databases"] == {"db3": 700}
+    assert figures["sample"]["db3"]["types"].keys() == {"string", "hash", "list", "set", "zset", "stream"}
+    assert figures["sample"]["db3"]["ttl_pct"] > 0
+    assert set(Path(tempfile.gettempdir()).iterdir()) <= folders, "nothing stays"
+    assert backup(sites, "sessions").level is ProofLevel.RESTORED
+
+
+def test_a_worker_without_redis_server_says_nothing_about_the_backup(
+    redis_server: RedisServer, sites: SiteFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with redis_server.connect() as client:
+        client.flushall()
+        fill_redis(client, 10)
+    sites.cache(redis_server)
+    night(sites, "sessions")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("zstd", "redis-check-rdb", "setpriv"):
+        (tools / name).symlink_to(str(shutil.which(name)))
+    with monkeypatch.context() as patched:
+        patched.setenv("PATH", str(tools))
+        with pytest.raises(RestoreUnavailable, match="redis-server is not installed"):
+            week(sites, "sessions")
+    assert backup(sites, "sessions").standing == "structure"
+
+
+def test_a_folder_is_unpacked_and_every_entry_compared(sites: SiteFactory, tmp_path: Path) -> None:
+    fill_folder(tmp_path / "source")
+    sites.paths(tmp_path / "source")
+    manifest = night(sites, "config")
+    assert manifest.contents["listing"]
+    week(sites, "config")
+    assert proof(sites, "config")["figures"]["entries"] == manifest.contents["entries"]
+    assert backup(sites, "config").level is ProofLevel.RESTORED
+    assert not list(Path(tempfile.gettempdir()).glob("upkeep_kindergarten_config_*"))
+
+
+def test_a_file_that_comes_back_otherwise_is_named(
+    sites: SiteFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "app.conf").write_text("port = 3000\n")
+    sites.paths(tmp_path / "source")
+    night(sites, "config")
+    spoil = (
+        'case "$*" in *--extract*) {path} "$@"; for a in "$@"; do case "$a" in --directory=*) '
+        'find "${{a#--directory=}}" -name app.conf -exec sh -c \'printf "port = 4000\\n" > "$1"\' _ {{}} \\; ;; esac; '
+        'done;; *) exec {path} "$@";; esac'
+    )
+    wrapped("tar", "/usr/bin/tar", spoil, tmp_path, monkeypatch)
+    with pytest.raises(ProofFailed, match=r"app\.conf: Contents differ|app\.conf: Mod time differs"):
+        week(sites, "config")
+
+
+def test_an_encrypted_backup_is_restored_where_the_site_has_the_key_and_told_of_where_it_has_not(
+    sites: SiteFactory, tmp_path: Path
+) -> None:
+    (tmp_path / "key").mkdir()
+    key = age_key(tmp_path / "key")
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "names").write_text("the children's names")
+    sites.paths(tmp_path / "source")
+    sites.encrypted(key.public)
+    night(sites, "config")
+    assert "identity_conn_id" in week(sites, "config")["reason"]
+    assert last_act(sites, "config").detail["light"] == "amber"
+    del sites.settings["retention"]
+    sites.encrypted(key.public, identity=key.private)
+    night(sites, "config", "night-2")
+    week(sites, "config")
+    assert backup(sites, "config").level is ProofLevel.RESTORED
+
+
+def test_a_backup_removed_while_it_is_restored_is_not_called_damaged(shop: MySqlDatabase, sites: SiteFactory) -> None:
+    manifest = night(sites)
+    job = sites.job("week-1")
+    folder = sites.folder / "store" / manifest.backup.prefix
+    read = job.store.read
+
+    def removed_meanwhile(key: str, *rest: Any) -> Any:
+        shutil.rmtree(folder, ignore_errors=True)
+        return read(key, *rest)
+
+    job.store.read = removed_meanwhile  # type: ignore[method-assign]
+    try:
+        assert prove(job, "app")["restored"] == {}
+    except UpkeepError as error:  # pragma: no cover - shown when it fails
+        pytest.fail(str(error))
+    assert not folder.exists(), "no proof is written where a backup was"
+    assert last_act(sites).state == "skipped"

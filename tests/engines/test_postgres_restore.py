@@ -1,0 +1,300 @@
+"""A PostgreSQL backup of the duty is loaded into a scratch server under another name, and is the same there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.duties.site_factory import SiteFactory
+from tests.servers.data.chronoretrace import fill_chronoretrace
+from tests.servers.data.fingerprint_postgres import fingerprint_postgres
+from tests.servers.data.hostile_postgres import OWNER, fill_hostile_postgres
+from tests.servers.databases import PostgresDatabase
+from tests.servers.postgres import PostgresServer
+from upkeep.domain.manifest import Manifest
+from upkeep.engines.pipeline import Pipeline
+from upkeep.engines.postgres_copy import CopyReader, Piece, Rows
+from upkeep.engines.postgres_restore import PostgresRestorer
+from upkeep.errors import ProofFailed, RestoreUnavailable, Stopped
+
+LARGE = """
+CREATE TABLE large (id bigint PRIMARY KEY, body text, owner int);
+CREATE INDEX ON large (md5(body)); CREATE INDEX ON large (owner, id);
+CREATE TABLE small (id int PRIMARY KEY, large_id bigint REFERENCES large);
+INSERT INTO large SELECT i, E'tab\\t\\\\. \\n' || md5(i::text) || repeat('x', i % 300), i % 7
+    FROM generate_series(1, 30000) i;
+INSERT INTO large VALUES (0, repeat('long ', 800000), NULL);
+INSERT INTO small SELECT i, i FROM generate_series(1, 10) i
+"""
+
+
+class Stored:
+    """Reads a backup out of its store, as the duty does, with what a test changes on the way."""
+
+    def __init__(
+        self, sites: SiteFactory, manifest: Manifest, change: Callable[[bytes], bytes] = lambda text: text
+    ) -> None:
+        self._folder, self._change = sites.folder / "store" / manifest.backup.prefix, change
+        self._names = {file.stream: file.name for file in manifest.files}
+
+    def __call__(self, stream: str) -> Iterator[bytes]:
+        done = subprocess.run(["zstd", "-dc", self._folder / self._names[stream]], check=True, capture_output=True)
+        text = self._change(done.stdout) if stream == "dump" else done.stdout
+        for place in range(0, len(text), 70_001):
+            yield text[place : place + 70_001]
+
+
+@pytest.fixture
+def scratch(postgres_elsewhere: PostgresServer) -> Iterator[PostgresRestorer]:
+    restorer = PostgresRestorer(postgres_elsewhere.endpoint())
+    before = restorer.databases()
+    yield restorer
+    for name in {*restorer.databases(), "proof"} - set(before):
+        restorer.drop(name)
+
+
+@pytest.fixture
+def made(postgres_database: PostgresDatabase, sites: SiteFactory) -> Callable[[str], Manifest]:
+    """Back up the database once it is filled."""
+
+    def make(statements: str = "SELECT 1") -> Manifest:
+        with postgres_database.connect() as connection:
+            connection.execute(statements.encode())
+        sites.database(postgres_database)
+        return sites.back_up()
+
+    return make
+
+
+def roles(server: PostgresServer) -> dict[str, tuple[bool, bool]]:
+    with server.connect() as connection:
+        found = connection.execute("SELECT rolname, rolcanlogin, rolpassword IS NULL FROM pg_authid").fetchall()
+    return {str(name): (login, without) for name, login, without in found if not str(name).startswith("pg_")}
+
+
+def differences(source: PostgresDatabase, copy: PostgresDatabase) -> list[str]:
+    with source.connect() as connection, copy.connect() as other:
+        return fingerprint_postgres(connection).differences(fingerprint_postgres(other))
+
+
+def test_a_hostile_database_is_the_same_under_another_name(
+    postgres_database: PostgresDatabase,
+    postgres_elsewhere: PostgresServer,
+    sites: SiteFactory,
+    made: Callable[..., Manifest],
+    scratch: PostgresRestorer,
+    tmp_path: Path,
+) -> None:
+    """Owners and grants included: their roles are made, can't log in, and are gone with the copy."""
+    with postgres_database.connect() as connection:
+        fill_hostile_postgres(connection, long_row_bytes=2_000_000)
+    manifest = made()
+    before = roles(postgres_elsewhere)
+    loaded = scratch.load(manifest, 'proof of "it"', Stored(sites, manifest), folder=tmp_path)
+    assert differences(postgres_database, PostgresDatabase(postgres_elsewhere, 'proof of "it"')) == []
+    while_there = roles(postgres_elsewhere)
+    assert OWNER in set(while_there) - set(before)
+    assert all(while_there[name] == (False, True) for name in set(while_there) - set(before))
+    assert any(OWNER in note for note in loaded.notes)
+    assert list(loaded.seconds) == ["definitions", "rows", "indexes", "all"]
+    scratch.drop('proof of "it"')
+    assert roles(postgres_elsewhere) == before
+    assert list(tmp_path.iterdir()) == [tmp_path / "site"]
+
+
+def test_tables_that_several_sessions_fill_are_the_same(
+    postgres_database: PostgresDatabase,
+    postgres_elsewhere: PostgresServer,
+    sites: SiteFactory,
+    made: Callable[..., Manifest],
+    scratch: PostgresRestorer,
+    tmp_path: Path,
+) -> None:
+    """The longest row is longer than any chunk, text holds what ends a COPY, and rows keep their order on disk."""
+    manifest = made(LARGE)
+    loaded = scratch.load(manifest, "proof", Stored(sites, manifest), folder=tmp_path, jobs=3)
+    assert differences(postgres_database, PostgresDatabase(postgres_elsewhere, "proof")) == []
+    order = "SELECT array_agg(id ORDER BY ctid) FROM large"
+    assert PostgresDatabase(postgres_elsewhere, "proof").query(order) == postgres_database.query(order)
+    assert loaded.bytes > 9_000_000
+
+
+def test_a_script_is_split_alike_however_it_is_cut() -> None:
+    script = (
+        b"SET client_encoding = 'UTF8';\nSELECT pg_catalog.set_config('search_path', '', false);\n\n"
+        b'COPY a."new\nline" (i) FROM stdin;\n1\n\\\\.\n\\.x\n\\.\n\nSELECT 1;\n'
+        b"COPY b (i) FROM stdin;\n\\.\nSELECT 2;\n"
+        b"COPY c (i) FROM stdin;\n3\n\\N\n\\.\n"
+    )
+
+    def read(size: int) -> tuple[bytes, dict[bytes, bytes], bytes]:
+        reader, text = CopyReader(), b""
+        rows: dict[bytes, bytes] = {}
+        pieces: list[Piece] = [
+            each for at in range(0, len(script), size) for each in reader.feed(script[at : at + size])
+        ]
+        for piece in pieces:
+            if isinstance(piece, Rows):
+                rows[piece.copy.statement] = rows.get(piece.copy.statement, b"") + piece.data
+            else:
+                text += piece
+        assert reader.complete
+        return text + reader.close(), rows, reader.settings
+
+    text, rows, settings = read(len(script))
+    assert rows == {
+        b'COPY a."new\nline" (i) FROM stdin;\n': b"1\n\\\\.\n\\.x\n",
+        b"COPY c (i) FROM stdin;\n": b"3\n\\N\n",
+    }
+    assert settings + b"\n\nSELECT 1;\nSELECT 2;\n" == text
+    for size in (1, 2, 3, 7, 50):
+        assert read(size) == (text, rows, settings)
+
+
+def test_the_sample_site_comes_back_with_its_search_path(
+    postgres_database: PostgresDatabase,
+    postgres_elsewhere: PostgresServer,
+    sites: SiteFactory,
+    made: Callable[..., Manifest],
+    scratch: PostgresRestorer,
+    tmp_path: Path,
+) -> None:
+    """The database's other settings stay behind: a time limit would end the comparison."""
+    with postgres_database.connect() as connection:
+        fill_chronoretrace(connection)
+    name = postgres_database.name
+    manifest = made(
+        f"ALTER DATABASE {name} SET search_path TO elsewhere, public;ALTER DATABASE {name} SET statement_timeout = '1h'"
+    )
+    scratch.load(manifest, "proof", Stored(sites, manifest), folder=tmp_path)
+    copy = PostgresDatabase(postgres_elsewhere, "proof")
+    assert copy.query("SHOW search_path") == [("elsewhere, public",)]
+    assert copy.query("SHOW statement_timeout") == [("0",)]
+    assert differences(postgres_database, copy) == []
+
+
+def test_an_archive_that_broke_off_is_no_proof(
+    sites: SiteFactory, made: Callable[..., Manifest], scratch: PostgresRestorer, tmp_path: Path
+) -> None:
+    manifest = made(LARGE)
+    for part in (0.001, 0.5, 0.999):
+        cut = Stored(sites, manifest, lambda text, part=part: text[: int(len(text) * part)])  # type: ignore[misc]
+        with pytest.raises(ProofFailed, match="the archive can't be read to its end"):
+            scratch.load(manifest, "proof", cut, folder=tmp_path)
+        scratch.drop("proof")
+        scratch.drop("proof")
+    assert "proof" not in scratch.databases()
+
+
+def test_what_the_server_refuses_is_the_backups_fault_and_what_it_lacks_is_not(
+    sites: SiteFactory, made: Callable[..., Manifest], scratch: PostgresRestorer, tmp_path: Path
+) -> None:
+    manifest = made(LARGE)
+    stored = Stored(sites, manifest)
+
+    def load(change: Callable[[bytes], bytes] = lambda text: text, wanted: Manifest = manifest) -> None:
+        scratch.load(wanted, "proof", Stored(sites, wanted, change), folder=tmp_path)
+
+    with pytest.raises(ProofFailed, match='type "texx" does not exist'):
+        load(lambda text: text.replace(b"body text", b"body texx", 1))
+    scratch.drop("proof")
+    with pytest.raises(ProofFailed, match="invalid input syntax for type bigint"):
+        load(lambda text: text.replace(b"1\t1\n", b"1\tx\n", 1))
+    scratch.drop("proof")
+    absent = replace(manifest, contents={**manifest.contents, "extensions": ["plpgsql", "no_such"]})
+    with pytest.raises(RestoreUnavailable, match="has no extension no_such"):
+        load(wanted=absent)
+    with pytest.raises(RestoreUnavailable, match=r"is older than 99\.1"):
+        load(wanted=replace(manifest, source={**manifest.source, "version": "99.1"}))
+    load()
+    with pytest.raises(RestoreUnavailable, match="already a database 'proof'"):
+        load()
+    with pytest.raises(RestoreUnavailable, match="password authentication failed"):
+        nobody = PostgresRestorer(replace(scratch.endpoint, secret="wrong"))
+        nobody.load(manifest, "proof 2", stored, folder=tmp_path)
+
+
+def test_an_error_of_the_store_comes_out_as_it_is(
+    sites: SiteFactory, made: Callable[..., Manifest], scratch: PostgresRestorer, tmp_path: Path
+) -> None:
+    manifest = made(LARGE)
+    stored = Stored(sites, manifest)
+
+    def read(stream: str) -> Iterator[bytes]:
+        for number, chunk in enumerate(stored(stream)):
+            if number == 20:
+                raise ProofFailed("damaged", hint="none")
+            yield chunk
+
+    with pytest.raises(ProofFailed, match=r"^damaged"):
+        scratch.load(manifest, "proof", read, folder=tmp_path)
+
+
+def test_a_task_that_is_told_to_stop_leaves_nothing_running(
+    sites: SiteFactory,
+    made: Callable[..., Manifest],
+    scratch: PostgresRestorer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    manifest = made(LARGE)
+    stored = Stored(sites, manifest)
+    monkeypatch.setattr(Pipeline, "_stopping", False)  # put back after the test
+
+    def read(stream: str) -> Iterator[bytes]:
+        for number, chunk in enumerate(stored(stream)):
+            if number == 20:
+                threading.Thread(target=Pipeline.stop_all).start()
+                time.sleep(0.5)
+            yield chunk
+
+    with pytest.raises(Stopped):
+        scratch.load(manifest, "proof", read, folder=tmp_path)
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith(("rows", "archive"))] == []
+
+
+def test_roles_stay_while_another_load_relies_on_them(
+    postgres_database: PostgresDatabase,
+    postgres_elsewhere: PostgresServer,
+    sites: SiteFactory,
+    made: Callable[..., Manifest],
+    scratch: PostgresRestorer,
+    tmp_path: Path,
+) -> None:
+    with_role = (
+        "DROP ROLE IF EXISTS teacher; CREATE ROLE teacher; CREATE TABLE t (i int); ALTER TABLE t OWNER TO teacher"
+    )
+    manifest = made(with_role)
+    stored = Stored(sites, manifest)
+    try:
+        scratch.load(manifest, "proof", stored, folder=tmp_path)
+        scratch.load(manifest, "proof 2", stored, folder=tmp_path)
+        scratch.drop("proof")
+        assert "teacher" in roles(postgres_elsewhere)
+        scratch.drop("proof 2")
+        assert "teacher" not in roles(postgres_elsewhere)
+    finally:
+        postgres_database.execute("DROP TABLE t; DROP ROLE teacher")
+
+
+def test_a_server_tells_itself_from_another_and_how_much_room_it_has(
+    postgres_database: PostgresDatabase,
+    postgres_elsewhere: PostgresServer,
+    sites: SiteFactory,
+    made: Callable[..., Manifest],
+    scratch: PostgresRestorer,
+) -> None:
+    manifest = made()
+    assert PostgresRestorer(postgres_database.server.endpoint()).identity() == manifest.source["identity"]
+    assert scratch.identity() != manifest.source["identity"]
+    room = os.statvfs(postgres_elsewhere.folder)
+    assert scratch.free_bytes() == pytest.approx(room.f_bavail * room.f_frsize, rel=0.1)
+    with pytest.raises(RestoreUnavailable, match="log in"):
+        PostgresRestorer(replace(scratch.endpoint, port=1)).free_bytes()

@@ -38,7 +38,8 @@ def _report(job: Job, rhythm: str, chosen: Sequence[str], dry_run: bool) -> dict
         rhythm=rhythm,
         ledger=job.ledger,
         now=job.now(),
-        expected_targets=targets,
+        # The week makes no backups: a target without one in its run isn't missing anything.
+        expected_targets=targets if rhythm == "daily" else (),
         waiting={target: [ref.backup_id for ref in waiting(job, target)] for target in targets},
         chosen=chosen,
         dry_run=dry_run,

@@ -5,11 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowSkipException
-
 from upkeep.duties.job import Job
 from upkeep.duties.tend_partitions import tend_partitions
-from upkeep.operators.base import UpkeepOperator
+from upkeep.operators.base import UpkeepOperator, skip_unless_chosen
 from upkeep.site import Site
 
 if TYPE_CHECKING:
@@ -36,9 +34,7 @@ class ApplyPartitionsOperator(UpkeepOperator):
 
     def work(self, job: Job, context: Context) -> dict[str, Any]:
         params = context["params"]
-        chosen = params.get("targets") or []
-        if chosen and self.database not in chosen:
-            raise AirflowSkipException(f"{self.database} was not chosen in the form")
+        skip_unless_chosen(context, self.database)
         return tend_partitions(
             job,
             self.database,

@@ -18,7 +18,7 @@ class ProveBackupsOperator(UpkeepOperator):
     template_fields = ("target",)
 
     def __init__(self, *, target: str, **kwargs: Any) -> None:
-        super().__init__(map_index_template="{{ task.target }}", **kwargs)
+        super().__init__(**kwargs)
         self.target = target
 
     def work(self, job: Job, context: Context) -> dict[str, Any]:

@@ -157,6 +157,8 @@ class RunReport:
         left_out = len(self.lines) - len(wanted)
         if self.run.dry:
             parts = ["dry run: nothing was written or removed"]
+        elif not self.lines:
+            parts = [f"{sum(step.state == 'done' for step in self.steps)} of {counted(len(self.steps), 'step')} done"]
         elif not wanted:
             parts = ["no target was chosen"]
         else:
@@ -246,7 +248,8 @@ def build_run_report(
 ) -> RunReport:
     """Read the run's acts and judge them.
 
-    :param expected_targets: the site's targets; each gets a line, whether the ledger knows it or not.
+    :param expected_targets: the site's targets; each gets a line, whether the ledger knows it or not. Empty for a
+        rhythm that backs nothing up: every act of its runs is told as a step.
     :param waiting: ids of finished backups in this worker's spool, by target.
     :param chosen: the targets that the form chose; none means all. The others are left out, not missing.
     :param dry_run: nothing was wanted to be written, so nothing is missing.
@@ -260,7 +263,7 @@ def build_run_report(
     closed = f"the {rhythm} window was closed" if window and not window.open else ""
     seen = [attempt.target for attempt in attempts if attempt.duty in DUTIES]
     left = {visible(target): [visible(name) for name in names] for target, names in waiting.items() if names}
-    names = dict.fromkeys((*expected_targets, *seen, *left))
+    names = dict.fromkeys((*expected_targets, *seen, *left)) if expected_targets else {}
     past = {target: ledger.acts(site.name, target=target, limit=PAST_ACTS, newest_first=True)[::-1] for target in names}
     lines = [
         tell_target(
@@ -275,7 +278,7 @@ def build_run_report(
         )
         for target in names
     ]
-    steps = _steps(attempts)
+    steps = _steps(attempts, () if not names else DUTIES)
     return RunReport(
         site=site.name,
         title=visible(site.title),
@@ -296,9 +299,9 @@ def build_run_report(
     )
 
 
-def _steps(attempts: Sequence[Attempt]) -> list[Attempt]:
+def _steps(attempts: Sequence[Attempt], in_lines: Sequence[str] = DUTIES) -> list[Attempt]:
     """The acts that belong to no target's line."""
-    return [attempt for attempt in attempts if attempt.duty not in (*DUTIES, "guard_window", "report")]
+    return [attempt for attempt in attempts if attempt.duty not in (*in_lines, "guard_window", "report")]
 
 
 def _since_last(

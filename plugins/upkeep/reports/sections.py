@@ -219,6 +219,7 @@ _TELLERS: Mapping[str, Callable[[Sequence[Attempt], Sequence[str]], Section]] = 
     "check_health": _health,
     "sample_capacity": _capacity,
     "check_security": partial(_findings, "Security"),
+    "review_databases": partial(_findings, "Databases"),
     "review_logs": _logs,
     "purge_rows": _purge,
 }

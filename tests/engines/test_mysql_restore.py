@@ -52,6 +52,9 @@ ALTER TABLE orders ADD CONSTRAINT `belongs to` FOREIGN KEY (customer) REFERENCES
 ALTER TABLE customers ADD CONSTRAINT `the first` FOREIGN KEY (first_order) REFERENCES orders (id) ON DELETE SET NULL
 """
 
+DEFAULT_PACKET = "SET GLOBAL max_allowed_packet = 16777216"
+"""The server is shared with tests of the stock restore line, which raises it and leaves it so."""
+
 
 def fill(database: MySqlDatabase, statements: str) -> None:
     for statement in filter(str.strip, statements.split(";\n")):
@@ -364,6 +367,7 @@ def test_an_account_with_few_rights_loads_what_it_may_and_says_what_it_did_not_u
     with mariadb_elsewhere.connect() as connection, connection.cursor() as cursor:
         cursor.execute("CREATE OR REPLACE USER loader@'%' IDENTIFIED BY 'its own'")
         cursor.execute("GRANT ALL ON `proof%`.* TO loader@'%'")
+        cursor.execute(DEFAULT_PACKET)
     restorer = MySqlRestorer(replace(mariadb_elsewhere.endpoint(), user="loader", secret="its own"))
     try:
         loaded = restorer.load(manifest, "proof", Stored(sites, manifest), folder=tmp_path)
@@ -380,6 +384,8 @@ def test_a_wide_row_comes_through_and_the_servers_setting_is_put_back(
     mariadb_database.execute("INSERT INTO photos VALUES (1, %s)", os.urandom(9_000_000))
     sites.database(mariadb_database)
     manifest = sites.back_up()
+    with mariadb_elsewhere.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(DEFAULT_PACKET)
     restorer = MySqlRestorer(mariadb_elsewhere.endpoint())
 
     def one(database: str, question: str) -> Any:

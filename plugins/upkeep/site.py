@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Hashable, Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
@@ -198,6 +199,13 @@ class PartitionRule(Strict):
     old: Literal["detach", "drop"] = Field("detach", description="what happens to older ones; MySQL can only drop")
 
 
+class InPod(Strict):
+    """A database that is reached only from inside a pod: its dump runs there and is streamed out."""
+
+    pod_selector: str = Field(min_length=1, description="labels that pick the pod: app=chronoretrace-postgres")
+    container: str | None = Field(None, description="default: the pod's only container")
+
+
 class Database(Strict):
     name: Name
     engine: Literal["mysql", "postgres"] = Field(description="mysql serves MariaDB too")
@@ -222,6 +230,7 @@ class Database(Strict):
     checks: list[Check] = Field(default_factory=list, description="what must be true of a restored copy")
     upkeep: TableCare = TableCare()
     partitions: list[PartitionRule] = Field(default_factory=list)
+    via: InPod | None = Field(None, description="reach it through a pod of the site's cluster; conn_id logs in there")
 
 
 class Cache(Strict):
@@ -323,6 +332,48 @@ class LogFolder(Strict):
     compress_after_days: float = Field(1, ge=0, description="and that were last written at least this long ago")
 
 
+class Deployment(Strict):
+    """A Deployment that rolling_update may change, and what must hold before and after."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
+    container: str | None = Field(None, description="whose image is set; default: the pod's only container")
+    after: list[str] = Field(default_factory=list, description="deployments that must be updated and healthy first")
+    timeout_s: int = Field(300, ge=10, le=7200, description="how long one rollout may take")
+    health_url: Annotated[str, Field(pattern=r"^https?://[^@\s]+$")] | None = Field(
+        None, description="must answer as well after the rollout as it did before"
+    )
+    approve_scale: bool = Field(True, description="scaling it waits for a person")
+
+
+class Cluster(Strict):
+    """One namespace of a Kubernetes cluster. Its manifests are a target like any other, under ``name``."""
+
+    name: Name = "manifests"
+    conn_id: ConnId
+    namespace: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+    secrets: bool = Field(False, description="keep Secrets with the manifests; only with encryption")
+    deployments: list[Deployment] = Field(default_factory=list)
+    settle_s: int = Field(30, ge=0, le=3600, description="how long the health gates must hold after a rollout")
+    approval: bool = Field(True, description="a rollout, undo or restart waits for a person")
+    approvers: list[str] = Field(default_factory=list, description="Airflow users who may approve; default: all")
+    approval_timeout_h: float = Field(4, gt=0, le=72, description="after which an unanswered request is a no")
+    certificate_days: int = Field(21, ge=0, description="report a TLS secret whose certificate ends sooner")
+
+    @model_validator(mode="after")
+    def _deployments_can_be_ordered(self) -> Cluster:
+        names = [deployment.name for deployment in self.deployments]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"deployments stand twice: {', '.join(twice)}")
+        before = {deployment.name: list(deployment.after) for deployment in self.deployments}
+        if unknown := sorted({name for after in before.values() for name in after} - set(names)):
+            raise ValueError(f"after names deployments that are not listed: {', '.join(unknown)}")
+        try:
+            TopologicalSorter(before).prepare()
+        except CycleError as error:
+            raise ValueError(f"deployments wait for each other: {' after '.join(error.args[1])}") from error
+        return self
+
+
 class Docker(Strict):
     """What the weekly clean-up may remove from a Docker engine. Volumes only where they carry ``volume_label``."""
 
@@ -333,11 +384,15 @@ class Docker(Strict):
     volume_label: str | None = Field(None, min_length=1, description="unused volumes with this label, key or key=value")
 
 
+Section = Database | Cache | Folder | Cluster
+"""The part of a site file that describes one target."""
+
+
 class Target(Strict):
     """One thing that is backed up, whatever section of the file it comes from."""
 
     name: str
-    engine: Literal["mysql", "postgres", "redis", "files"]
+    engine: Literal["mysql", "postgres", "redis", "files", "kubernetes"]
     conn_id: str | None
 
     @property
@@ -373,6 +428,7 @@ class Site(Strict):
     notify: list[Notify] = Field(default_factory=list)
     host: Host = Host()
     docker: Docker | None = None
+    cluster: Cluster | None = None
     security: Security = Security()
 
     @model_validator(mode="after")
@@ -381,8 +437,13 @@ class Site(Strict):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(
-                f"target names must differ across databases, caches and folders: {', '.join(twice)} stands twice"
+                "target names must differ across databases, caches, folders and the cluster: "
+                f"{', '.join(twice)} stands twice"
             )
+        if self.cluster is None and (inside := [d.name for d in self.databases if d.via]):
+            raise ValueError(f"databases in pods need the cluster section: {', '.join(inside)}")
+        if self.cluster and self.cluster.secrets and not self.encryption:
+            raise ValueError("cluster.secrets keeps passwords in base64, which anybody reads: set encryption as well")
         if not names:
             raise ValueError("no target: list at least one of databases, caches, folders")
         if self.encryption and not self.encryption.identity_conn_id and self.retention.counts_from != "checksum":
@@ -399,6 +460,7 @@ class Site(Strict):
             *(Target(name=d.name, engine=d.engine, conn_id=d.conn_id) for d in self.databases),
             *(Target(name=c.name, engine="redis", conn_id=c.conn_id) for c in self.caches),
             *(Target(name=f.name, engine="files", conn_id=None) for f in self.folders),
+            *(Target(name=c.name, engine="kubernetes", conn_id=c.conn_id) for c in [self.cluster] if c),
         )
 
     def target(self, name: str) -> Target:
@@ -427,10 +489,12 @@ class Site(Strict):
             "store",
         )
 
-    def section(self, target: str) -> Database | Cache | Folder:
+    def section(self, target: str) -> Section:
         """The part of the file that describes ``target``."""
         self.target(target)
-        sections: list[Database | Cache | Folder] = [*self.databases, *self.caches, *self.folders]
+        sections: list[Section] = [*self.databases, *self.caches, *self.folders]
+        if self.cluster:
+            sections.append(self.cluster)
         return next(section for section in sections if section.name == target)
 
     @property

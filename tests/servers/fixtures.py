@@ -10,6 +10,7 @@ import pytest
 
 from tests.servers.base import Server
 from tests.servers.databases import MySqlDatabase, PostgresDatabase
+from tests.servers.kubernetes_cluster import KUBECONFIG, Namespace, new_namespace
 from tests.servers.mariadb import MariaDbServer
 from tests.servers.mysql import MYSQL_BIN, MySqlServer
 from tests.servers.postgres import PostgresServer
@@ -77,3 +78,11 @@ def any_mysql_database(request: pytest.FixtureRequest) -> MySqlDatabase:
     """A database on MariaDB, then one on MySQL."""
     database: MySqlDatabase = request.getfixturevalue(f"{request.param}_database")
     return database
+
+
+@pytest.fixture
+def namespace() -> Iterator[Namespace]:
+    if not os.environ.get(KUBECONFIG):
+        pytest.skip(f"{KUBECONFIG} isn't set: it names the kubeconfig of a test cluster; each test makes a namespace")
+    with new_namespace() as fresh:
+        yield fresh

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from upkeep.domain.endpoint import Endpoint
 from upkeep.errors import Busy
 from upkeep.ledger import Act, Hold, Ledger
-from upkeep.site import Cache, Database, Folder, Site
+from upkeep.site import Cache, Cluster, Database, Folder, Site
 from upkeep.stores.base import Store
 from upkeep.stores.local_store import LocalStore
 from upkeep.stores.opening import FilesystemMaker, open_spool, open_store
@@ -114,6 +114,10 @@ class Job:
             from upkeep.engines.redis_engine import RedisEngine
 
             return RedisEngine(self.connect(section.conn_id))
+        if isinstance(section, Cluster):
+            from upkeep.engines.manifests_engine import ManifestsEngine
+
+            return ManifestsEngine(self.connect(section.conn_id), section.namespace, with_secrets=section.secrets)
         return self._files_engine(section)
 
     def _files_engine(self, section: Folder) -> Engine:

@@ -53,7 +53,7 @@ def weekly(site: Site) -> DAG:
             task_id="require_backup", site=site.name, retries=0, map_index_template="{{ task.target }}"
         ).expand(target=targets)
         prove = ProveBackupsOperator.partial(
-            task_id="prove", site=site.name, map_index_template="{{ task.target }}"
+            task_id="prove", site=site.name, window=guard.output, map_index_template="{{ task.target }}"
         ).expand(target=targets)
         logs = CleanLogsOperator(task_id="clean_logs", site=site.name, window=guard.output)
         docker = CleanDockerOperator(task_id="clean_docker", site=site.name, window=guard.output)

@@ -20,7 +20,7 @@ from tests.servers.places import free_port
 from tests.servers.redis_server import RedisServer
 from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.findings import Looked
-from upkeep.duties import check_security as duty
+from upkeep.duties import comparing
 from upkeep.duties.check_security import Machine, check_security
 from upkeep.duties.job import Run
 from upkeep.ledger import Record, verify
@@ -265,14 +265,14 @@ def test_what_a_killed_review_had_found_and_never_told_is_still_new(
     review.loosen(*names)
     review.night(0)
     review.loosen("another.ini")
-    keep = duty._kept
+    keep = comparing.Review.keep
 
     def killed(*arguments: Any) -> dict[str, Any]:
         keep(*arguments)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(duty, "_kept", killed)
+        patch.setattr(comparing.Review, "keep", killed)
         with pytest.raises(KeyboardInterrupt):
             review.night(1)
     assert words(review.night(2)["new"]) == ["another.ini"]
@@ -283,7 +283,7 @@ def test_a_failed_review_is_not_what_the_next_one_compares_with(
 ) -> None:
     review.loosen("app.ini")
     with monkeypatch.context() as patch:
-        patch.setattr(duty, "_kept", lambda *_: 1 / 0)
+        patch.setattr(comparing.Review, "keep", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             review.night(0)
     assert words(review.night(1)["new"]) == ["app.ini"]

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from upkeep.duties.forget import forget
 from upkeep.duties.prove import prove
 from upkeep.duties.verify import verify
 from upkeep.engines.tools import require
-from upkeep.errors import ProofFailed, RestoreUnavailable, UpkeepError
+from upkeep.errors import ProofFailed, RestoreUnavailable, Stopped, UpkeepError
 from upkeep.ledger import Record
 
 
@@ -475,3 +476,23 @@ def test_a_backup_removed_while_it_is_restored_is_not_called_damaged(shop: MySql
         pytest.fail(str(error))
     assert not folder.exists(), "no proof is written where a backup was"
     assert last_act(sites).state == "skipped"
+
+
+def test_no_restore_begins_that_the_window_has_no_time_for(shop: MySqlDatabase, sites: SiteFactory) -> None:
+    first = night(sites).backup.backup_id
+    assert list(week(sites)["restored"]) == [first]
+    second = night(sites, run_id="night-2").backup.backup_id
+    closed = datetime.now(UTC)
+    assert week(sites, closes_at=closed)["restored"] == {}
+    left = last_act(sites)
+    assert (left.detail["light"], left.started.command) == ("amber", "leave 1 backups for the next window")
+    # The last restore took longer than the few milliseconds that are left.
+    assert week(sites, closes_at=datetime.now(UTC) + timedelta(milliseconds=30))["restored"] == {}
+    assert list(week(sites, closes_at=datetime.now(UTC) + timedelta(hours=1))["restored"]) == [second]
+
+
+def test_told_to_stop_it_begins_no_further_restore(shop: MySqlDatabase, sites: SiteFactory) -> None:
+    night(sites)
+    with pytest.raises(Stopped, match="1 backups of app were not restored"):
+        week(sites, told_to_stop=lambda: True)
+    assert backup(sites).level is ProofLevel.STRUCTURE

@@ -360,7 +360,7 @@ def test_many_make_the_tables_at_once(setting: Setting) -> None:
 
 
 def test_processes_killed_at_any_moment_leave_a_whole_chain(setting: Setting) -> None:
-    program = "say('go')\nwhile True:\n    with ledger.record(an_act()): pass"
+    program = "with ledger.record(an_act()): pass\nsay('go')\nwhile True:\n    with ledger.record(an_act()): pass"
     for pause_ms in (5, 30):
         children = [setting.child(program) for _ in range(3)]
         for child in children:

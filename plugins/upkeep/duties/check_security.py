@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from upkeep.domain.findings import Comparison, Looked, compare
+from upkeep.domain.findings import Looked
 from upkeep.duties.comparing import Review, Room
 from upkeep.duties.job import Job
-from upkeep.duties.sources import LIMIT_S, read_sources
+from upkeep.duties.sources import LIMIT_S
 from upkeep.site import Cache, Database
 from upkeep.stores.local_store import LocalStore
 
@@ -45,23 +45,8 @@ def check_security(job: Job, *, machine: Machine = Machine(), limit_s: float = L
     with job.ledger.record(job.act("check_security", "site", command="check security")) as entry:
         review = Review(job, "check_security", "security", ROOM)
         last = review.last
-        problems: list[str] = []
-        previous = review.previous(problems)
         since = datetime.fromisoformat(last.detail["at"]) if last else at - FIRST_LOOK_BACK
-        given, failed = read_sources(dict(_sources(job, machine, at, since)), limit_s=limit_s)
-        current = [replace(one, source=name) for name, looked in given.items() for one in looked.findings]
-        partly = [name for name, looked in given.items() if looked.unread]
-        compared = compare(previous, current, at=at, unread={*failed, *partly})
-        problems += [f"{name}: {why}" for name, why in failed.items()]
-        problems += [why for looked in given.values() for why in looked.unread]
-        found = review.tell(compared, problems)
-        entry.note(
-            at=at.isoformat(),
-            **found,
-            figures={name: value for looked in given.values() for name, value in looked.figures.items()},
-            **review.moved(),
-            **_kept(review, compared),
-        )
+        compared, found = review.carry_out(entry, dict(_sources(job, machine, at, since)), at=at, limit_s=limit_s)
     log.info("security is %s: %s", found["light"], found["summary"])
     for finding in compared.new:
         log.warning("new, %s: %s. %s", finding.severity, finding.what, finding.remedy)
@@ -149,7 +134,3 @@ def _access(job: Job, section: Cache) -> Looked:
 
     engine: Any = job.engine(section.name)
     return redis_access(engine)
-
-
-def _kept(review: Review, compared: Comparison) -> dict[str, Any]:
-    return review.keep(compared)

@@ -12,7 +12,7 @@ from typing import Any
 
 from upkeep.domain.clean_docker import STOPPED, DockerRules, Item, has_label, plan_docker, users_of_images
 from upkeep.domain.units import human_bytes
-from upkeep.duties.job import Job
+from upkeep.duties.job import Job, never
 from upkeep.engines.docker_api import DockerApi, Refused
 from upkeep.errors import SourceError, Stopped
 from upkeep.site import Docker
@@ -20,10 +20,6 @@ from upkeep.site import Docker
 log = logging.getLogger(__name__)
 
 _SHOWN = 20
-
-
-def never() -> bool:
-    return False
 
 
 def plan_clean_docker(job: Job) -> list[Item]:

@@ -25,7 +25,7 @@ from typing import Any
 
 from upkeep.domain.clean_logs import Cleaned, CleaningRule, counted
 from upkeep.domain.units import human_bytes
-from upkeep.duties.job import Job
+from upkeep.duties.job import Job, never
 from upkeep.engines.log_cleaning import Gone, clean_folder
 from upkeep.errors import SourceError, Stopped, StoreError, UpkeepError
 from upkeep.ledger.entry import DETAIL_CHARS
@@ -36,10 +36,6 @@ log = logging.getLogger(__name__)
 LIST_FILES = 50_000
 """Files in one list; some 5 MB, unpacked."""
 KEEP_LISTS = timedelta(days=400)
-
-
-def never() -> bool:
-    return False
 
 
 def folders_to_clean(job: Job) -> dict[str, tuple[LogFolder, CleaningRule]]:

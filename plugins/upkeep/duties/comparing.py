@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from itertools import accumulate
 from typing import Any, TypeVar
 
-from upkeep.domain.findings import SEVERITIES, Comparison, Finding
+from upkeep.domain.findings import SEVERITIES, Comparison, Finding, Looked, compare
 from upkeep.duties.job import Job
+from upkeep.duties.sources import read_sources
 from upkeep.errors import StoreError
-from upkeep.ledger import Record
+from upkeep.ledger import Entry, Record
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,39 @@ class Review:
         """The last one that was finished."""
         records = self.job.ledger.acts(self.job.site.name, duty=self.duty, limit=LAST_RECORDS, newest_first=True)
         return next((record for record in records if record.state == "done" and "at" in record.detail), None)
+
+    def carry_out(
+        self,
+        entry: Entry,
+        sources: Mapping[str, Callable[[], Looked]],
+        *,
+        at: datetime,
+        limit_s: float,
+        besides: Callable[[Mapping[str, Looked]], Mapping[str, Any]] = lambda given: {},
+    ) -> tuple[Comparison, dict[str, Any]]:
+        """Read every source, compare with the last review, and note it all; gives what is open, and what was told.
+
+        :param limit_s: for each source, in seconds.
+        :param besides: further figures to note, from what the sources gave.
+        :raises StoreError: there are too many findings for the ledger, and neither the store nor the spool takes them.
+        """
+        problems: list[str] = []
+        previous = self.previous(problems)
+        given, failed = read_sources(sources, limit_s=limit_s)
+        current = [replace(one, source=name) for name, looked in given.items() for one in looked.findings]
+        partly = [name for name, looked in given.items() if looked.unread]
+        compared = compare(previous, current, at=at, unread={*failed, *partly})
+        problems += [f"{name}: {why}" for name, why in failed.items()]
+        problems += [why for looked in given.values() for why in looked.unread]
+        found = {**self.tell(compared, problems), **besides(given)}
+        entry.note(
+            at=at.isoformat(),
+            **found,
+            figures={name: value for looked in given.values() for name, value in looked.figures.items()},
+            **self.moved(),
+            **self.keep(compared),
+        )
+        return compared, found
 
     def previous(self, problems: list[str]) -> list[Finding]:
         """What was open at the end of the last review; nothing, and a problem, where that can't be read any more."""

@@ -12,29 +12,29 @@ heeds. What keeps a restore from taking place (no scratch, no disk, no client, n
 about the backup: no proof is written, the ledger says ``infrastructure``, and ``RestoreUnavailable`` comes after the
 others had their turn. Only a database for which the site names no scratch at all is a remark instead of an error.
 
+**When the window closes** no further restore begins. The newest backup goes first, so what is left is what matters
+least; the ledger says how much that is, and the next run goes on with it while it is of the last days.
+
 The nightly backup isn't kept waiting: what is held is the scratch of the target, not the target. Where retention
 removes a backup meanwhile, its restore is passed over.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
-from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.manifest import NAME as MANIFEST
-from upkeep.domain.manifest import Manifest
 from upkeep.domain.proof import ProofLevel
 from upkeep.domain.proving import Choice, choose_backups
 from upkeep.domain.units import human_seconds
 from upkeep.duties.benches import Bench, NoScratch, Restored, bench_of
-from upkeep.duties.catalogue import PROOFS, Backup, Catalogue, candidates, read_catalogue, write_proof
-from upkeep.duties.job import Job
-from upkeep.duties.read_back import Streams, trusted_manifest
-from upkeep.duties.row_archives import identity_of
+from upkeep.duties.catalogue import Backup, Catalogue, candidates, read_catalogue, write_proof
+from upkeep.duties.job import Job, never
+from upkeep.duties.read_back import Streams, key_of, plain_bytes, trusted_manifest
 from upkeep.errors import (
     ConnectionUnknown,
     LedgerError,
@@ -48,21 +48,30 @@ from upkeep.errors import (
 
 log = logging.getLogger(__name__)
 
-UNPACKED_FACTOR = 5
-"""Plain bytes for each stored one, where no proof has counted them."""
 MOST_KEPT = 200
 """Differences that a proof lists; a copy of another database could have thousands."""
 MOST_TOLD = 5
+LOOK_BACK = 20
+"""Records among which the last restore is looked for."""
 
 
-def prove(job: Job, target: str, *, dry_run: bool = False, backup_id: str | None = None) -> dict[str, Any]:
+def prove(
+    job: Job,
+    target: str,
+    *,
+    closes_at: datetime | None = None,
+    dry_run: bool = False,
+    told_to_stop: Callable[[], bool] = never,
+    backup_id: str | None = None,
+) -> dict[str, Any]:
     """Restore the backups of ``target`` that the site wants restored and that nobody has restored yet, and compare.
 
     ``backup_id``: this one only, whatever is known of it. ``dry_run``: all but the restore: the choice, the manifest,
-    the scratch.
+    the scratch. ``closes_at``: no restore begins after it, nor one that took longer the last time than is left.
 
     Errors: ``ProofFailed`` or ``ManifestBroken`` for the first bad backup, else ``RestoreUnavailable`` for the first
-    that could not be restored, both after the others had their turn; ``Busy``; ``ObjectMissing``; ``StoreUnreachable``.
+    that could not be restored, both after the others had their turn; ``Busy``; ``ObjectMissing``; ``Stopped``;
+    ``StoreUnreachable``.
     """
     catalogue = read_catalogue(job.store, job.site.name, target)
     choices = _choose(job, catalogue, target, backup_id)
@@ -84,7 +93,15 @@ def prove(job: Job, target: str, *, dry_run: bool = False, backup_id: str | None
     unable: list[RestoreUnavailable] = []
     with job.ledger.hold(f"{job.site.name}/{target}/scratch"):
         _sweep(job, target, bench)
-        for backup in chosen:
+        for turn, backup in enumerate(chosen):
+            if told_to_stop():
+                raise Stopped(
+                    f"{len(chosen) - turn} backups of {target} were not restored: told to stop",
+                    hint="run the task again; it goes on where it stopped",
+                )
+            if closes_at and job.now() + timedelta(seconds=_expected_s(job, backup)) >= closes_at:
+                _leave(job, target, len(chosen) - turn, closes_at)
+                break
             try:
                 if (seconds := _prove(job, backup, bench)) is not None:
                     restored[backup.ref.backup_id] = seconds
@@ -97,6 +114,26 @@ def prove(job: Job, target: str, *, dry_run: bool = False, backup_id: str | None
     if bad or unable:
         raise (bad or unable)[0]
     return {**result, "restored": restored}
+
+
+def _expected_s(job: Job, backup: Backup) -> float:
+    """How long this restore will take, by the speed of the target's last one; 0 before the first."""
+    target = backup.ref.target
+    for record in job.ledger.acts(job.site.name, target=target, duty="prove", limit=LOOK_BACK, newest_first=True):
+        seconds, size = record.detail.get("seconds"), record.finished.bytes if record.finished else None
+        if record.state == "done" and seconds and size:
+            return float(seconds) * backup.size / size
+    return 0
+
+
+def _leave(job: Job, target: str, count: int, closes_at: datetime) -> None:
+    with job.ledger.record(job.act("prove", target, command=f"leave {count} backups for the next window")) as entry:
+        entry.note(
+            light="amber",
+            summary=f"{count} backups are left for the next window: this one closes at {closes_at:%H:%M %Z}",
+            hint="lengthen rhythms.weekly.length_h, or restore fewer with prove: newest or prove: 1/2",
+        )
+    log.warning("%s: %d backups are left for the next window", target, count)
 
 
 def _choose(job: Job, catalogue: Catalogue, target: str, backup_id: str | None) -> tuple[Choice, ...]:
@@ -160,8 +197,8 @@ def _prove(job: Job, backup: Backup, bench: Bench) -> float | None:
         restored: Restored | None = None
         try:
             manifest = trusted_manifest(job, backup)
-            streams = Streams(job, manifest, _key(job, manifest))
-            notes = bench.check(manifest, _plain_bytes(job, backup, manifest))
+            streams = Streams(job, manifest, key_of(job, manifest))
+            notes = bench.check(manifest, plain_bytes(job, backup, manifest))
             restored = bench.restore(manifest, streams)
             restored.notes[:0] = notes
             restored.seconds["total"] = round(time.monotonic() - begun, 3)
@@ -231,35 +268,11 @@ def _rehearse(job: Job, bench: Bench, chosen: list[Backup]) -> list[str]:
     """All of it up to the restore. Errors: ``ManifestBroken``, ``RestoreUnavailable``."""
     for backup in chosen:
         manifest = trusted_manifest(job, backup)
-        _key(job, manifest)
-        for note in bench.check(manifest, _plain_bytes(job, backup, manifest)):
+        key_of(job, manifest)
+        for note in bench.check(manifest, plain_bytes(job, backup, manifest)):
             log.warning("%s", note)
         log.info("%s: would be restored into %s", backup.ref.backup_id, bench.place)
     return [backup.ref.backup_id for backup in chosen]
-
-
-def _key(job: Job, manifest: Manifest) -> Endpoint | None:
-    if not manifest.encrypted:
-        return None
-    if identity := identity_of(job):
-        return identity
-    raise RestoreUnavailable(
-        f"{manifest.backup.backup_id} is encrypted, and the site names no identity_conn_id: nobody here can open it",
-        hint="name the connection that holds the private key under encryption.identity_conn_id",
-    )
-
-
-def _plain_bytes(job: Job, backup: Backup, manifest: Manifest) -> int:
-    """What the structure proof counted; without one, a guess from what is stored."""
-    prefix = f"{backup.ref.prefix}{PROOFS}"
-    names = sorted(stored.key for stored in job.store.list(prefix))
-    for key in reversed([name for name in names if name.endswith("-structure-pass.json")]):
-        try:
-            figures = json.loads(job.store.get(key))["figures"]
-            return sum(int(figures[file.stream]["plain_bytes"]) for file in manifest.files)
-        except (ValueError, KeyError, TypeError):
-            log.warning("the proof %s can't be read", key)
-    return manifest.size * UNPACKED_FACTOR
 
 
 def _is_gone(job: Job, backup: Backup) -> bool:

@@ -38,7 +38,7 @@ from upkeep.domain.row_archive import Ending, Row, RowArchive, fingerprint, line
 from upkeep.domain.sealed import digest
 from upkeep.domain.units import human_seconds
 from upkeep.duties.fresh_backup import require_fresh_backup
-from upkeep.duties.job import Job
+from upkeep.duties.job import Job, never
 from upkeep.duties.row_archives import Archives, identity_of
 from upkeep.engines.row_purge import Deleted, Found, Key, LockedOut, OldRows, Place, RowPurge, open_row_purge
 from upkeep.errors import Busy, PurgeRefused, SiteFileError, Stopped
@@ -68,10 +68,6 @@ LOCKED_ROWS = 2_000
 
 RuleRef = int | tuple[str, str]
 """A rule by its place in the site file, or by its table and column."""
-
-
-def never() -> bool:
-    return False
 
 
 def plan_purge(job: Job, database: str) -> list[PurgePlan]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from upkeep.domain.findings import Looked, compare
+from upkeep.domain.findings import Looked
 from upkeep.domain.review import Reviewed, top
 from upkeep.duties.check_security import Machine
 from upkeep.duties.comparing import Review, Room, first
 from upkeep.duties.job import Job
-from upkeep.duties.sources import LIMIT_S, read_sources
+from upkeep.duties.sources import LIMIT_S
 from upkeep.errors import UpkeepError
 from upkeep.site import Database
 
@@ -37,23 +36,10 @@ def review_databases(job: Job, *, machine: Machine | None = None, limit_s: float
     at = job.now()
     with job.ledger.record(job.act("review_databases", "site", command="review databases")) as entry:
         review = Review(job, "review_databases", "review", ROOM, alarming=False)
-        problems: list[str] = []
-        previous = review.previous(problems)
-        given, failed = read_sources(dict(_sources(job, machine or Machine())), limit_s=limit_s)
-        current = [replace(one, source=name) for name, looked in given.items() for one in looked.findings]
-        partly = [name for name, looked in given.items() if looked.unread]
-        compared = compare(previous, current, at=at, unread={*failed, *partly})
-        problems += [f"{name}: {why}" for name, why in failed.items()]
-        problems += [why for looked in given.values() for why in looked.unread]
-        found = review.tell(compared, problems)
-        found["statements"] = first(STATEMENTS_CHARS, list(_statements(given)))
-        entry.note(
-            at=at.isoformat(),
-            **found,
-            figures={name: value for looked in given.values() for name, value in looked.figures.items()},
-            **review.moved(),
-            **review.keep(compared),
-        )
+        compared, found = review.carry_out(
+            entry, dict(_sources(job, machine or Machine())), at=at, limit_s=limit_s,
+            besides=lambda given: {"statements": first(STATEMENTS_CHARS, list(_statements(given)))},
+        )  # fmt: skip
     log.info("the review is %s: %s", found["light"], found["summary"])
     for finding in compared.open:
         log.info("%s: %s. %s", finding.severity, finding.what, finding.remedy)

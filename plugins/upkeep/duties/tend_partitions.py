@@ -10,7 +10,7 @@ leaves a partition that the next plan finishes first. Whatever else is missing, 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -22,10 +22,10 @@ from upkeep.domain.proof import is_proven
 from upkeep.domain.purge import Refusal
 from upkeep.duties.catalogue import read_catalogue, read_manifest
 from upkeep.duties.fresh_backup import require_fresh_backup
-from upkeep.duties.job import Job, require_hold
+from upkeep.duties.job import Job, never, require_hold
 from upkeep.engines.partitions import Partitioning, open_partitioning
 from upkeep.engines.row_purge import LockedOut
-from upkeep.errors import SiteFileError, UpkeepError
+from upkeep.errors import SiteFileError, Stopped, UpkeepError
 from upkeep.ledger import Entry, Hold
 from upkeep.site import Database
 
@@ -46,13 +46,19 @@ def plan_partitions(job: Job, database: str) -> list[PartitionPlan]:
 
 
 def tend_partitions(
-    job: Job, database: str, *, closes_at: datetime | None = None, dry_run: bool = False
+    job: Job,
+    database: str,
+    *,
+    closes_at: datetime | None = None,
+    dry_run: bool = False,
+    told_to_stop: Callable[[], bool] = never,
 ) -> dict[str, Any]:
     """Carry out the partition rules of one database.
 
     A table that somebody else holds, and one that doesn't fit its rule, is told and left; the other tables are tended.
 
     :param closes_at: no step begins after it.
+    :raises Stopped: told to stop, between two steps.
     :raises Busy: another run tends these partitions, or the hold on them was lost.
     :raises SourceError: the server can't be read, or refuses a step; after all the other tables.
     """
@@ -63,10 +69,12 @@ def tend_partitions(
         job.ledger.hold(f"{job.site.name}/{database}/partitions") as hold,
         open_partitioning(job.engine(database)) as session,
     ):
-        tending = _Tending(job, database, session, hold, closes_at)
+        tending = _Tending(job, database, session, hold, closes_at, told_to_stop)
         for rule in rules:
             try:
                 told.append(tending.rehearse(rule) if dry_run else tending.tend(rule))
+            except Stopped:
+                raise
             except UpkeepError as error:
                 log.error("%s", error)
                 failed.append(error)
@@ -87,10 +95,16 @@ class _Tending:
     """The partitions of one database at work."""
 
     def __init__(
-        self, job: Job, database: str, session: Partitioning, hold: Hold | None, closes_at: datetime | None = None
+        self,
+        job: Job,
+        database: str,
+        session: Partitioning,
+        hold: Hold | None,
+        closes_at: datetime | None = None,
+        told_to_stop: Callable[[], bool] = never,
     ) -> None:
         self._job, self._database, self._session = job, database, session
-        self._hold, self._closes_at = hold, closes_at
+        self._hold, self._closes_at, self._told_to_stop = hold, closes_at, told_to_stop
         self._measured: dict[tuple[str, str], Measured] = {}
         section = job.site.section(database)
         self._lock_timeout_s = section.lock_timeout_s if isinstance(section, Database) else 0
@@ -148,6 +162,11 @@ class _Tending:
         """The steps that were done, and why the others were not."""
         done: list[Step] = []
         for planned in plan.steps:
+            if self._told_to_stop():
+                raise Stopped(
+                    f"the partitions of {rule.table} were left: told to stop",
+                    hint="run the task again; it goes on where it stopped",
+                )
             if self._closes_at and self._job.now() >= self._closes_at:
                 return done, "the window closed"
             live, layout = self.plan(rule, again=planned.partition)

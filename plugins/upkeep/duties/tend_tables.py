@@ -21,7 +21,7 @@ from upkeep.domain.purge import Limits, why_wait
 from upkeep.domain.table_care import REBUILDS, Care, CarePlan, Item, Past, Rebuilt, plan_care
 from upkeep.domain.units import human_bytes, human_seconds
 from upkeep.duties.fresh_backup import require_fresh_backup
-from upkeep.duties.job import Job
+from upkeep.duties.job import Job, never
 from upkeep.engines.row_purge import RowPurge, open_row_purge
 from upkeep.engines.table_care import Ended, NotNow, TableCareSession, open_table_care
 from upkeep.errors import Busy, SiteFileError, SourceError, Stopped, TableCareFailed
@@ -40,10 +40,6 @@ SHOWN = 25
 """Verdicts and names that the ledger's row and the task's result have room for."""
 LET_OTHERS_GO_ON = frozenset({"vacuum", "vacuum freeze", "analyze"})
 """PostgreSQL's work that waits for no transaction."""
-
-
-def never() -> bool:
-    return False
 
 
 def plan_tables(job: Job, database: str) -> CarePlan:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook, BaseOperator
@@ -15,6 +14,7 @@ from upkeep.duties.job import Job, Run
 from upkeep.errors import ConnectionUnknown, SiteFileError
 from upkeep.ledger import Ledger, default_url, url_of
 from upkeep.resources import sites_folder
+from upkeep.settings import airflow_home
 from upkeep.site import Site, load_sites
 
 if TYPE_CHECKING:
@@ -47,6 +47,30 @@ class UpkeepOperator(BaseOperator):
         from upkeep.engines.pipeline import Pipeline
 
         Pipeline.stop_all()
+
+
+class WindowedOperator(UpkeepOperator):
+    """A duty that goes on until the window closes, or until somebody marks the task, and leaves the rest for the next.
+
+    ``window``: what the guard returned. Without one there is no end in time.
+    """
+
+    template_fields: Sequence[str] = ("window",)
+
+    def __init__(self, *, window: Any = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.window = window
+        self._killed = False
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """``closes_at`` and ``told_to_stop``, as every such duty takes them."""
+        closes_at = datetime.fromisoformat(self.window["closes_at"]) if self.window else None
+        return {"closes_at": closes_at, "told_to_stop": lambda: self._killed}
+
+    def on_kill(self) -> None:
+        self._killed = True
+        super().on_kill()
 
 
 def skip_unless_chosen(context: Context, target: str) -> None:
@@ -112,10 +136,6 @@ def open_ledger() -> Ledger:
         return Ledger(url_of(connect(LEDGER_CONN_ID)))
     except ConnectionUnknown:
         return Ledger(default_url(airflow_home()))
-
-
-def airflow_home() -> Path:
-    return Path(os.environ.get("AIRFLOW_HOME") or "~/airflow").expanduser()
 
 
 def _extra(extra: Mapping[str, Any]) -> Mapping[str, Any]:

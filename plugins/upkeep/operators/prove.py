@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from upkeep.duties.job import Job
 from upkeep.duties.prove import prove
-from upkeep.operators.base import UpkeepOperator, skip_unless_chosen
+from upkeep.operators.base import WindowedOperator, skip_unless_chosen
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class ProveBackupsOperator(UpkeepOperator):
-    """Restore the week's backups of one target and compare them; skipped when the form chose other targets."""
+class ProveBackupsOperator(WindowedOperator):
+    """Restore the week's backups of one target and compare them, until the window closes; skipped when the form chose
+    other targets.
+    """
 
-    template_fields = ("target",)
+    template_fields = ("target", "window")
 
     def __init__(self, *, target: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -23,4 +25,4 @@ class ProveBackupsOperator(UpkeepOperator):
 
     def work(self, job: Job, context: Context) -> dict[str, Any]:
         skip_unless_chosen(context, self.target)
-        return prove(job, self.target, dry_run=bool(context["params"].get("dry_run")))
+        return prove(job, self.target, dry_run=bool(context["params"].get("dry_run")), **self.limits)

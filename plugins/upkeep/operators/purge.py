@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from upkeep.duties.job import Job
 from upkeep.duties.purge_rows import purge_rows
-from upkeep.operators.base import UpkeepOperator, skip_unless_chosen
+from upkeep.operators.base import WindowedOperator, skip_unless_chosen
 from upkeep.site import Site
 
 if TYPE_CHECKING:
@@ -23,21 +22,16 @@ def purges_of(site: Site) -> list[dict[str, str]]:
     ]
 
 
-class ApplyPurgeOperator(UpkeepOperator):
-    """Carry out one purge rule until the window closes; skipped when the form chose other targets.
-
-    ``window``: what the guard returned. Without one there is no end in time.
-    """
+class ApplyPurgeOperator(WindowedOperator):
+    """Carry out one purge rule until the window closes; skipped when the form chose other targets."""
 
     template_fields = ("database", "table", "column", "window")
 
-    def __init__(self, *, database: str, table: str, column: str, window: Any = None, **kwargs: Any) -> None:
+    def __init__(self, *, database: str, table: str, column: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.database = database
         self.table = table
         self.column = column
-        self.window = window
-        self._killed = False
 
     def work(self, job: Job, context: Context) -> dict[str, Any]:
         skip_unless_chosen(context, self.database)
@@ -45,11 +39,6 @@ class ApplyPurgeOperator(UpkeepOperator):
             job,
             self.database,
             (self.table, self.column),
-            closes_at=datetime.fromisoformat(self.window["closes_at"]) if self.window else None,
             dry_run=bool(context["params"].get("dry_run")),
-            told_to_stop=lambda: self._killed,
+            **self.limits,
         )
-
-    def on_kill(self) -> None:
-        self._killed = True
-        super().on_kill()

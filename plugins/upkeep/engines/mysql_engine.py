@@ -114,6 +114,14 @@ class MySqlEngine(Engine):
         tables = manifest["contents"].get("tables", {})
         return SqlDumpCheck({name: table for name, table in tables.items() if table.get("stream", MAIN) == stream})
 
+    @contextmanager
+    def told(self, verb: str) -> Iterator[None]:
+        """Tell in one sentence what the server refuses inside the block: can't <verb> database. Errors: ``SourceError``."""
+        try:
+            yield
+        except pymysql.MySQLError as error:
+            raise self.failed(verb, error) from error
+
     def failed(self, verb: str, error: pymysql.MySQLError) -> SourceError:
         words = mask(str(error.args[-1] if error.args else error), self.secrets)
         return SourceError(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -37,7 +37,7 @@ class MySqlPartitioning(Partitioning):
         self._flavour = ""
 
     def __enter__(self) -> Self:
-        with self._told("look into"), ExitStack() as stack:
+        with self._engine.told("look into"), ExitStack() as stack:
             self._connection = stack.enter_context(self._engine.connect())
             self._facts = self._rows(sql("mysql", "list_purge_server"))[0]
             self._flavour, version = server_release(str(self._facts["version"]))
@@ -61,7 +61,7 @@ class MySqlPartitioning(Partitioning):
         return f"the server {where} is read-only, as replicas are"
 
     def look(self, rule: Rule, timezone: str) -> Layout | None:
-        with self._told("look into"):
+        with self._engine.told("look into"):
             self._limit(LOOK_LIMIT_S)
             found = self._rows(sql("mysql", "list_table"), rule.table)
             if not found:
@@ -109,7 +109,7 @@ class MySqlPartitioning(Partitioning):
         return CatchAll(name, rows, size, {str(row["month"]): int(row["row_count"]) for row in landed})
 
     def measure(self, layout: Layout, rule: Rule, partition: str) -> Measured:
-        with self._told("look into"):
+        with self._engine.told("look into"):
             if partition == layout.existing[0].name and self._holds_undated(layout, rule, partition):
                 return Measured(trouble="rows without a date lie in it as well, which the rule says nothing about")
             moments = [
@@ -159,13 +159,6 @@ class MySqlPartitioning(Partitioning):
         with self._connection.cursor() as cursor:
             cursor.execute(statement, values)
             return list(cursor.fetchall())
-
-    @contextmanager
-    def _told(self, verb: str) -> Iterator[None]:
-        try:
-            yield
-        except pymysql.MySQLError as error:
-            raise self._engine.failed(verb, error) from error
 
 
 def _percent(names: Mapping[str, str]) -> dict[str, str]:

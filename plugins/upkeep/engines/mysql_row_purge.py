@@ -82,7 +82,7 @@ class MySqlRowPurge(RowPurge):
     """Use as a context manager; entering logs in."""
 
     def __init__(self, engine: MySqlEngine) -> None:
-        self._engine = engine
+        self.engine = engine
         self._stack = ExitStack()
         self._facts: dict[str, Any] = {}
         self._connection: Connection[Any]
@@ -91,11 +91,11 @@ class MySqlRowPurge(RowPurge):
         self.version: tuple[int, ...] = ()
 
     def __enter__(self) -> Self:
-        with self.told("prepare a purge of"), ExitStack() as stack:
-            connection = stack.enter_context(self._engine.connect())
+        with self.engine.told("prepare a purge of"), ExitStack() as stack:
+            connection = stack.enter_context(self.engine.connect())
             self._connection = connection
             self._set_up()
-            self._replicas = MySqlReplicas(self._engine, self.flavour, self.version, self.dicts)
+            self._replicas = MySqlReplicas(self.engine, self.flavour, self.version, self.dicts)
             stack.callback(self._replicas.close)
             self._stack = stack.pop_all()
         return self
@@ -110,7 +110,7 @@ class MySqlRowPurge(RowPurge):
         self._connection.decoders = {}
         self.flavour, self.version = server_release(str(self._facts["version"]))
         self.server = f"{self.flavour} {'.'.join(map(str, self.version))}"
-        wait = self._engine.lock_timeout_s
+        wait = self.engine.lock_timeout_s
         self.run(sql("mysql", "set_purge_patience"), wait, wait)
         self._limit(STATEMENT_LIMIT_S)
         if not (int(self._facts["log_bin"]) and str(self._facts["binlog_format"]).upper() == "STATEMENT"):
@@ -126,13 +126,13 @@ class MySqlRowPurge(RowPurge):
         off = {"0", "OFF", ""}
         if str(self._facts["read_only"]).upper() in off and str(self._facts["innodb_read_only"]).upper() in off:
             return ""
-        where = f"{self._engine.endpoint.host}:{self._engine.endpoint.port or 3306}"
+        where = f"{self.engine.endpoint.host}:{self.engine.endpoint.port or 3306}"
         return f"the server {where} is read-only, as replicas are"
 
     # What a table is like.
 
     def look(self, table: str) -> Table | None:
-        with self.told("look into"):
+        with self.engine.told("look into"):
             found = self.dicts(sql("mysql", "list_table"), table)
             return self._described(found[0]) if found else None
 
@@ -162,7 +162,7 @@ class MySqlRowPurge(RowPurge):
         for row in self.dicts(sql("mysql", "list_keys_to_table"), name):
             found.setdefault((str(row["table_schema"]), str(row["table_name"]), str(row["name"])), []).append(row)
         for (schema, table, key), rows in found.items():
-            label = table if schema == self._engine.database else f"{schema}.{table}"
+            label = table if schema == self.engine.database else f"{schema}.{table}"
             columns = tuple(str(row["column_name"]) for row in rows)
             yield ForeignKey(key, label, columns, str(rows[0]["on_delete"]).upper())  # InnoDB insists on an index
 
@@ -182,7 +182,7 @@ class MySqlRowPurge(RowPurge):
             return f"{cut.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"
         moments = [_epoch(moment) for moment in moments_to_convert(cut)]
         clocks = ", ".join(["FROM_UNIXTIME(%s)"] * len(moments))
-        with self.told("read the clock of"):
+        with self.engine.told("read the clock of"):
             self.run(sql("mysql", "set_time_zone_server"))
             try:
                 return str(self.rows(sql("mysql", "measure_wall_clock").format(moments=clocks), *moments)[0][0])
@@ -195,7 +195,7 @@ class MySqlRowPurge(RowPurge):
     # What else the server has to do.
 
     def pressure(self) -> Pressure:
-        with self.told("ask about the load of"):
+        with self.engine.told("ask about the load of"):
             running = int(self.rows(sql("mysql", "list_running"))[0][1])
         return Pressure(max(0, running - 1), self._replicas.lags())
 
@@ -212,7 +212,7 @@ class MySqlRowPurge(RowPurge):
         template = sql("mysql", "list_present_keys")
         columns = _key_columns(table)
         found: set[Key] = set()
-        with self.told("look for rows of"):
+        with self.engine.told("look for rows of"):
             for some in _statements(keys):
                 where, values = _which(table.primary_key, some)
                 rows = self.rows(template.format(key=_selected(columns), table=_id(*table.place), keys=where), *values)
@@ -222,7 +222,7 @@ class MySqlRowPurge(RowPurge):
     def insert(self, table: Table, columns: Sequence[Column], rows: Sequence[Row]) -> int:
         marks = f"({', '.join(['%s'] * len(columns))})"
         template = sql("mysql", "insert_rows")
-        with self.told("restore rows into"), self._transaction():
+        with self.engine.told("restore rows into"), self._transaction():
             self.run(sql("mysql", "set_restore_mode"))
             for some in _by_size(rows):
                 values = [_stored(column, row[column.name]) for row in some for column in columns]
@@ -236,7 +236,7 @@ class MySqlRowPurge(RowPurge):
             return sum(there.get(key, ({}, False))[0] != row for key, row in zip(keys, rows, strict=True))
 
     def restore_line(self, table: Table, columns: Sequence[Column], unpacked: str) -> str:
-        return restore_line(self.flavour, self._engine.database, table, columns, unpacked)
+        return restore_line(self.flavour, self.engine.database, table, columns, unpacked)
 
     # How it is done.
 
@@ -255,13 +255,6 @@ class MySqlRowPurge(RowPurge):
             return list(cursor.fetchall())
 
     @contextmanager
-    def told(self, verb: str) -> Iterator[None]:
-        try:
-            yield
-        except pymysql.MySQLError as error:
-            raise self._engine.failed(verb, error) from error
-
-    @contextmanager
     def changing(self, table: Table) -> Iterator[None]:
         """One transaction. Errors: ``LockedOut`` after a rollback, ``SourceError``."""
         try:
@@ -270,7 +263,7 @@ class MySqlRowPurge(RowPurge):
         except pymysql.MySQLError as error:
             if error.args and error.args[0] in _LOCKED:
                 raise LockedOut(str(error.args[-1])) from error
-            raise self._engine.failed(f"delete rows of {table.label} in", error) from error
+            raise self.engine.failed(f"delete rows of {table.label} in", error) from error
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -300,7 +293,7 @@ class _MySqlOldRows(OldRows):
             ("TRUE", ()) if after is None else _beyond((self._column.name, *self._table.primary_key), after)
         )
         bounds = (self._floor if after is None else after.date, self._before, *values, limit)
-        with self._session.told("find old rows in"):
+        with self._session.engine.told("find old rows in"):
             found = self._numbers(beyond, bounds) or self._listed(beyond, bounds)
         if found and self._table.spared in found.keys:
             found.keys.remove(self._table.spared)
@@ -325,7 +318,7 @@ class _MySqlOldRows(OldRows):
         return Found(keys, Place(rows[-1][0], keys[-1])) if rows else None
 
     def read(self, keys: Sequence[Key]) -> list[tuple[Key, Row]]:
-        with self._session.told("read old rows of"):
+        with self._session.engine.told("read old rows of"):
             found = self.fetch(self._session, self._table, self._table.kept_columns, keys, old=self._old)
         return [(key, found[key][0]) for key in keys if key in found and found[key][1]]
 
@@ -349,13 +342,13 @@ class _MySqlOldRows(OldRows):
             return Deleted(self._delete(same), left)
 
     def rehearse(self, keys: Sequence[Key]) -> None:
-        with self._session.told(f"delete rows of {self._table.label} in"):
+        with self._session.engine.told(f"delete rows of {self._table.label} in"):
             for some in _statements(keys[:1]):
                 self._run("measure_delete_rows", some)
 
     def estimate(self) -> Estimate:
         span = (self._floor, self._before)
-        with self._session.told("estimate old rows in"):
+        with self._session.engine.told("estimate old rows in"):
             oldest = self._session.rows(sql("mysql", "measure_oldest_row").format(**self._names), *span)[0][0]
             old = self._session.dicts(sql("mysql", "measure_old_rows").format(**self._names), *span)
             total = self._session.dicts(sql("mysql", "measure_all_rows").format(table=self._names["table"]))

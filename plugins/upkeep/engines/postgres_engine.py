@@ -69,7 +69,7 @@ class PostgresEngine(Engine):
                 connection.commit()
             return connection
         except psycopg.Error as error:
-            raise self._failed("log in to", error) from error
+            raise self.failed("log in to", error) from error
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
@@ -77,7 +77,7 @@ class PostgresEngine(Engine):
             try:
                 snapshot = _PostgresSnapshot(self, connection, passwords)
             except psycopg.Error as error:
-                raise self._failed("look into", error) from error
+                raise self.failed("look into", error) from error
             try:
                 yield snapshot
             finally:
@@ -130,7 +130,15 @@ class PostgresEngine(Engine):
         secret = re.sub(r"([\\:])", r"\\\1", self.endpoint.secret)
         return f"*:*:*:*:{secret}\n" if secret else ""
 
-    def _failed(self, verb: str, error: psycopg.Error) -> SourceError:
+    @contextmanager
+    def told(self, verb: str) -> Iterator[None]:
+        """Tell in one sentence what the server refuses inside the block: can't <verb> database. Errors: ``SourceError``."""
+        try:
+            yield
+        except psycopg.Error as error:
+            raise self.failed(verb, error) from error
+
+    def failed(self, verb: str, error: psycopg.Error) -> SourceError:
         words = mask(str(error).strip(), self.secrets)
         return SourceError(
             f"can't {verb} database {self.database!r} on {self.endpoint.host}:{self.endpoint.port or 5432} "

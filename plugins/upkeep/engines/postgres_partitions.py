@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Any, Self
 
 import psycopg
 from psycopg.rows import DictRow
 
-from upkeep.domain.masking import mask
 from upkeep.domain.partition_bounds import NotUnderstood, postgres_kind
 from upkeep.domain.partitions import ROWS_PER_S, CatchAll, Existing, Layout, Measured, New, Rule, Step, months_of
 from upkeep.domain.purge import quoted
 from upkeep.engines.partitions import LOOK_LIMIT_S, Partitioning
-from upkeep.engines.pipeline import hint_for
 from upkeep.engines.postgres_engine import PostgresEngine
 from upkeep.engines.row_purge import LockedOut
 from upkeep.errors import SourceError
@@ -42,7 +40,7 @@ class PostgresPartitioning(Partitioning):
         """Quoted full names of partitions, by table and by the name that a plan knows."""
 
     def __enter__(self) -> Self:
-        with self._told("look into"), ExitStack() as stack:
+        with self._engine.told("look into"), ExitStack() as stack:
             self._connection = stack.enter_context(self._engine.connect())
             self._connection.autocommit = True
             self._facts = self._rows(sql("postgres", "list_purge_server"))[0]
@@ -62,7 +60,7 @@ class PostgresPartitioning(Partitioning):
         return f"the server {self._engine.endpoint.host}:{self._engine.endpoint.port or 5432} is {why}"
 
     def look(self, rule: Rule, timezone: str) -> Layout | None:
-        with self._told("look into"):
+        with self._engine.told("look into"):
             found = self._rows(sql("postgres", "list_partitioned_table"), rule.column, rule.table, rule.table)
             if len(found) > 1:
                 raise SourceError(
@@ -131,7 +129,7 @@ class PostgresPartitioning(Partitioning):
 
     def measure(self, layout: Layout, rule: Rule, partition: str) -> Measured:
         names = {"partition": _percent(self._names[layout.label, partition])}
-        with self._told("count rows in"):
+        with self._engine.told("count rows in"):
             try:
                 counted = self._rows(sql("postgres", "measure_partition").format(**names), _COUNTED)
             except _LOCKED:
@@ -157,7 +155,7 @@ class PostgresPartitioning(Partitioning):
         except _LOCKED as error:
             raise LockedOut(str(error).splitlines()[0]) from error
         except psycopg.Error as error:
-            raise self._failed(f"{step.what} of {layout.label} in", error) from error
+            raise self._engine.failed(f"{step.what} of {layout.label} in", error) from error
         finally:
             with suppress(psycopg.Error):  # what went wrong before is what counts
                 self._limit(LOOK_LIMIT_S)
@@ -224,22 +222,6 @@ class PostgresPartitioning(Partitioning):
 
     def _rows(self, statement: str, *values: object) -> list[DictRow]:
         return self._connection.execute(statement.encode(), values).fetchall()
-
-    @contextmanager
-    def _told(self, verb: str) -> Iterator[None]:
-        try:
-            yield
-        except psycopg.Error as error:
-            raise self._failed(verb, error) from error
-
-    def _failed(self, verb: str, error: psycopg.Error) -> SourceError:
-        words = mask(str(error).strip(), self._engine.secrets)
-        where = self._engine.endpoint
-        return SourceError(
-            f"can't {verb} database {self._engine.database!r} on {where.host}:{where.port or 5432} "
-            f"(connection {where.conn_id}): {words}",
-            hint=hint_for(words, 1),
-        )
 
 
 def _percent(text: str) -> str:

@@ -21,7 +21,6 @@ import psycopg
 from psycopg.rows import tuple_row
 from psycopg.types.string import TextLoader
 
-from upkeep.domain.masking import mask
 from upkeep.domain.purge import (
     COUNTED,
     Column,
@@ -37,7 +36,6 @@ from upkeep.domain.purge import (
     quoted,
 )
 from upkeep.domain.row_archive import Row, fingerprint, key_text, line_of
-from upkeep.engines.pipeline import hint_for
 from upkeep.engines.postgres_engine import PostgresEngine
 from upkeep.engines.postgres_restore_line import restore_line
 from upkeep.engines.row_purge import STATEMENT_LIMIT_S, Deleted, Found, Key, LockedOut, OldRows, Place, RowPurge
@@ -57,15 +55,15 @@ class PostgresRowPurge(RowPurge):
     """Use as a context manager; entering logs in."""
 
     def __init__(self, engine: PostgresEngine) -> None:
-        self._engine = engine
+        self.engine = engine
         self._stack = ExitStack()
         self._facts: dict[str, Any] = {}
         self._connection: psycopg.Connection[tuple[Any, ...]]
         self._standbys = _Standbys()
 
     def __enter__(self) -> Self:
-        with self.told("prepare a purge of"), ExitStack() as stack:
-            connection = stack.enter_context(self._engine.connect())
+        with self.engine.told("prepare a purge of"), ExitStack() as stack:
+            connection = stack.enter_context(self.engine.connect())
             connection.autocommit = True
             self._facts = self._dicts(connection, "list_purge_server")[0]
             self.server = f"postgres {self._facts['version']}"
@@ -82,7 +80,7 @@ class PostgresRowPurge(RowPurge):
         for known in psycopg.adapters.types:
             for oid in filter(None, (known.oid, known.array_oid)):
                 connection.adapters.register_loader(oid, TextLoader)
-        limits = (f"{self._engine.lock_timeout_s}s", f"{STATEMENT_LIMIT_S}s")
+        limits = (f"{self.engine.lock_timeout_s}s", f"{STATEMENT_LIMIT_S}s")
         connection.execute(sql("postgres", "set_purge_patience").encode(), limits)
 
     @property
@@ -94,17 +92,17 @@ class PostgresRowPurge(RowPurge):
         if not self._facts["in_recovery"] and not self._facts["read_only"]:
             return ""
         why = "a standby" if self._facts["in_recovery"] else "set to read-only transactions"
-        return f"the server {self._engine.endpoint.host}:{self._engine.endpoint.port or 5432} is {why}"
+        return f"the server {self.engine.endpoint.host}:{self.engine.endpoint.port or 5432} is {why}"
 
     # What a table is like.
 
     def look(self, table: str) -> Table | None:
-        with self.told("look into"), self._engine.connect() as connection:
+        with self.engine.told("look into"), self.engine.connect() as connection:
             found = self._dicts(connection, "list_table", table, table)
             if len(found) > 1:
                 names = " and ".join(quoted("postgres", row["schema"], row["name"]) for row in found)
                 raise SourceError(
-                    f"{table!r} may mean {names} in database {self._engine.database!r}",
+                    f"{table!r} may mean {names} in database {self.engine.database!r}",
                     hint=f"write public.{table} in the site file if that is meant, else rename one of them",
                 )
             return self._described(connection, found[0]) if found else None
@@ -145,7 +143,7 @@ class PostgresRowPurge(RowPurge):
         if column.meaning == "instant":
             return f"{cut.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f+00}"
         moments = [moment.isoformat() for moment in moments_to_convert(cut)]
-        with self.told("read the clock of"):
+        with self.engine.told("read the clock of"):
             return str(self.rows("measure_wall_clock", {}, self.time_zone, moments)[0][0])
 
     def old_rows(self, table: Table, rule: Rule, before: str) -> OldRows:
@@ -154,7 +152,7 @@ class PostgresRowPurge(RowPurge):
     # What else the server has to do.
 
     def pressure(self) -> Pressure:
-        with self.told("ask about the load of"):
+        with self.engine.told("ask about the load of"):
             running = int(self.rows("list_running", {})[0][0])
             return Pressure(running, self._standbys.seen(self.rows("list_replicas", {}), time.monotonic()))
 
@@ -170,7 +168,7 @@ class PostgresRowPurge(RowPurge):
         return key_of(table, row)
 
     def present(self, table: Table, keys: Sequence[Key]) -> set[Key]:
-        with self.told("look for rows of"):
+        with self.engine.told("look for rows of"):
             return {tuple(row) for row in self.rows("list_present_keys", names_of(table), *_columns(keys, table))}
 
     def insert(self, table: Table, columns: Sequence[Column], rows: Sequence[Row]) -> int:
@@ -184,13 +182,13 @@ class PostgresRowPurge(RowPurge):
         }
         texts = [[row[column.name] for row in rows] for column in columns]
         keys = [key_of(table, row) for row in rows]
-        with self.told("restore rows into"), self._connection.transaction():
+        with self.engine.told("restore rows into"), self._connection.transaction():
             self.run("insert_rows", names, *texts)
             there = self.fetch(table, columns, keys)
             return sum(there.get(key, ({}, False))[0] != row for key, row in zip(keys, rows, strict=True))
 
     def restore_line(self, table: Table, columns: Sequence[Column], unpacked: str) -> str:
-        return restore_line(self._engine.database, table, columns, unpacked)
+        return restore_line(self.engine.database, table, columns, unpacked)
 
     # How it is done.
 
@@ -227,22 +225,9 @@ class PostgresRowPurge(RowPurge):
         return found
 
     @contextmanager
-    def told(self, verb: str) -> Iterator[None]:
-        try:
-            yield
-        except psycopg.Error as error:
-            words = mask(str(error).strip(), self._engine.secrets)
-            where = self._engine.endpoint
-            raise SourceError(
-                f"can't {verb} database {self._engine.database!r} on {where.host}:{where.port or 5432} "
-                f"(connection {where.conn_id}): {words}",
-                hint=hint_for(words, 1),
-            ) from error
-
-    @contextmanager
     def changing(self, table: Table) -> Iterator[None]:
         """One transaction. Errors: ``LockedOut`` after a rollback, ``SourceError``."""
-        with self.told(f"delete rows of {table.label} in"):
+        with self.engine.told(f"delete rows of {table.label} in"):
             try:
                 with self._connection.transaction():
                     yield
@@ -275,12 +260,12 @@ class _PostgresOldRows(OldRows):
                 f"{self._names['column']} >= %s AND ({self._names['column']}, {self._names['key']}) > ({self._casts})"
             )
             values = (after.date, after.date, *after.key)
-        with self._session.told("find old rows in"):
+        with self._session.engine.told("find old rows in"):
             rows = self._session.rows("list_old_keys", {**self._names, "beyond": beyond}, self._before, *values, limit)
         return Found([row[1:] for row in rows], Place(rows[-1][0], rows[-1][1:])) if rows else None
 
     def read(self, keys: Sequence[Key]) -> list[tuple[Key, Row]]:
-        with self._session.told("read old rows of"):
+        with self._session.engine.told("read old rows of"):
             found = self._fetch(keys, "list_rows")
         return [(key, found[key][0]) for key in keys if key in found and found[key][1]]
 
@@ -297,11 +282,11 @@ class _PostgresOldRows(OldRows):
             return Deleted(self._delete(same), left)
 
     def rehearse(self, keys: Sequence[Key]) -> None:
-        with self._session.told(f"delete rows of {self._table.label} in"):
+        with self._session.engine.told(f"delete rows of {self._table.label} in"):
             self._session.rows("measure_delete_rows", self._names, *_columns(keys[:1], self._table), self._before)
 
     def estimate(self) -> Estimate:
-        with self._session.told("estimate old rows in"):
+        with self._session.engine.told("estimate old rows in"):
             oldest = self._session.rows("measure_oldest_row", self._names, self._before)[0][0]
             old = self._session.rows("measure_old_rows", self._names, self._before)
             total = self._session.rows("measure_all_rows", self._names)

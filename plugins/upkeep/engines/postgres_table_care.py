@@ -9,19 +9,17 @@ that fails. VACUUM doesn't give the table's empty end back where there are stand
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any, Self
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
-from upkeep.domain.masking import mask
 from upkeep.domain.purge import quoted
 from upkeep.domain.table_care import IndexFacts, Item, Server, TableFacts
 from upkeep.engines.host_figures import disk_figures
-from upkeep.engines.pipeline import hint_for
 from upkeep.engines.postgres_engine import PostgresEngine
 from upkeep.engines.table_care import STATEMENT_LIMIT_S, Ended, NotNow, TableCareSession, WhyStop, watched
 from upkeep.errors import SourceError
@@ -43,7 +41,7 @@ class PostgresTableCare(TableCareSession):
         self._connection: psycopg.Connection[DictRow]
 
     def __enter__(self) -> Self:
-        with self._told("prepare the care of tables of"), ExitStack() as stack:
+        with self._engine.told("prepare the care of tables of"), ExitStack() as stack:
             connection = stack.enter_context(closing(self._engine.connect()))
             connection.autocommit = True
             connection.add_notice_handler(self._hear)
@@ -95,7 +93,7 @@ class PostgresTableCare(TableCareSession):
         """``exactly``: use pgstattuple where it is installed."""
         self._exactly = exactly
         notes: list[str] = []
-        with self._told("measure the tables of"):
+        with self._engine.told("measure the tables of"):
             indexes: dict[int, list[IndexFacts]] = {}
             for row in self._rows("measure_index_care", table, table):
                 indexes.setdefault(int(row["table_oid"]), []).append(self._index(row, notes))
@@ -178,7 +176,7 @@ class PostgresTableCare(TableCareSession):
     # What stands in the way.
 
     def oldest_transaction_s(self) -> float:
-        with self._told("look for open transactions of"):
+        with self._engine.told("look for open transactions of"):
             return float(self._rows("measure_oldest_transaction")[0]["oldest_s"])
 
     def require_quiet(self, action: Item, why_stop: WhyStop) -> None:
@@ -187,7 +185,7 @@ class PostgresTableCare(TableCareSession):
     # Work.
 
     def apply(self, action: Item, why_stop: WhyStop, seconds: float | None) -> None:
-        with self._told(f"{action.kind} {action.label} in"):
+        with self._engine.told(f"{action.kind} {action.label} in"):
             self._patience(seconds)
             try:
                 with watched(why_stop, self._connection.cancel) as reasons:
@@ -253,19 +251,6 @@ class PostgresTableCare(TableCareSession):
     def _rows(self, statement: str, *values: object) -> list[DictRow]:
         with self._connection.cursor(row_factory=dict_row) as cursor:
             return cursor.execute(sql("postgres", statement).encode(), values or None).fetchall()
-
-    @contextmanager
-    def _told(self, verb: str) -> Iterator[None]:
-        try:
-            yield
-        except psycopg.Error as error:
-            words = mask(str(error).strip(), self._engine.secrets)
-            where = self._engine.endpoint
-            raise SourceError(
-                f"can't {verb} database {self._engine.database!r} on {where.host}:{where.port or 5432} "
-                f"(connection {where.conn_id}): {words}",
-                hint=hint_for(words, 1),
-            ) from error
 
 
 def _waste(size: int, expected: float | None, fillfactor: int, page: int) -> int | None:

@@ -103,28 +103,10 @@ def _clean(folder: Path) -> dict[str, float]:
 
 def _clean_here(folder: Path) -> dict[str, float]:
     """The whole duty with ledger and store."""
-    from upkeep.connections import connection_from_environment, filesystem_from_environment
+    from bench.log_job import log_job
     from upkeep.duties.clean_logs import clean_logs
-    from upkeep.duties.job import Job, Run
-    from upkeep.ledger import Ledger, default_url
-    from upkeep.site import Site
 
-    for place in ("store", "data"):
-        (folder / place).mkdir(exist_ok=True)
-    site = Site.model_validate(
-        {
-            "name": "bench",
-            "title": "bench",
-            "timezone": "Asia/Shanghai",
-            "rhythms": {"daily": {"at": "0 2 * * *", "length_h": 3}},
-            "store": {"url": f"file://{folder}/store"},
-            "spool": f"{folder}/spool",
-            "retention": {"daily": 1},
-            "folders": [{"name": "data", "paths": [f"{folder}/data"]}],
-            "logs": [{"path": f"{folder}/logs", "keep_days": 30}],
-        }
-    )
-    job = Job(site, Run("bench"), Ledger(default_url(folder)), connection_from_environment, filesystem_from_environment)
+    job = log_job(folder, keep_days=30)
     begun, before = time.perf_counter(), own_cpu_s()
     result = clean_logs(job)
     cost = {"wall_s": time.perf_counter() - begun, "cpu_s": own_cpu_s() - before, "peak_mb": peak_mb()}

@@ -116,30 +116,12 @@ def _review(folder: Path) -> dict[str, float]:
 
 def _review_here(folder: Path) -> dict[str, float]:
     """The whole duty with ledger and store, in this process; what it remembers is taken back."""
-    from upkeep.connections import connection_from_environment, filesystem_from_environment
+    from bench.log_job import log_job
     from upkeep.duties import log_review
-    from upkeep.duties.job import Job, Run
     from upkeep.duties.review_logs import review_logs
-    from upkeep.ledger import Ledger, default_url
-    from upkeep.site import Site
 
     log_review.FIRST_BYTES = 1 << 50  # all of it, although the folder was never reviewed
-    for place in ("store", "data"):
-        (folder / place).mkdir(exist_ok=True)
-    site = Site.model_validate(
-        {
-            "name": "bench",
-            "title": "bench",
-            "timezone": "Asia/Shanghai",
-            "rhythms": {"daily": {"at": "0 2 * * *", "length_h": 3}},
-            "store": {"url": f"file://{folder}/store"},
-            "spool": f"{folder}/spool",
-            "retention": {"daily": 1},
-            "folders": [{"name": "data", "paths": [f"{folder}/data"]}],
-            "logs": [{"path": f"{folder}/logs"}],
-        }
-    )
-    job = Job(site, Run("bench"), Ledger(default_url(folder)), connection_from_environment, filesystem_from_environment)
+    job = log_job(folder)
     begun, before = time.perf_counter(), own_cpu_s()
     result = review_logs(job)
     cost = {"wall_s": time.perf_counter() - begun, "cpu_s": own_cpu_s() - before, "peak_mb": peak_mb()}

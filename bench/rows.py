@@ -8,11 +8,11 @@ from datetime import date, timedelta
 
 from tests.servers.data.prose import identity, sentences
 
-ROW_BYTES = {"attendance_records": 141, "audit_logs": 157}
+ROW_BYTES = {"attendance_records": 157, "audit_logs": 184}
 """About what one row of each takes in a dump."""
 
 COLUMNS = {
-    "attendance_records": ("id", "tenant_id", "student_id", "attendance_date", "status", "note"),
+    "attendance_records": ("id", "tenant_id", "student_id", "attendance_date", "status", "device", "note"),
     "audit_logs": ("id", "tenant_id", "user_id", "action", "detail", "created_at"),
 }
 
@@ -20,7 +20,8 @@ MYSQL = {
     "attendance_records": """
         CREATE TABLE attendance_records (
             id VARCHAR(32) NOT NULL PRIMARY KEY, tenant_id VARCHAR(32) NOT NULL, student_id VARCHAR(32) NOT NULL,
-            attendance_date DATE NOT NULL, status ENUM('present','absent','late','sick') NOT NULL, note VARCHAR(200))
+            attendance_date DATE NOT NULL, status ENUM('present','absent','late','sick') NOT NULL, device VARCHAR(16),
+            note VARCHAR(200))
         """,
     "audit_logs": """
         CREATE TABLE audit_logs (
@@ -33,7 +34,7 @@ POSTGRES = {
     "attendance_records": """
         CREATE TABLE attendance_records (
             id varchar(32) PRIMARY KEY, tenant_id varchar(32) NOT NULL, student_id varchar(32) NOT NULL,
-            attendance_date date NOT NULL, status text NOT NULL, note varchar(200))
+            attendance_date date NOT NULL, status text NOT NULL, device varchar(16), note varchar(200))
         """,
     "audit_logs": """
         CREATE TABLE audit_logs (
@@ -77,7 +78,7 @@ class _People:
 
 def _attendance(chance: random.Random, people: _People, start: int, count: int) -> list[Row]:
     # Ids grow, like a ULID: the random ones of the manual would fill the tables at a tenth of the speed.
-    random_part = chance.randbytes(12 * count).hex()
+    random_part, devices = chance.randbytes(12 * count).hex(), chance.randbytes(6 * count).hex()
     marked = zip(chance.choices(people.students, k=count), chance.choices(STATUSES, WEIGHTS, k=count), strict=True)
     return [
         (
@@ -86,6 +87,7 @@ def _attendance(chance: random.Random, people: _People, start: int, count: int) 
             student,
             people.days[(start + place) // 20_000 % 200],
             status,
+            devices[12 * place : 12 * place + 12],
             None if place % 10 else people.notes[(start + place) // 10 % 2_000],
         )
         for place, ((tenant, student), status) in enumerate(marked)
@@ -93,7 +95,7 @@ def _attendance(chance: random.Random, people: _People, start: int, count: int) 
 
 
 def _audit(chance: random.Random, people: _People, start: int, count: int) -> list[Row]:
-    numbers = chance.randbytes(3 * count)
+    numbers, requests = chance.randbytes(3 * count), chance.randbytes(7 * count).hex()
     acted = zip(chance.choices(people.users, k=count), chance.choices(ACTIONS, k=count), strict=True)
     return [
         (
@@ -101,7 +103,8 @@ def _audit(chance: random.Random, people: _People, start: int, count: int) -> li
             tenant,
             user,
             action,
-            f'{{"ip": "10.0.{numbers[3 * place]}.{numbers[3 * place + 1]}", "ok": true}}',
+            f'{{"ip": "10.0.{numbers[3 * place]}.{numbers[3 * place + 1]}", '
+            f'"request": "{requests[14 * place : 14 * place + 14]}"}}',
             f"{people.days[(start + place) // 20_000 % 200]} {people.times[numbers[3 * place + 2]]}",
         )
         for place, ((tenant, user), action) in enumerate(acted)

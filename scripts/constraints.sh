@@ -10,7 +10,7 @@ trap 'rm -f "$new"' EXIT
   echo "# What make setup installs, for Python 3.11 to 3.13. Made by: make constraints"
   # mysqlclient is overridden away in pyproject.toml; uv lists it all the same.
   .venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-emit-index-url --no-annotate \
-    --no-header --no-emit-package mysqlclient --extra dev --group build pyproject.toml
+    --no-header --no-emit-package mysqlclient --extra dev --extra celery --group build pyproject.toml
 } >"$new"
 if changes=$(diff constraints.txt "$new"); then
   echo "constraints: nothing newer"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import logs, memory, mysql_backup, parsing, postgres_backup, purge, restore
+from bench import forecast, logs, memory, mysql_backup, parsing, postgres_backup, purge, restore
 from bench.data import PROSE_PCT, Sources
 from bench.measure import Verdict, verdict_table
 
@@ -21,7 +21,7 @@ PARTS: dict[str, Callable[..., list[Verdict]]] = {
     "memory": memory.run,
 }
 """What needs the large databases."""
-OTHERS = ("logs", "parsing")
+OTHERS = ("logs", "parsing", "forecast")
 ASKED_FOR = ("restore", "purge")
 """Only run when they are named: at full size each takes half an hour, and nothing else may run meanwhile."""
 
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "parts",
         nargs="*",
         metavar="part",
-        help="mysql, postgres, memory, logs, parsing (default: these); restore, purge",
+        help="mysql, postgres, memory, logs, parsing, forecast (default: these); restore, purge",
     )
     parser.add_argument("--megabytes", type=int, default=1000, help="size of the large databases (default: 1000)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each contender runs (default: 3)")
@@ -59,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         verdicts += logs.run(megabytes=given.megabytes, rounds=given.rounds)
     if "parsing" in chosen:
         verdicts += parsing.run(rounds=given.rounds)
+    if "forecast" in chosen:
+        verdicts += forecast.run(rounds=given.rounds)
     if "restore" in chosen:
         verdicts += restore.run(megabytes=given.megabytes, rounds=given.rounds)
     if "purge" in chosen:

@@ -103,9 +103,12 @@ def _audit(chance: random.Random, people: _People, start: int, count: int) -> li
             tenant,
             user,
             action,
-            f'{{"ip": "10.0.{numbers[3 * place]}.{numbers[3 * place + 1]}", '
-            f'"request": "{requests[14 * place : 14 * place + 14]}"}}',
+            _detail(numbers[3 * place : 3 * place + 2], requests[14 * place : 14 * place + 14]),
             f"{people.days[(start + place) // 20_000 % 200]} {people.times[numbers[3 * place + 2]]}",
         )
         for place, ((tenant, user), action) in enumerate(acted)
     ]
+
+
+def _detail(address: bytes, request: str) -> str:
+    return f'{{"ip": "10.0.{address[0]}.{address[1]}", "request": "{request}"}}'

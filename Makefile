@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
 
 .PHONY: help
 help: ## say what each target does
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: .venv/ready ## make .venv and install what is missing (PYTHON=... picks the interpreter); the others call it
@@ -23,6 +23,14 @@ endif
 demo: setup ## both sample sites' nightly backup on throwaway servers, under the real scheduler; about a minute
 	@python -m demo.demo
 
+.PHONY: demo-weekly
+demo-weekly: setup ## the same, then the week: every backup restored and compared, logs cleaned, tables tended; under two minutes
+	@python -m demo.weekly
+
+.PHONY: demo-restore
+demo-restore: setup ## a table dropped on MariaDB and on PostgreSQL, and brought back from a backup; about half a minute
+	@python -m demo.restore
+
 .PHONY: up
 up: setup ## Airflow's UI with the sample sites on throwaway servers, until Ctrl-C
 	@python -m demo.up
@@ -30,6 +38,11 @@ up: setup ## Airflow's UI with the sample sites on throwaway servers, until Ctrl
 .PHONY: test
 test: lint ## lint, then all tests on real throwaway servers (ARGS=... goes to pytest)
 	pytest -n 2 --dist loadfile --durations=15 --durations-min=1 $(ARGS)
+
+.PHONY: test-celery
+test-celery: setup ## a night on two Celery workers that share no disk, and one of them lost; root, about 8 minutes
+	VIRTUAL_ENV=$(CURDIR)/.venv uv pip install --quiet --constraints constraints.txt --editable '.[dev,celery]'
+	UPKEEP_TEST_CELERY=1 pytest tests/fleet $(ARGS)
 
 .PHONY: lint
 lint: setup ## ruff and mypy
@@ -40,6 +53,18 @@ lint: setup ## ruff and mypy
 .PHONY: bench
 bench: setup ## measure against the manuals' scripts on about 1 GB; takes minutes and 10 GB of disk
 	python -m bench
+
+.PHONY: wheel
+wheel: setup ## dist/airflow_upkeep-*.whl: plugin, command line, DAG files, SQL and samples in one package
+	python -m hatchling build --target wheel
+
+.PHONY: compose-secrets
+compose-secrets: ## ./secrets for docker-compose.yaml: random passwords and keys; what is there stays
+	@bash scripts/compose_secrets.sh
+
+.PHONY: fresh
+fresh: ## the README's commands in a minimal Debian, timed (root, up to half an hour; docs/release.md)
+	@bash scripts/fresh_machine.sh
 
 .PHONY: constraints
 constraints: setup ## resolve constraints.txt anew, to the newest versions that fit Python 3.11 to 3.13

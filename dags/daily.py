@@ -1,7 +1,7 @@
 """The day. One DAG for each site: ``<site>_daily``.
 
-guard_window -> check_health, review_logs, check_security, and for each target: back_up -> verify -> apply_retention
--> purge_rows -> sample_capacity -> report -> watch
+guard_window -> check_health, check_cluster, review_logs, check_security, and for each target: back_up -> verify
+-> apply_retention -> purge_rows -> sample_capacity -> report -> watch
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from airflow.sdk import DAG, task_group
 
 from upkeep.operators.backups import ApplyRetentionOperator, BackUpTargetOperator, VerifyBackupOperator
 from upkeep.operators.capacity import SampleCapacityOperator
+from upkeep.operators.cluster import CheckClusterOperator
 from upkeep.operators.health import CheckHealthOperator
 from upkeep.operators.logs import ReviewLogsOperator
 from upkeep.operators.pools import group_of, pool_of
@@ -25,6 +26,7 @@ DOC = """
 1. **guard_window**: stop here unless the maintenance window is open. A run started by hand may override that; the
    ledger then holds the name and the reason.
 2. **check_health**: every database, cache, endpoint and the store; a red one is named, and nothing waits for it.
+   **check_cluster**, where the site has one: pods, services, volumes, jobs, nodes and certificates, on the same terms.
 3. For each target, one after the other where they share a server:
     - **back_up**: dump, compress, hash and upload as one stream; the manifest comes last.
     - **verify**: read it back from the store and look through it.
@@ -58,6 +60,8 @@ def daily(site: Site) -> DAG:
             task_id="check_health", site=site.name, retries=0, map_index_template="{{ task.check }}"
         )
         guard >> health.expand(check=list(site.checks)) >> report
+        if site.cluster:
+            guard >> CheckClusterOperator(task_id="check_cluster", site=site.name, retries=0) >> report
         logs = ReviewLogsOperator(task_id="review_logs", site=site.name)
         capacity = SampleCapacityOperator(task_id="sample_capacity", site=site.name, trigger_rule="none_failed")
         security = CheckSecurityOperator(task_id="check_security", site=site.name)

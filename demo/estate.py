@@ -11,10 +11,11 @@ from types import TracebackType
 from typing import Self
 
 from demo.endpoints import Endpoints
-from demo.sites import fill_configurations, fill_logs, move_sites
+from demo.sites import DOCKER_SOCKET, fill_configurations, fill_logs, move_sites
 from tests.servers.base import Server
 from tests.servers.data import Fingerprint, fill_chronoretrace, fill_kindergarten, fill_redis, fingerprint_mysql
 from tests.servers.databases import MySqlDatabase, PostgresDatabase
+from tests.servers.docker_server import DockerServer
 from tests.servers.mariadb import MariaDbServer
 from tests.servers.mysql import MYSQL_BIN, MySqlServer
 from tests.servers.mysql_family import MySqlFamilyServer
@@ -62,6 +63,7 @@ class Estate:
             self.sites = moved.files
             fill_configurations(moved.configurations)
             fill_logs(moved.logs)
+            _fill_docker(undo.enter_context(DockerServer(self.place / DOCKER_SOCKET)))
             for server in self._servers():
                 undo.callback(server.close)
             jobs: list[Callable[[], object]] = [self._start_kindergarten, self._start_chronoretrace, self._start_caches]
@@ -114,3 +116,13 @@ class Estate:
             cache.start()
             with closing(cache.connect()) as client:
                 fill_redis(client, KEYS, seed=seed)
+
+
+def _fill_docker(engine: DockerServer) -> None:
+    """It speaks as a Docker engine does, without containers behind it: this machine's own one is left alone."""
+    used = engine.image("kindergarten/api:1.8", built=400, pulled=300)
+    engine.container("api", used, state="running", created=300)
+    old = engine.image("kindergarten/api:1.7", built=2_000, pulled=1_900)
+    engine.container("api-before", old, hours=300)
+    engine.cached("layer-of-a-build", hours=900)
+    engine.volume("uploads")

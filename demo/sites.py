@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +11,10 @@ from typing import Any
 
 import yaml
 
+DOCKER_SOCKET = "docker.sock"
 CLOUD_ONLY = ("conn_id", "storage_class", "server_side_encryption")
+OLD_S = 45 * 86_400
+"""Age of the oldest log: older than any sample keeps one."""
 
 
 @dataclass
@@ -25,7 +30,8 @@ def move_sites(samples: Path, place: Path, endpoints: str) -> MovedSites:
     """Write ``<place>/sites/*.yaml``.
 
     The store becomes a local folder, every path goes below ``<place>/host``, every endpoint below the URL
-    ``endpoints``; names, rhythms, retention and connections stay the samples' own.
+    ``endpoints``, the Docker engine becomes the socket ``<place>/docker.sock``, the cluster is left out; names,
+    rhythms, retention and connections stay the samples' own.
     """
     moved = MovedSites(place / "sites")
     moved.files.mkdir()
@@ -34,6 +40,9 @@ def move_sites(samples: Path, place: Path, endpoints: str) -> MovedSites:
         site = _below(f"{place}/host", yaml.safe_load(sample.read_text(encoding="utf-8")))
         kept = {key: value for key, value in site["store"].items() if key not in CLOUD_ONLY}
         site["store"] = {**kept, "url": f"file://{place}/store"}
+        if "docker" in site:
+            site["docker"]["url"] = f"unix://{place}/{DOCKER_SOCKET}"
+        site.pop("cluster", None)  # the demo starts none
         for endpoint in site.get("endpoints", []):
             endpoint["url"] = f"{endpoints}/{site['name']}/{endpoint['name']}"
         for section in site.get("folders", []):
@@ -67,7 +76,7 @@ def fill_configurations(folders: Sequence[Path]) -> None:
 
 
 def fill_logs(folders: Sequence[Path]) -> None:
-    """Logs of an application and of a web server, of a day with one kind of error."""
+    """Logs of an application and of a web server, of a day with one kind of error; one of them is from long ago."""
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "app.log").write_text(
@@ -84,3 +93,6 @@ def fill_logs(folders: Sequence[Path]) -> None:
         (folder / "error.log").write_text(
             "2026/11/21 08:00:00 [notice] 7#7: start worker processes\n", encoding="utf-8"
         )
+        old = folder / "app.log.7"
+        old.write_text("2026-09-01T08:00:00Z INFO request served\n" * 20_000, encoding="utf-8")
+        os.utime(old, (time.time() - OLD_S,) * 2)

@@ -6,9 +6,9 @@ import sys
 import time
 
 from demo.airflow_home import USER, AirflowDown, usual_port
-from demo.demo import keep, place_of_its_own, running, stopped_by_signals
 from demo.rest import NotAnswered
 from demo.screen import Screen
+from demo.stage import keep, place_of_its_own, running, stopped_by_signals
 from tests.servers.base import ServerFailed
 
 
@@ -19,8 +19,9 @@ def main() -> int:
             with running(screen, place, port=usual_port()) as (_, airflow):
                 screen.title(f"Open {airflow.url}   user {USER}   password {airflow.password}")
                 screen.show(
-                    "Nothing runs by itself here: trigger kindergarten_daily or chronoretrace_daily, switch on 'Work\n"
-                    "outside the window' and give a reason. Ctrl-C stops everything and removes it."
+                    "Nothing runs by itself here: trigger kindergarten_daily or chronoretrace_daily, then their week\n"
+                    "(..._weekly), switch on 'Work outside the window' and give a reason. Ctrl-C stops everything and\n"
+                    "removes it."
                 )
                 screen.waiting("")
                 while True:

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from airflow.plugins_manager import AirflowPlugin
+from upkeep.operators.registration import UpkeepPlugin, refuse_double
 
-from upkeep.operators import pools, report_page
-
-
-class UpkeepPlugin(AirflowPlugin):
-    name = "upkeep"
-    listeners = [pools]  # noqa: RUF012 - Airflow's own declaration
-    fastapi_apps = [  # noqa: RUF012 - likewise
-        {"app": report_page.ReportApp(), "url_prefix": report_page.PREFIX, "name": "Upkeep"}
-    ]
+refuse_double()
+__all__ = ["UpkeepPlugin"]

@@ -48,6 +48,8 @@ missing_packages() { # PYTHON
   missing age age
   missing jq jq # two tests read the ledger with stock tools only
   missing sqlite3 sqlite3
+  missing lynis lynis # the scanners that the month's tests run on loopback
+  missing nmap nmap
   if ! "$1" -c 'import ensurepip, venv' 2>/dev/null; then
     "$1" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'
   fi

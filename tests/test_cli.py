@@ -112,9 +112,48 @@ def test_a_whole_ledger_verifies_and_a_forged_one_does_not(scene: Scene, capsys:
     assert "row 1 was altered" in capsys.readouterr().out
 
 
+def test_prove_restores_a_backup_and_a_dry_run_only_says_which(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backup_id = scene.night("night")
+    capsys.readouterr()
+    assert main(["prove", "shop", "app", "--dry-run"]) == 0
+    assert json.loads(capsys.readouterr().out)["would_restore"] == [backup_id]
+    assert scene.backups()[0].standing == "structure"
+    assert main(["prove", "shop", "app"]) == 0
+    assert json.loads(capsys.readouterr().out)["restored"][backup_id] > 0
+    assert scene.backups()[0].standing == "restored"
+    assert main(["prove", "shop", "app"]) == 0
+    assert json.loads(capsys.readouterr().out)["restored"] == {}, "what is proven isn't restored again unasked"
+    assert main(["prove", "shop", "app", backup_id]) == 0
+    assert backup_id in json.loads(capsys.readouterr().out)["restored"]
+
+
+def test_prove_says_that_a_damaged_backup_is_bad_and_exits_with_1(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backup_id = scene.night("night")
+    (archive,) = (scene.folder / "store" / "shop" / "app" / backup_id).glob("files.tar*")
+    damaged = bytearray(archive.read_bytes())
+    damaged[len(damaged) // 2] ^= 0xFF
+    archive.chmod(0o600)
+    archive.write_bytes(damaged)
+    assert main(["prove", "shop", "app"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("BAD: ")
+    assert "HINT:" in error
+    assert scene.good() == []
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [["backups", "nowhere"], ["backups", "shop", "nothing"], ["show", "shop", "app", "20260101T000000Z-0000"]],
+    [
+        ["backups", "nowhere"],
+        ["backups", "shop", "nothing"],
+        ["show", "shop", "app", "20260101T000000Z-0000"],
+        ["prove", "shop", "nothing"],
+        ["prove", "shop", "app", "20260101T000000Z-0000"],
+    ],
     ids=lambda arguments: " ".join(arguments),
 )
 def test_a_wrong_name_is_a_clear_error(scene: Scene, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,3 +183,26 @@ def test_plan_clean_logs_says_what_would_go_and_why_and_changes_nothing(
     assert path.exists()
     assert main(["plan", "clean-docker", "shop"]) == 0
     assert capsys.readouterr().out == "site shop names no Docker engine\n"
+
+
+def test_restore_prints_its_plan_and_does_nothing_unless_the_word_is_typed(
+    scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup_id = scene.night("night")
+    there = sorted(tmp_path.iterdir())
+    monkeypatch.setattr("builtins.input", lambda prompt: "yes, please")
+    assert main(["restore", "backup", "shop", "app"]) == 1
+    said = capsys.readouterr().out
+    assert backup_id in said
+    assert f"data.restored-{backup_id}" in said
+    assert sorted(tmp_path.iterdir()) == there
+    monkeypatch.setattr("builtins.input", lambda prompt: "yes")
+    over = ["restore", "backup", "shop", "app", "--backup", backup_id, "--to", "over", "--waive-stop", "a test"]
+    assert main(over) == 1, "over live wants the target's name"
+    monkeypatch.setattr("builtins.input", lambda prompt: "app")
+    (scene.folder / "data" / "部分-0").unlink()
+    assert main(over) == 0
+    assert (scene.folder / "data" / "部分-0").exists()
+    assert len(list(tmp_path.glob("data.replaced-*"))) == 1
+    assert main(["restore", "backup", "shop", "app", "--before", "yesterday"]) == 2
+    assert "HINT: write it as" in capsys.readouterr().err

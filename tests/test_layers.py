@@ -13,33 +13,38 @@ PACKAGE = ROOT / "plugins" / "upkeep"
 
 ALLOWED = {
     "errors": set(),
-    "resources": set(),
+    "settings": set(),
+    "resources": {"errors", "settings"},
     "domain": {"errors"},
     "site": {"domain", "errors", "resources"},
-    "engines": {"domain", "site", "errors", "resources"},
+    "engines": {"domain", "site", "errors", "resources", "settings"},
     "stores": {"domain", "site", "errors", "resources"},
     "ledger": {"domain", "site", "errors", "resources"},
     "reports": {"domain", "site", "ledger", "errors", "resources"},
     "duties": {"domain", "site", "engines", "stores", "ledger", "reports", "errors", "resources"},
     "operators": {
         "domain", "site", "engines", "stores", "ledger", "reports", "duties", "triggers", "errors", "resources",
+        "settings",
     },
     "triggers": {
         "domain", "site", "engines", "stores", "ledger", "reports", "duties", "operators", "errors", "resources",
     },
-    "connections": {"domain", "errors"},
+    "connections": {"domain", "errors", "settings"},
     "cli": {
         "domain", "site", "engines", "stores", "ledger", "reports", "duties", "errors", "resources", "connections",
+        "settings",
     },
     "dags": {"operators", "site", "resources"},
 }  # fmt: skip
-"""``resources`` only finds files; ``connections`` is the command line's way to an endpoint."""
+"""``resources`` only finds files, ``settings`` alone reads the environment; ``connections`` is the command line's way to
+an endpoint."""
 
 AIRFLOW_ALLOWED = {"operators", "triggers", "dags"}
 HEAVY = {"kubernetes", "oss2", "matplotlib", "pandas", "psycopg", "pymysql", "redis"}
 """Too slow to import when a DAG file is parsed; engines load them, and the task that needs an engine loads it."""
 PARSED_WITH_A_DAG = {
     "operators", "triggers", "duties", "domain", "site", "stores", "ledger", "reports", "resources", "errors",
+    "settings",
 }  # fmt: skip
 NAMES_TAKEN = {
     "airflow", "kubernetes", "redis", "mysql", "postgres", "oss2", "psycopg", "pymysql", "sqlalchemy", "fsspec", "yaml",

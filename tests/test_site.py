@@ -57,6 +57,12 @@ def test_the_samples_carry_the_manuals_own_names() -> None:
     assert kindergarten.store.url.startswith("oss://")
     assert kindergarten.databases[0].database == "kindergarten"
     assert chronoretrace.retention.daily == 30
+    assert kindergarten.cluster and chronoretrace.cluster
+    assert [(one.name, one.timeout_s) for one in kindergarten.cluster.deployments] == [
+        ("auth-service", 300), ("tenant-service", 300),
+    ]  # fmt: skip
+    (backend,) = chronoretrace.cluster.deployments
+    assert (backend.name, backend.container, backend.timeout_s) == ("chronoretrace-backend", "backend", 600)
     assert chronoretrace.folders[0].paths == ["/etc/chronoretrace", "/opt/chronoretrace/config"]
 
 
@@ -97,10 +103,22 @@ def test_every_problem_is_reported_at_once_with_its_path(tmp_path: Path) -> None
         ({"encryption": {"recipients": ["age1abc"]}}, "identity_conn_id"),
         ({"encryption": {"recipients": []}}, "at least 1"),
         ({"folders": [{"name": "c", "paths": []}]}, "at least 1"),
+        ({"logs": [{"path": "/var/../", "keep_days": 30}]}, "/ holds more than logs"),
+        ({"logs": [{"path": "/var/lib/", "compress_over_mb": 1}]}, "/var/lib holds more than logs"),
+        ({"logs": [{"path": "/etc/app/logs", "keep_days": 30}]}, "/etc/app/logs holds more than logs"),
+        (
+            {"logs": [{"path": "/backup", "keep_days": 30}], "store": {"url": "file:///backup/upkeep"}},
+            "the backups in /backup/upkeep lie below /backup, a log folder",
+        ),
     ],
 )
 def test_a_setting_that_cannot_work_is_explained(tmp_path: Path, changes: dict[str, Any], expected: str) -> None:
     assert expected in "\n".join(problems(tmp_path, **changes))
+
+
+def test_a_folder_whose_logs_are_only_read_may_be_any(tmp_path: Path) -> None:
+    logs = [{"path": "/var"}, {"path": "/var/lib/pg/log", "keep_days": 7}, {"path": "/library/logs", "keep_days": 7}]
+    assert len(load_site(write(tmp_path, {**MINIMAL, "logs": logs})).logs) == 3
 
 
 def test_a_private_key_is_refused_and_never_shown(tmp_path: Path) -> None:

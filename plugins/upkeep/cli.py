@@ -10,30 +10,51 @@ import getpass
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from upkeep.connections import connection_from_environment, filesystem_from_environment
-from upkeep.domain.backup import BackupRef
+from upkeep.domain.backup import BackupRef, is_backup_id
+from upkeep.domain.first_site import Asked, advice_on, site_text
+from upkeep.domain.restoring import Wish
 from upkeep.domain.units import human_bytes
 from upkeep.duties.catalogue import pin, read_catalogue, read_manifest, read_pin, unpin
 from upkeep.duties.clean_docker import plan_clean_docker
 from upkeep.duties.clean_logs import plan_clean_logs
+from upkeep.duties.drill import drill
+from upkeep.duties.first_look import first_plan, look_at, looked_at, missing
+from upkeep.duties.forecast_capacity import plan_forecast
 from upkeep.duties.forget import plan_forgetting
 from upkeep.duties.job import Job, Run
 from upkeep.duties.prove import prove
 from upkeep.duties.purge_rows import plan_purge
+from upkeep.duties.restore import plan_restore, restore
+from upkeep.duties.restore_over import Waivers, let_write, restore_over
 from upkeep.duties.restore_rows import restore_rows
 from upkeep.duties.status import standings
 from upkeep.duties.tend_partitions import plan_partitions
 from upkeep.duties.tend_tables import plan_tables
-from upkeep.errors import BackupError, ConnectionUnknown, SiteFileError, SourceError, UpkeepError
+from upkeep.engines.grants import FLAVOURS, PARTS, Names, grants, written
+from upkeep.errors import (
+    BackupError,
+    ConnectionUnknown,
+    GoalMissed,
+    RestoreRefused,
+    SiteFileError,
+    SourceError,
+    UpkeepError,
+)
 from upkeep.ledger import Head, Ledger, default_url, url_of, verify
-from upkeep.resources import sites_folder
-from upkeep.site import Site, load_site, load_sites
+from upkeep.resources import refuse_two_copies, sites_folder
+from upkeep.settings import SITES, airflow_home, in_force, plugins_folder, table
+from upkeep.site import NAME, Site, load_site, load_sites, site_from
+
+CAPACITY_LINES = 40
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def check(options: argparse.Namespace) -> int:
     """Every problem of every file, with its path in the file."""
+    refuse_two_copies(plugins_folder())
     files = [Path(name) for name in options.files]
     if files:
         found = [_checked(path) for path in files]
@@ -69,6 +91,104 @@ def check(options: argparse.Namespace) -> int:
 def schema(_: argparse.Namespace) -> int:
     """The JSON Schema of a site file, for editors."""
     print(json.dumps(Site.model_json_schema(), indent=2, ensure_ascii=False))
+    return 0
+
+
+def init(options: argparse.Namespace) -> int:
+    """Look at a database and write a first site file for it; asks for what no option says. Changes nothing there."""
+    name = _answer(options.name, "name of the system, such as shop", NAME)
+    path = (options.folder or Path(SITES.value or "sites")).absolute() / f"{name}.yaml"
+    if path.exists() or name in (load_sites(path.parent)[0] if path.parent.is_dir() else {}):
+        there = path if path.exists() else f"a site called {name} in {path.parent}"
+        raise SiteFileError(f"{there} is there already", hint="choose another name, or change that file by hand")
+    engine = _answer(options.engine, "mysql (or MariaDB) or postgres", "mysql|postgres")
+    conn_id = _answer(options.conn_id, "Airflow connection to the database", ".+", f"{name}_{engine}")
+    store = _answer(options.store, "URL of the folder or bucket for backups", ".+://.+", "file:///backup/upkeep")
+    store_conn_id = options.store_conn_id or ""
+    if not store.startswith("file:"):
+        pattern = ".+" if store.startswith("oss:") else ".*"
+        store_conn_id = _answer(options.store_conn_id, "Airflow connection to that bucket", pattern)
+    asked = Asked(
+        name=name,
+        title=options.title or name,
+        timezone=_answer(options.timezone, "time zone", ".+", "Asia/Shanghai"),
+        engine=engine,
+        conn_id=conn_id,
+        database=options.database or "",
+        store_url=store,
+        store_conn_id=store_conn_id,
+        scratch_conn_id=options.scratch_conn_id or "",
+        spool=options.spool,
+    )
+    # Checked as check would, before the server is asked anything.
+    job = _job_for(site_from(site_text(asked), path))
+    found = look_at(job, "app")
+    looked = looked_at(found, asked.database or job.connect(asked.conn_id).schema or "app")
+    text = site_text(asked, looked)
+    site_from(text, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("x", encoding="utf-8") as file:
+        file.write(text)
+    print(f"found: {looked.in_words}; logged in as {found.account}")
+    print(f"written: {path}")
+    print("\nmissing before the first night:")
+    lacking = [f"{one.what}\n      {one.remedy}" for one in missing(job, "app", found)] + advice_on(asked, looked)
+    print("\n".join(f"  - {line}" for line in lacking) or "  nothing")
+    print("\nfirst plan, if nothing is changed:")
+    for line in first_plan(job, "app", datetime.now(UTC)):
+        print(f"  {line}")
+    print(f"\nnext: export UPKEEP_SITES={path.parent}; upkeep check; then {name}_daily in Airflow with Dry run on")
+    return 0
+
+
+def _answer(given: str | None, question: str, pattern: str, default: str = "") -> str:
+    """An option's value, else what a person at the terminal answers. Errors: ``SiteFileError`` where nobody can."""
+    if given is None and sys.stdin.isatty():
+        given = input(f"{question}{f' [{default}]' if default else ''}: ").strip()
+    answer = given or default
+    if not re.fullmatch(pattern, answer):
+        raise SiteFileError(
+            f"{answer!r} is no answer to: {question}" if answer else f"nobody said: {question}",
+            hint="give it as an option: upkeep init --help",
+        )
+    return answer
+
+
+def print_grants(options: argparse.Namespace) -> int:
+    """The statements that give an account what Upkeep's duties need, each with those duties; runs none of them.
+
+    With --site: only those that the site's own accounts lack now; exit status 1 where there are any.
+    """
+    if options.site:
+        return _print_lacking(_job(options.site))
+    if not options.flavour:
+        raise SiteFileError("nobody said for which server", hint="upkeep grants mysql, or: upkeep grants --site NAME")
+    tables = {"purge_rows": options.purge, "tend_tables": options.tend, "tend_partitions": options.partitions}
+    names = Names(options.account, options.database, tables, options.owner)
+    for grant in written(options.flavour, grants(options.flavour, options.part), names):
+        print(grant.line)
+    return 0
+
+
+def _print_lacking(job: Job) -> int:
+    lacking = False
+    for database in job.site.databases:
+        found = look_at(job, database.name)
+        lacking = lacking or bool(found.lacking)
+        said = "lacks" if found.lacking else "has all that the site's duties need"
+        print(f"{database.name} ({found.server}): {found.account} {said}")
+        for grant in found.lacking:
+            print(f"  {grant.line}")
+    return 1 if lacking else 0
+
+
+def config(options: argparse.Namespace) -> int:
+    """Every environment variable and Airflow setting that Upkeep reads, and what is set here; never a secret."""
+    if options.markdown:
+        print(table())
+        return 0
+    for name, value, meaning in in_force():
+        print(f"{name} = {value}\n    {meaning}")
     return 0
 
 
@@ -207,6 +327,19 @@ def plan_cleaning_logs(options: argparse.Namespace) -> int:
     return 1 if any(isinstance(plan, SourceError) for plan in plans.values()) else 0
 
 
+def plan_running_out(options: argparse.Namespace) -> int:
+    """When each sampled figure reaches its limit, and what would change it; exit status 1 where that is soon."""
+    plan = plan_forecast(_job(options.site))
+    print(f"{options.site}: {plan.light}: {plan.summary}")
+    for line in plan.shown(len(plan.lines) if options.all else CAPACITY_LINES):
+        name = f"{line.metric:<16} {line.target:<28} {line.now:>10} {line.limit:>6}"
+        print(f"{name}  {line.forecast.words if line.limit else '':<32} {line.month}".rstrip())
+        print("\n".join(f"      {words}" for words in (line.basis, *line.forecast.remarks, *line.changes)))
+    for words in (*(odd.words for odd in plan.odd_backups), *plan.replicas):
+        print(words)
+    return 1 if plan.light != "green" else 0
+
+
 def plan_cleaning_docker(options: argparse.Namespace) -> int:
     """What would be removed from the site's Docker engine now, and why the rest stays; changes nothing."""
     job = _job(options.site)
@@ -228,6 +361,25 @@ def prove_backups(options: argparse.Namespace) -> int:
     return 0
 
 
+def drill_site(options: argparse.Namespace) -> int:
+    """Rebuild a whole site in scratch, or some targets of it, and measure; exit status 1 for a bad backup or a goal
+    missed.
+    """
+    try:
+        done = drill(
+            _job(options.site),
+            targets=options.targets,
+            backups=dict(one.split("/", 1) for one in options.backup),
+            pick="random" if options.random else None,
+            dry_run=options.dry_run,
+        )
+    except (BackupError, GoalMissed) as error:
+        print(f"BAD: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(done, indent=2, ensure_ascii=False))
+    return 0
+
+
 def restore_purged(options: argparse.Namespace) -> int:
     """Put purged rows back from their archives; rows that are in the table stay as they are there."""
     done = restore_rows(
@@ -239,6 +391,43 @@ def restore_purged(options: argparse.Namespace) -> int:
         dry_run=options.dry_run,
     )
     print(json.dumps(done, indent=2, ensure_ascii=False))
+    return 0
+
+
+def restore_backup(options: argparse.Namespace) -> int:
+    """Say what a restore would do and what would be lost; then, with --yes or once it is typed, do it."""
+    job = _job(options.site)
+    wish = Wish(
+        options.target,
+        "tables" if options.table else options.to,
+        backup_id=options.backup,
+        before=_moment(options.before, job.site.timezone),
+        tables=tuple(options.table or ()),
+        folder=options.folder or "",
+    )
+    plan = plan_restore(job, wish)
+    print("\n".join(plan.lines()))
+    if options.dry_run:
+        return 0
+    over = wish.destination == "over"
+    # Over live, a habit of answering yes must not be enough.
+    word = options.target if over else "yes"
+    if not options.yes and input(f"type {word} to go on: ").strip() != word:
+        print("nothing was done")
+        return 1
+    wish = plan.wish
+    if over:
+        waivers = Waivers(backup=options.waive_backup or "", writes=options.waive_stop or "")
+        done = restore_over(job, wish, approver=job.run.actor, waivers=waivers)
+    else:
+        done = restore(job, wish)
+    print(json.dumps(done, indent=2, ensure_ascii=False))
+    return 0
+
+
+def resume_writes(options: argparse.Namespace) -> int:
+    """Let applications write again after a restore over live that was given up before its swap."""
+    print(json.dumps(let_write(_job(options.site), options.target), indent=2, ensure_ascii=False))
     return 0
 
 
@@ -276,6 +465,32 @@ def _parser() -> argparse.ArgumentParser:
 
     add(verbs, "check", check).add_argument("files", nargs="*", metavar="FILE", help="default: all of UPKEEP_SITES")
     add(verbs, "schema", schema)
+    add(verbs, "config", config).add_argument("--markdown", action="store_true", help="as docs/configuration.md has it")
+
+    first = add(verbs, "init", init)
+    first.add_argument("name", nargs="?")
+    first.add_argument("--engine", choices=("mysql", "postgres"))
+    first.add_argument("--conn-id", metavar="ID", help="Airflow connection; its AIRFLOW_CONN_<ID> must be set here")
+    first.add_argument("--database", metavar="NAME", help="default: the connection's schema")
+    first.add_argument("--store", metavar="URL")
+    first.add_argument("--store-conn-id", metavar="ID")
+    first.add_argument(
+        "--scratch-conn-id", metavar="ID", help="an empty server where backups are restored to prove them"
+    )
+    first.add_argument("--timezone", metavar="ZONE")
+    first.add_argument("--title")
+    first.add_argument("--spool", metavar="DIR", default="/var/spool/upkeep")
+    first.add_argument("--folder", type=Path, metavar="DIR", help="default: UPKEEP_SITES, else ./sites")
+
+    granting = add(verbs, "grants", print_grants)
+    granting.add_argument("flavour", choices=FLAVOURS, nargs="?")
+    granting.add_argument("--site", metavar="SITE", help="look at the site's databases for what their accounts lack")
+    granting.add_argument("--part", choices=PARTS, default="daily")
+    granting.add_argument("--account", default="{account}", help="as it is to stand there: \"upkeep@'10.1.%%'\"")
+    granting.add_argument("--database", default="{database}", metavar="NAME")
+    granting.add_argument("--owner", default="{owner}", metavar="ROLE", help="PostgreSQL: whose the tables are")
+    for option, rule in (("--purge", "a purge rule"), ("--tend", "upkeep"), ("--partitions", "a partition rule")):
+        granting.add_argument(option, action="append", default=[], metavar="TABLE", help=f"a table with {rule}")
 
     standing = add(verbs, "status", status)
     standing.add_argument("site", nargs="?")
@@ -317,12 +532,24 @@ def _parser() -> argparse.ArgumentParser:
 
     add(plans, "clean-logs", plan_cleaning_logs).add_argument("site")
     add(plans, "clean-docker", plan_cleaning_docker).add_argument("site")
+    capacity = add(plans, "capacity", plan_running_out)
+    capacity.add_argument("site")
+    capacity.add_argument("--all", action="store_true", help=f"more than the first {CAPACITY_LINES} figures")
 
     proving = add(verbs, "prove", prove_backups)
     proving.add_argument("site")
     proving.add_argument("target")
     proving.add_argument("backup_id", nargs="?", metavar="BACKUP", help="default: those the site wants restored")
     proving.add_argument("--dry-run", action="store_true")
+
+    drilling = add(verbs, "drill", drill_site)
+    drilling.add_argument("site")
+    drilling.add_argument("targets", nargs="*", metavar="TARGET", help="default: all of the site")
+    drilling.add_argument("--random", action="store_true", help="from random proven backups, not the newest")
+    drilling.add_argument(
+        "--backup", type=_target_and_id, action="append", default=[], metavar="TARGET/ID", help="from this one instead"
+    )
+    drilling.add_argument("--dry-run", action="store_true")
 
     restores = verbs.add_parser("restore", help="Put something back.").add_subparsers(required=True, metavar="WHAT")
     rows = add(restores, "rows", restore_purged)
@@ -332,6 +559,23 @@ def _parser() -> argparse.ArgumentParser:
     rows.add_argument("--into", metavar="TABLE", help="another table of the same columns")
     rows.add_argument("--dry-run", action="store_true")
 
+    back = add(restores, "backup", restore_backup)
+    back.add_argument("site")
+    back.add_argument("target")
+    which = back.add_mutually_exclusive_group()
+    which.add_argument("--backup", metavar="ID", help="default: the newest that is proven")
+    which.add_argument("--before", metavar="TIME", help="the newest proven before this, in the site's time zone")
+    back.add_argument("--to", choices=("beside", "scratch", "over"), default="beside", help="default: beside")
+    back.add_argument("--table", action="append", metavar="NAME", help="beside, with the rows of these tables only")
+    back.add_argument("--folder", metavar="PATH", help="a Redis: where its file goes")
+    back.add_argument("--waive-stop", metavar="REASON", help="over live although applications may write meanwhile")
+    back.add_argument("--waive-backup", metavar="REASON", help="over live without a fresh backup of what is live")
+    back.add_argument("--yes", action="store_true", help="don't ask")
+    back.add_argument("--dry-run", action="store_true", help="only the plan")
+    resume = add(restores, "resume", resume_writes)
+    resume.add_argument("site")
+    resume.add_argument("target")
+
     book = verbs.add_parser("ledger", help="The record of every act.").add_subparsers(required=True, metavar="WHAT")
     checked = add(book, "verify", verify_ledger)
     checked.add_argument("site", nargs="?")
@@ -340,6 +584,23 @@ def _parser() -> argparse.ArgumentParser:
     shown.add_argument("site", nargs="?")
     shown.add_argument("--last", type=int, default=50, metavar="N")
     return parser
+
+
+def _moment(text: str | None, zone: str) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise RestoreRefused(f"{text!r} is not a time", hint="write it as 2026-11-21T18:30, or with +08:00") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))
+
+
+def _target_and_id(text: str) -> str:
+    target, _, backup_id = text.partition("/")
+    if not target or not is_backup_id(backup_id):
+        raise argparse.ArgumentTypeError(f"{text!r} is not like app/20261121T020003Z-0a1b")
+    return text
 
 
 def _head(text: str) -> Head:
@@ -355,8 +616,12 @@ def _checked(path: Path) -> Site | SiteFileError:
 
 
 def _job(site: str) -> Job:
+    return _job_for(_site(site))
+
+
+def _job_for(site: Site) -> Job:
     return Job(
-        site=_site(site),
+        site=site,
         run=Run(run_id=f"cli-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}", actor=getpass.getuser(), trigger="cli"),
         ledger=_ledger(),
         connect=connection_from_environment,
@@ -380,7 +645,7 @@ def _ledger() -> Ledger:
     try:
         return Ledger(url_of(connection_from_environment("upkeep_ledger")))
     except ConnectionUnknown:
-        return Ledger(default_url(Path(os.environ.get("AIRFLOW_HOME") or "~/airflow").expanduser()))
+        return Ledger(default_url(airflow_home()))
 
 
 if __name__ == "__main__":

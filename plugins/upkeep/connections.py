@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from upkeep.domain.endpoint import Endpoint
 from upkeep.errors import ConnectionUnknown
+from upkeep.settings import SECRETS_KWARGS, connection_text, connections_file
 
 
 def connection_from_environment(conn_id: str) -> Endpoint:
-    """``AIRFLOW_CONN_<ID>`` as JSON or as a URI, in Airflow's own two forms. Errors: ``ConnectionUnknown``."""
-    variable = f"AIRFLOW_CONN_{conn_id.upper()}"
-    text = os.environ.get(variable, "").strip()
+    """``AIRFLOW_CONN_<ID>`` as JSON or as a URI, in Airflow's own two forms; where it isn't set, the same from the file
+    of connections that Airflow's file backend reads, if there is one. Errors: ``ConnectionUnknown``.
+    """
+    variable, text = connection_text(conn_id)
+    text = text or _from_file(conn_id)
     if not text:
         raise ConnectionUnknown(
             f"connection {conn_id!r} is not set",
@@ -36,6 +38,20 @@ def filesystem_from_environment(url: str, conn_id: str | None) -> tuple[Any, str
 
     options = dict(connection_from_environment(conn_id).extra) if conn_id else {}
     return fsspec.core.url_to_fs(url, **options)  # type: ignore[no-any-return]  # fsspec ships without types
+
+
+def _from_file(conn_id: str) -> str:
+    """The connection's text, empty where the file has none. Errors: ``ConnectionUnknown``: the file can't be read."""
+    try:
+        path = connections_file()
+        found = json.loads(path.read_text(encoding="utf-8")).get(conn_id, "") if path else ""
+    except (OSError, ValueError, AttributeError) as error:
+        # Not chained: a JSON error quotes what stands there.
+        raise ConnectionUnknown(
+            f"the file of connections can't be read ({type(error).__name__})",
+            hint=f"look at {SECRETS_KWARGS.variable}, and at the mode of the JSON file that it names",
+        ) from None
+    return found if isinstance(found, str) else json.dumps(found)
 
 
 def _from_json(conn_id: str, text: str) -> Endpoint:

@@ -1,12 +1,16 @@
 """Every error Upkeep raises on purpose.
 
     UpkeepError
+    ├── TwoCopies           Upkeep is there twice: mounted, and installed as a package
     ├── SiteFileError       a site file that can't be used; carries every problem found in it
     ├── PolicyRefused       a retention policy nobody could mean: it keeps nothing, or contradicts itself
     ├── ConnectionUnknown   an Airflow connection id that leads nowhere
     ├── NoFreshBackup       what could lose data was asked for, and no proven, young enough backup stands behind it
     ├── PurgeRefused        a table that doesn't let its rows go
     ├── TableCareFailed     tables that could not be tended; those that could were
+    ├── RolloutRefused      a rollout, undo, restart or scaling that can't work as the cluster is; nothing was changed
+    ├── RolloutFailed       one that was begun and did not get healthy in time
+    ├── RollbackFailed      what such a one had changed was taken back, and is not healthy either
     ├── WindowClosed        the maintenance window isn't open and nobody overrode it
     ├── Busy                another run holds the same target or server
     ├── NotSent             a message that its service did not take; the report itself is kept
@@ -16,8 +20,13 @@
     │   ├── ToolUnfit       it is installed, but in a release or flavour that would make a bad backup
     │   └── ToolFailed      it ran and failed; carries exit status and the (masked) end of its standard error
     ├── SourceError         the system under care can't be read: down, refused, wrong password
+    ├── RestoreRefused      a restore by hand that a person has to settle something for first: writes that go on, a name
+    │                       that is taken, a foreign key from elsewhere
     ├── RestoreUnavailable  a test restore that could not take place: no scratch, disk, client or extension; says
     │                       nothing about the backup
+    ├── DrillFailed         a site that a drill could not rebuild as a whole: a target has no proven backup, or no scratch
+    │   └── GoalMissed      it was rebuilt, but more slowly, or with more loss, than its goals allow
+    ├── BenchmarkFailed     a query that could not be timed; says nothing about the others
     ├── StoreError
     │   ├── StoreUnreachable    no answer after every retry; what was being written waits in the spool
     │   ├── StoreFull           no room
@@ -52,6 +61,10 @@ class UpkeepError(Exception):
         super().__init__(f"{message}\nHINT: {hint}")
 
 
+class TwoCopies(UpkeepError):
+    pass
+
+
 class SiteFileError(UpkeepError):
     """A site file with one or more problems; ``problems`` holds one line for each."""
 
@@ -77,6 +90,18 @@ class PurgeRefused(UpkeepError):
 
 
 class TableCareFailed(UpkeepError):
+    pass
+
+
+class RolloutRefused(UpkeepError):
+    pass
+
+
+class RolloutFailed(UpkeepError):
+    pass
+
+
+class RollbackFailed(UpkeepError):
     pass
 
 
@@ -126,7 +151,23 @@ class SourceError(UpkeepError):
     pass
 
 
+class RestoreRefused(UpkeepError):
+    pass
+
+
 class RestoreUnavailable(UpkeepError):
+    pass
+
+
+class DrillFailed(UpkeepError):
+    pass
+
+
+class GoalMissed(DrillFailed):
+    pass
+
+
+class BenchmarkFailed(UpkeepError):
     pass
 
 

@@ -1,10 +1,18 @@
-"""Files that ship beside the code: SQL statements and the sample sites, below ``include/``."""
+"""Files that ship beside the code: SQL statements, sample sites and manifests below ``include/``, and the DAG files.
+
+In a checkout they stand beside ``plugins/``; the wheel holds them inside the package, where they win.
+"""
 
 from __future__ import annotations
 
-import os
 from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+
+from upkeep.errors import TwoCopies
+from upkeep.settings import SITES
+
+DISTRIBUTION = "airflow-upkeep"
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -15,12 +23,55 @@ def include_folder() -> Path:
     return packaged if packaged.is_dir() else _PACKAGE.parents[1] / "include"
 
 
+def dags_folder() -> Path:
+    """``dags/`` of the checkout, or the copy inside an installed package."""
+    return _PACKAGE / "dags" if is_packaged() else _PACKAGE.parents[1] / "dags"
+
+
+def is_packaged() -> bool:
+    """Whether this code came out of the wheel; an editable install of a checkout is the checkout."""
+    return (_PACKAGE / "dags").is_dir()
+
+
 def sites_folder() -> Path:
     """The folder of site files: ``UPKEEP_SITES`` where it is set, else the sample sites."""
-    return Path(os.environ.get("UPKEEP_SITES") or include_folder() / "sites")
+    return Path(SITES.value) if SITES.value else include_folder() / "sites"
 
 
 @cache
 def sql(engine: str, name: str) -> str:
     """The statement in ``include/sql/<engine>/<name>.sql``, without its comments' first line being needed to run."""
     return (include_folder() / "sql" / engine / f"{name}.sql").read_text(encoding="utf-8").strip().rstrip(";")
+
+
+def refuse_two_copies(plugins: Path, dags: Path | None = None) -> None:
+    """Errors: ``TwoCopies`` when there is another Upkeep than the one this code belongs to.
+
+    Python takes one package and Airflow may take the other's DAG files and plugin, so that half of an upgrade counts.
+
+    :param plugins: Airflow's folder of plugins.
+    :param dags: the folder a DAG file is being read from.
+    """
+    copies = {_PACKAGE: "installed" if is_packaged() else "mounted"}
+    mounted = plugins.absolute() / "upkeep"
+    if (mounted / "__init__.py").is_file():
+        copies.setdefault(mounted.resolve(), "mounted")
+    if (installed := _installed()) is not None:
+        copies.setdefault(installed, "installed")
+    if dags is not None and is_packaged() and dags.resolve() != dags_folder():
+        copies.setdefault(dags.resolve(), "mounted DAG files")
+    if len(copies) > 1:
+        raise TwoCopies(
+            f"upkeep is there twice: {' and '.join(f'{path} ({how})' for path, how in copies.items())}",
+            hint=f"keep one: pip uninstall {DISTRIBUTION}, or take dags/, plugins/ and include/ out of Airflow's "
+            "folders (docs/deploy.md)",
+        )
+
+
+def _installed() -> Path | None:
+    """The package that the wheel put into this Python, if one is installed."""
+    try:
+        package = Path(str(distribution(DISTRIBUTION).locate_file("upkeep"))).resolve()
+    except PackageNotFoundError:
+        return None
+    return package if (package / "__init__.py").is_file() else None

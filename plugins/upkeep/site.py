@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Hashable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -18,6 +20,7 @@ import yaml
 from croniter import croniter
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from upkeep.domain.benchmark import why_refused
 from upkeep.domain.proof import ProofLevel
 from upkeep.domain.retention import RetentionPolicy
 from upkeep.errors import PolicyRefused, SiteFileError
@@ -46,6 +49,10 @@ def _absolute(path: str) -> str:
     return path
 
 
+def _lies_in(path: str, folder: str) -> bool:
+    return f"{os.path.normpath(path)}/".startswith(f"{os.path.normpath(folder).rstrip('/')}/")
+
+
 def _store_url(url: str) -> str:
     if "://" not in url:
         raise ValueError(f"{url!r} is not a URL such as file:///backup, oss://bucket/prefix or s3://bucket/prefix")
@@ -64,6 +71,12 @@ def _age_recipient(key: str) -> str:
     if not key.startswith(("age1", "ssh-ed25519 ", "ssh-rsa ")):
         raise ValueError("not an age recipient: it starts with age1, ssh-ed25519 or ssh-rsa")
     return key
+
+
+def _only_reads(statement: str) -> str:
+    if why := why_refused(statement):
+        raise ValueError(why)
+    return statement
 
 
 Name = Annotated[str, Field(pattern=NAME)]
@@ -176,6 +189,13 @@ class Check(Strict):
         return self
 
 
+class Benchmark(Strict):
+    """One statement that reads, timed each month the same way."""
+
+    name: Name
+    sql: Annotated[str, AfterValidator(_only_reads)] = Field(description="one SELECT of 10,000 rows at most")
+
+
 class TableCare(Strict):
     """Which tables are looked after each week. Nothing is done to a table without evidence that it needs it."""
 
@@ -206,6 +226,12 @@ class InPod(Strict):
     container: str | None = Field(None, description="default: the pod's only container")
 
 
+class ScaleToZero(Strict):
+    """Deployments of the site's cluster that must not run while what they write to is replaced."""
+
+    scale_to_zero: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+
+
 class Database(Strict):
     name: Name
     engine: Literal["mysql", "postgres"] = Field(description="mysql serves MariaDB too")
@@ -228,9 +254,24 @@ class Database(Strict):
         None, description="a server where backups may be restored to prove them; refused if it is the source"
     )
     checks: list[Check] = Field(default_factory=list, description="what must be true of a restored copy")
+    benchmark: list[Benchmark] = Field(
+        default_factory=list, description="timed each month, beside a few queries of Upkeep's own"
+    )
     upkeep: TableCare = TableCare()
     partitions: list[PartitionRule] = Field(default_factory=list)
-    via: InPod | None = Field(None, description="reach it through a pod of the site's cluster; conn_id logs in there")
+    restore_conn_id: ConnId | None = Field(
+        None,
+        description="an account on the same server that may make, fill and rename databases, for restores by hand; "
+        "default: conn_id, which by `upkeep grants` may not",
+    )
+    stop_writes: Literal["read_only"] | ScaleToZero | None = Field(
+        None,
+        description="what keeps applications from writing while a restore takes the live database's place: read_only is "
+        "the database's own setting on PostgreSQL, the whole server's on MySQL; or scale_to_zero: [deployments]",
+    )
+    via: InPod | None = Field(
+        None, description="reach it through a pod of the site's cluster, whatever host conn_id names: it only logs in there"
+    )
 
 
 class Cache(Strict):
@@ -316,6 +357,15 @@ class Notify(Strict):
     when: Literal["red", "amber", "always"] = Field("amber", description="from which light on")
 
 
+_NOT_ONLY_LOGS = frozenset(
+    {"/", "//", "/home", "/media", "/mnt", "/opt", "/root", "/srv", "/usr", "/usr/local", "/var", "/var/lib"}
+)
+_NEVER_LOGS = (
+    "/bin/", "/boot/", "/dev/", "/etc/", "/lib/", "/lib64/", "/proc/", "/run/", "/sbin/", "/sys/", "/usr/bin/",
+    "/usr/lib/",
+)  # fmt: skip
+
+
 class LogFolder(Strict):
     """Log files below one folder, by name. Errors are lines that match one of ``errors`` (regular expressions).
 
@@ -331,6 +381,19 @@ class LogFolder(Strict):
     compress_over_mb: float | None = Field(None, ge=0, description="larger files that nobody writes become .zst")
     compress_after_days: float = Field(1, ge=0, description="and that were last written at least this long ago")
 
+    @property
+    def is_cleaned(self) -> bool:
+        return self.keep_days is not None or self.compress_over_mb is not None
+
+    @model_validator(mode="after")
+    def _holds_logs(self) -> LogFolder:
+        place = os.path.normpath(self.path)
+        if self.is_cleaned and (place in _NOT_ONLY_LOGS or f"{place}/".startswith(_NEVER_LOGS)):
+            raise ValueError(
+                f"{place} holds more than logs, and files would be removed from all of it: name its log folder"
+            )
+        return self
+
 
 class Deployment(Strict):
     """A Deployment that rolling_update may change, and what must hold before and after."""
@@ -343,6 +406,12 @@ class Deployment(Strict):
         None, description="must answer as well after the rollout as it did before"
     )
     approve_scale: bool = Field(True, description="scaling it waits for a person")
+
+
+LookedAt = Literal[
+    "pods", "services", "persistentvolumeclaims", "deployments", "statefulsets", "daemonsets", "jobs", "nodes",
+    "certificates", "events", "metrics",
+]  # fmt: skip
 
 
 class Cluster(Strict):
@@ -358,6 +427,9 @@ class Cluster(Strict):
     approvers: list[str] = Field(default_factory=list, description="Airflow users who may approve; default: all")
     approval_timeout_h: float = Field(4, gt=0, le=72, description="after which an unanswered request is a no")
     certificate_days: int = Field(21, ge=0, description="report a TLS secret whose certificate ends sooner")
+    leave_out: list[LookedAt] = Field(
+        default_factory=list, description="what check_cluster and sample_capacity don't look at, so don't remark either"
+    )
 
     @model_validator(mode="after")
     def _deployments_can_be_ordered(self) -> Cluster:
@@ -374,6 +446,25 @@ class Cluster(Strict):
         return self
 
 
+class Goals(Strict):
+    """How soon the whole site must stand again after a disaster, and how much of it may be lost."""
+
+    rto_min: float = Field(gt=0, description="minutes from the start of a rebuild until the site's checks hold")
+    rpo_h: float = Field(gt=0, description="hours between the newest recovered row and the disaster")
+
+
+class Drill(Strict):
+    """How the monthly drill rebuilds the site."""
+
+    order: list[Name] = Field(
+        default_factory=list, description="targets in the order they need each other; those left out come after, as "
+        "databases, caches, folders"
+    )
+    backups: Literal["newest", "random"] = Field(
+        "newest", description="of each target's proven backups; random also finds an old one that can't be restored"
+    )
+
+
 class Docker(Strict):
     """What the weekly clean-up may remove from a Docker engine. Volumes only where they carry ``volume_label``."""
 
@@ -382,6 +473,39 @@ class Docker(Strict):
     containers_h: int | None = Field(None, ge=1, description="stopped containers older than this many hours")
     build_cache_h: int | None = Field(None, ge=1, description="build cache unused for this many hours")
     volume_label: str | None = Field(None, min_length=1, description="unused volumes with this label, key or key=value")
+
+
+class Scan(Strict):
+    """One look for vulnerabilities, by a program that the worker has. ``args`` ask for more than its own defaults."""
+
+    name: Name
+    tool: Literal["lynis", "nmap", "trivy", "zap"] = Field(
+        description="lynis audits the worker itself, nmap looks for open ports, trivy for known vulnerabilities in an "
+        "image or a folder, zap attacks a web site"
+    )
+    target: str | None = Field(
+        None, min_length=1, description="nmap: a host; trivy: an image, or what its command wants; zap: a URL"
+    )
+    args: list[str] = Field(
+        default_factory=list, description="more for the program; trivy: its command first, default: image"
+    )
+    ports: list[Annotated[int, Field(ge=1, le=65535)]] | None = Field(
+        None, description="nmap: those that may be open; any other is a finding"
+    )
+    timeout_s: int = Field(1800, ge=1, le=6 * 3600, description="after which it is ended and counts as not looked at")
+
+    @model_validator(mode="after")
+    def _has_a_target(self) -> Scan:
+        if (self.target is None) != (self.tool == "lynis"):
+            wants = "audits the worker itself: it takes no target" if self.tool == "lynis" else "needs a target"
+            raise ValueError(f"{self.tool} {wants}")
+        if self.target and self.target.startswith("-"):
+            raise ValueError(f"target {self.target!r} would be taken for an option: those belong into args")
+        if self.tool == "zap" and not re.fullmatch(r"https?://[^@\s]+", self.target or ""):
+            raise ValueError("zap needs a URL without credentials, such as https://shop.example/")
+        if self.ports is not None and self.tool != "nmap":
+            raise ValueError("ports is for nmap only")
+        return self
 
 
 Section = Database | Cache | Folder | Cluster
@@ -399,6 +523,15 @@ class Target(Strict):
     def server(self) -> str:
         """What must not be read by two dumps at once: a connection id, or ``files``."""
         return self.conn_id or "files"
+
+
+class Approval(Strict):
+    """Who says yes before what is live is replaced or migrated."""
+
+    approvers: list[Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=list, description="Airflow users; empty: whoever may answer in Airflow"
+    )
+    timeout_h: float = Field(1, gt=0, le=72, description="no answer within this time is a no")
 
 
 class Site(Strict):
@@ -427,9 +560,13 @@ class Site(Strict):
     thresholds: Thresholds = Thresholds()
     notify: list[Notify] = Field(default_factory=list)
     host: Host = Host()
+    goals: Goals | None = Field(None, description="what a drill is judged by; without them it only measures")
+    drill: Drill = Drill()
     docker: Docker | None = None
     cluster: Cluster | None = None
     security: Security = Security()
+    approval: Approval = Approval()
+    scans: list[Scan] = Field(default_factory=list, description="each month's look for vulnerabilities")
 
     @model_validator(mode="after")
     def _consistent(self) -> Site:
@@ -440,12 +577,23 @@ class Site(Strict):
                 "target names must differ across databases, caches, folders and the cluster: "
                 f"{', '.join(twice)} stands twice"
             )
+        scans = [scan.name for scan in self.scans]
+        if twice := sorted({name for name in scans if scans.count(name) > 1}):
+            raise ValueError(f"scan names must differ: {', '.join(twice)} stands twice")
+        scaled = [d.name for d in self.databases if isinstance(d.stop_writes, ScaleToZero)]
+        if self.cluster is None and scaled:
+            raise ValueError(f"stop_writes.scale_to_zero needs the cluster section: {', '.join(scaled)}")
         if self.cluster is None and (inside := [d.name for d in self.databases if d.via]):
             raise ValueError(f"databases in pods need the cluster section: {', '.join(inside)}")
         if self.cluster and self.cluster.secrets and not self.encryption:
             raise ValueError("cluster.secrets keeps passwords in base64, which anybody reads: set encryption as well")
+        if strange := sorted(set(self.drill.order) - set(names)):
+            raise ValueError(f"drill.order names no targets of this site: {', '.join(strange)}")
         if not names:
             raise ValueError("no target: list at least one of databases, caches, folders")
+        for kept in (self.spool, self.store.url.removeprefix("file://")):
+            if wide := [log.path for log in self.logs if log.is_cleaned and _lies_in(kept, log.path)]:
+                raise ValueError(f"the backups in {kept} lie below {wide[0]}, a log folder that files are removed from")
         if self.encryption and not self.encryption.identity_conn_id and self.retention.counts_from != "checksum":
             raise ValueError(
                 f"retention.counts_from is {self.retention.counts_from}, but without encryption.identity_conn_id an "
@@ -471,6 +619,14 @@ class Site(Strict):
             f"site {self.name!r} has no target {name!r}",
             hint=f"its targets are: {', '.join(target.name for target in self.targets)}",
         )
+
+    @property
+    def drill_order(self) -> tuple[str, ...]:
+        """The targets in the order in which a drill rebuilds them. A cluster's manifests only where ``drill.order``
+        names them: they are tried with the server's dry run, which rebuilds nothing.
+        """
+        others = (target.name for target in self.targets if target.engine != "kubernetes")
+        return tuple(dict.fromkeys([*self.drill.order, *others]))
 
     def servers(self) -> dict[str, tuple[str, ...]]:
         """Target names by server, in file order: dumps of one server never run side by side."""
@@ -506,11 +662,18 @@ class Site(Strict):
 def load_site(path: Path) -> Site:
     """Read one site file. Errors: ``SiteFileError`` with every problem, each with its path in the file."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506 - a SafeLoader subclass
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SiteFileError(
             f"site file {path} can't be read: {error}", hint="check its name, mode and encoding (UTF-8)"
         ) from error
+    return site_from(text, path)
+
+
+def site_from(text: str, path: Path) -> Site:
+    """The site that a file's text describes; ``path`` names it in errors. Errors: ``SiteFileError`` as above."""
+    try:
+        content = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader subclass
     except yaml.YAMLError as error:
         raise SiteFileError(
             f"site file {path} is not valid YAML",

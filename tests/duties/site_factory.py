@@ -50,6 +50,10 @@ class SiteFactory:
     def paths(self, *paths: Path | str, name: str = "config", **settings: Any) -> None:
         self.settings["folders"].append({"name": name, "paths": [str(path) for path in paths], **settings})
 
+    def cluster(self, namespace: str, endpoint: Endpoint, **settings: Any) -> None:
+        """The site's cluster, whose manifests are the target ``manifests``."""
+        self.settings["cluster"] = {"conn_id": self._connection(endpoint), "namespace": namespace, **settings}
+
     def encrypted(self, recipient: str, *, identity: str = "") -> None:
         """``identity``: the private key, where the site may look into its own backups."""
         self.settings["encryption"] = {"recipients": [recipient]}

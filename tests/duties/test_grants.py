@@ -1,56 +1,75 @@
-"""The accounts that the runbook says are enough: its own statements make them, then the whole day is done as they."""
+"""The accounts that ``upkeep grants`` says are enough: they get just that, then do the whole day and the whole week."""
 
 from __future__ import annotations
 
+import os
 import re
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.duties.site_factory import SiteFactory
+from tests.duties.test_prove import backup, night
+from tests.duties.test_tend_tables import make_bloated
+from tests.servers.base import Server
 from tests.servers.databases import MySqlDatabase, PostgresDatabase
+from tests.servers.mariadb import MariaDbServer
+from tests.servers.mysql import MYSQL_BIN, MySqlServer
+from tests.servers.mysql_family import MySqlFamilyServer
+from tests.servers.postgres import PostgresServer
 from tests.servers.redis_server import RedisServer
 from upkeep.duties.back_up import back_up
 from upkeep.duties.check_health import check_health
 from upkeep.duties.check_security import Machine, check_security
 from upkeep.duties.forget import forget
+from upkeep.duties.prove import prove
 from upkeep.duties.purge_rows import plan_purge, purge_rows
+from upkeep.duties.review_databases import review_databases
 from upkeep.duties.sample_capacity import sample_capacity
+from upkeep.duties.tend_partitions import tend_partitions
+from upkeep.duties.tend_tables import tend_tables
 from upkeep.duties.verify import verify
+from upkeep.engines.grants import FLAVOURS, PARTS, Names, grants, written
+from upkeep.resources import include_folder
 
 RUNBOOK = Path(__file__).resolve().parents[2] / "docs" / "runbooks" / "daily.md"
 SECRET = "only-Here-7"
 RULE = {"table": "audit_logs", "column": "created_at", "keep_days": 30, "archive": True}
+TABLES = {"purge_rows": ["audit_logs"], "tend_tables": ["orders"], "tend_partitions": ["visits"]}
+WEEK = datetime(2026, 11, 22, 1, 0, tzinfo=UTC)
 
 
-def block(title: str) -> list[str]:
-    """The statements of the runbook's block that begins with this comment, without their comments."""
-    text = RUNBOOK.read_text(encoding="utf-8")
-    found = re.search(rf"```sql\n-- {re.escape(title)}[^\n]*\n(.*?)```", text, re.S)
-    assert found, f"the runbook has no block for {title}"
-    return [re.sub(r"\s+--.*", "", line).rstrip(";") for line in found[1].splitlines() if line]
+def flavour_of(server: Server) -> str:
+    return "postgres" if isinstance(server, PostgresServer) else server.name
 
 
 @contextmanager
-def account(database: MySqlDatabase | PostgresDatabase, statements: list[str]) -> Iterator[str]:
-    user = f"u_{database.name}"[:32]
-    is_mysql = isinstance(database, MySqlDatabase)
-    names = {"upkeep@'10.1.%'": f"{user}@'%'", "upkeep": user, "app.": f"`{database.name}`.", "secret": SECRET}
-    pattern = re.compile("|".join(re.escape(name) if name[-1] in "'." else rf"\b{name}\b" for name in names))
-    try:
-        for statement in statements:
-            database.execute(pattern.sub(lambda found: names[found[0]], statement))
-        yield user
-    finally:
-        if is_mysql:
-            database.execute(f"DROP USER IF EXISTS {user}@'%'")
-        else:
-            database.execute(f"DROP OWNED BY {user}")
-            database.execute(f"DROP ROLE {user}")
+def account(
+    server: MySqlFamilyServer | PostgresServer, *parts: str, database: str = "", owner: str = ""
+) -> Iterator[str]:
+    """An account that may do what the statements for ``parts`` say, and nothing else."""
+    user = f"u_{secrets.token_hex(4)}"
+    is_mysql, flavour = isinstance(server, MySqlFamilyServer), flavour_of(server)
+    whole = f"{user}@'%'" if is_mysql else user
+    names = Names(whole, database, TABLES, owner)
+    made = (
+        f"CREATE USER {whole} IDENTIFIED BY '{SECRET}'" if is_mysql else f"CREATE ROLE {user} LOGIN PASSWORD '{SECRET}'"
+    )
+    granted = [grant.statement for part in parts for grant in written(flavour, grants(flavour, part), names)]
+    with closing(server.connect(database)) as connection, connection.cursor() as cursor:
+        try:
+            for statement in (made, *granted):
+                cursor.execute(statement)
+            yield user
+        finally:
+            for statement in [f"DROP USER {whole}"] if is_mysql else [f"DROP OWNED BY {user}", f"DROP ROLE {user}"]:
+                cursor.execute(statement)
 
 
 def whole_day(sites: SiteFactory, check: str, target: str, tmp_path: Path) -> dict[str, Any]:
@@ -87,15 +106,14 @@ def make_old_rows(database: MySqlDatabase | PostgresDatabase) -> None:
     database.execute("INSERT INTO audit_logs VALUES (1, '2020-01-01 00:00:00', 'alt'), (2, NULL, 'neu')")
 
 
-def test_the_runbook_s_account_does_the_whole_day_on_mysql(
-    sites: SiteFactory, any_mysql_database: MySqlDatabase, tmp_path: Path, request: pytest.FixtureRequest
+def test_the_account_does_the_whole_day_on_mysql(
+    sites: SiteFactory, any_mysql_database: MySqlDatabase, tmp_path: Path
 ) -> None:
     database = any_mysql_database
-    mariadb = "mariadb" in request.node.callspec.id
     make_old_rows(database)
     database.execute("CREATE PROCEDURE p() SELECT 1")
     database.execute("CREATE TRIGGER t BEFORE INSERT ON audit_logs FOR EACH ROW SET NEW.words = NEW.words")
-    with account(database, block("MariaDB" if mariadb else "MySQL 8 and 9")) as user:
+    with account(database.server, "daily", database=database.name) as user:
         endpoint = replace(database.endpoint(), user=user, secret=SECRET)
         sites.database(database, endpoint=endpoint, purge=[RULE], latency_ms=60_000)
         said = whole_day(sites, "database/app", "app", tmp_path)
@@ -106,12 +124,12 @@ def test_the_runbook_s_account_does_the_whole_day_on_mysql(
     assert database.query("SELECT id FROM audit_logs") == [(2,)]
 
 
-def test_the_runbook_s_role_does_the_whole_day_on_postgres(
+def test_the_role_does_the_whole_day_on_postgres(
     sites: SiteFactory, postgres_database: PostgresDatabase, tmp_path: Path
 ) -> None:
     database = postgres_database
     make_old_rows(database)
-    with account(database, block("PostgreSQL")) as user:
+    with account(database.server, "daily", database=database.name) as user:
         endpoint = replace(database.endpoint(), user=user, secret=SECRET)
         sites.database(database, endpoint=endpoint, purge=[RULE], latency_ms=60_000)
         said = whole_day(sites, "database/app", "app", tmp_path)
@@ -139,3 +157,111 @@ def test_the_runbook_s_user_does_the_whole_day_on_redis(
     finally:
         client.execute_command("ACL", "DELUSER", "upkeep")
         client.delete("学生")
+
+
+# The week.
+
+
+def make_a_weeks_work(database: MySqlDatabase | PostgresDatabase) -> None:
+    """A table that is mostly waste, and one whose partitions end with this month."""
+    make_bloated(database, "orders")
+    if isinstance(database, PostgresDatabase):
+        database.execute("CREATE TABLE visits (id int, day date NOT NULL) PARTITION BY RANGE (day)")
+        month = "FOR VALUES FROM ('2026-11-01') TO ('2026-12-01')"
+        database.execute(f"CREATE TABLE visits_p202611 PARTITION OF visits {month}")
+    else:
+        database.execute(
+            "CREATE TABLE visits (id int, day date NOT NULL) PARTITION BY RANGE (TO_DAYS(day)) "
+            "(PARTITION p202611 VALUES LESS THAN (TO_DAYS('2026-12-01')))"
+        )
+    database.execute("INSERT INTO visits VALUES (1, '2026-11-02')")
+
+
+def whole_week(
+    sites: SiteFactory,
+    database: MySqlDatabase | PostgresDatabase,
+    scratch: MySqlFamilyServer | PostgresServer,
+    path: Path,
+) -> None:
+    """The night's backup and then every duty of the weekly DAG that logs in, as the narrow accounts."""
+    make_old_rows(database)
+    make_a_weeks_work(database)
+    owner = "" if isinstance(database, MySqlDatabase) else database.server.user
+    machine = Machine(root=path, journal="no-such-journal", apt="no-such-apt")
+    with (
+        account(database.server, "daily", "weekly", database=database.name, owner=owner) as user,
+        account(scratch, "scratch") as loader,
+    ):
+        sites.database(
+            database,
+            endpoint=replace(database.endpoint(), user=user, secret=SECRET),
+            scratch_conn_id=sites.scratch(scratch, user=loader, secret=SECRET),
+            upkeep={"tables": ["orders"], "analyze": ["orders"], "bloat_mb": 0},
+            partitions=[{"table": "visits", "column": "day"}],
+        )
+        night(sites)
+        assert len(prove(sites.job("week"), "app")["restored"]) == 1
+        assert backup(sites).standing == "restored"
+        (told,) = tend_partitions(sites.job("week", now=lambda: WEEK), "app")["tables"]
+        assert told["light"] == "green" and told["done"], told
+        tended = tend_tables(sites.job("week"), "app")
+        assert tended["tended"] and not tended["skipped"] and not tended["refused"], tended
+        assert [note for note in tended["notes"] if "account" in note] == []
+        found = review_databases(sites.job("week"), machine=machine)
+        assert [why for why in found["unread"] if "account" in why or "GRANT" in why] == []
+
+
+@pytest.fixture
+def scratch_of_mysql(request: pytest.FixtureRequest) -> Iterator[MySqlFamilyServer]:
+    mariadb = "mariadb" in request.node.callspec.id
+    if not mariadb and not os.environ.get(MYSQL_BIN):
+        pytest.skip(f"{MYSQL_BIN} isn't set")
+    server: MySqlFamilyServer = MariaDbServer(server_id=8) if mariadb else MySqlServer(server_id=8)
+    with server:
+        yield server
+
+
+def test_the_account_does_the_whole_week_on_mysql(
+    sites: SiteFactory, any_mysql_database: MySqlDatabase, scratch_of_mysql: MySqlFamilyServer, tmp_path: Path
+) -> None:
+    whole_week(sites, any_mysql_database, scratch_of_mysql, tmp_path)
+
+
+def test_the_role_does_the_whole_week_on_postgres(
+    sites: SiteFactory, postgres_database: PostgresDatabase, tmp_path: Path
+) -> None:
+    with PostgresServer() as scratch:
+        whole_week(sites, postgres_database, scratch, tmp_path)
+
+
+def test_a_statement_about_a_table_is_written_for_each_table_of_its_duty_and_for_no_other() -> None:
+    names = Names("upkeep@'10.1.%'", "my`app", {"purge_rows": ["b", "a"], "tend_tables": ["orders"]})
+    lines = [
+        grant.statement for grant in written("mysql", grants("mysql", "daily"), names) if "DELETE" in grant.statement
+    ]
+    assert lines == [
+        "GRANT DELETE ON `my``app`.`a` TO upkeep@'10.1.%'",
+        "GRANT DELETE ON `my``app`.`b` TO upkeep@'10.1.%'",
+    ]
+    nothing = Names("upkeep", "app", {})
+    assert not any("DELETE" in grant.statement for grant in written("postgres", grants("postgres", "daily"), nothing))
+    (for_schema,) = [
+        grant.statement
+        for grant in written("postgres", grants("postgres", "daily"), Names("u", "app", {"purge_rows": ["crm.logs"]}))
+        if "DELETE" in grant.statement
+    ]
+    assert for_schema == 'GRANT DELETE, UPDATE ON "crm"."logs" TO u'
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+@pytest.mark.parametrize("part", PARTS)
+def test_every_statement_of_the_files_is_read_and_names_its_duties(flavour: str, part: str) -> None:
+    found = grants(flavour, part)
+    engine = "postgres" if flavour == "postgres" else "mysql"
+    files = (include_folder() / "sql" / engine).glob(f"grants_{part}*.sql")
+    statements = {
+        line.partition(";")[0] for file in files for line in file.read_text().splitlines() if line[:2] != "--"
+    }
+    assert {grant.statement for grant in found} <= statements
+    assert all(grant.duties for grant in found)
+    assert found

@@ -229,13 +229,15 @@ def test_a_scratch_that_is_the_source_under_another_name_is_refused(
     assert database.endpoint().host == "127.0.0.1"
     sites.database(database, scratch_conn_id=sites.scratch(database.server, host="localhost"))
     night(sites)
-    before = databases(database.server)
-    with pytest.raises(
-        RestoreUnavailable, match="is the very server that kindergarten/app is backed up from"
-    ) as raised:
-        week(sites)
+    like_a_leftover = type(database)(database.server, scratch_name("kindergarten", "app", "20260101T000000Z-0a1b"))
+    with like_a_leftover.existing():
+        before = databases(database.server)
+        with pytest.raises(
+            RestoreUnavailable, match="is the very server that kindergarten/app is backed up from"
+        ) as raised:
+            week(sites)
+        assert databases(database.server) == before, "nothing is ever dropped on a source, whatever its name"
     assert "infrastructure" in raised.value.message
-    assert databases(database.server) == before
     assert backup(sites).standing == "structure"
 
 

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,11 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def measuring_mariadb() -> Iterator[MariaDbServer]:
     with MariaDbServer(
-        options={"performance-schema": "ON", "performance-schema-consumer-global-instrumentation": "ON"}
+        options={
+            "performance-schema": "ON",
+            "performance-schema-consumer-global-instrumentation": "ON",
+            "performance-schema-instrument": "wait/lock/metadata/sql/mdl=ON",
+        }
     ) as server:
         yield server
 
@@ -283,6 +287,60 @@ def test_who_waits_for_whom_is_said_without_values(
         assert "UPDATE held SET n = ? WHERE id = ?" in one["what"]
         assert "KILL" in one["remedy"] or "pg_terminate_backend" in one["remedy"]
     assert record.detail["light"] == "amber"
+
+
+@contextmanager
+def definition_held(database: MySqlDatabase) -> Iterator[tuple[int, int]]:
+    """One session only reads a table, in a transaction; another wants to change it. Who waits, and for whom."""
+    holder, waiter = database.connect(), database.connect()
+
+    def alter() -> None:
+        with suppress(pymysql.MySQLError), waiter.cursor() as cursor:
+            cursor.execute("ALTER TABLE held ADD COLUMN secret VARCHAR(20) DEFAULT 'S3cret'")
+
+    with closing(holder), closing(waiter):
+        with holder.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute("SELECT * FROM held")
+        thread = threading.Thread(target=alter)
+        thread.start()
+        time.sleep(2.1)
+        yield waiter.thread_id(), holder.thread_id()  # type: ignore[no-untyped-call]
+        holder.rollback()
+        thread.join(10)
+
+
+@pytest.mark.parametrize("counted_by", ["mysql", "performance schema", "plugin", "nobody"])
+def test_who_waits_for_a_tables_definition_is_said_as_far_as_the_server_knows(
+    sites: SiteFactory, request: pytest.FixtureRequest, tmp_path: Path, counted_by: str
+) -> None:
+    fixture = {"mysql": "mysql_server", "performance schema": "measuring_mariadb"}.get(counted_by, "mariadb_server")
+    server = request.getfixturevalue(fixture)
+    database = MySqlDatabase(server)
+    with database.existing():
+        database.execute("CREATE TABLE held (id INT PRIMARY KEY)")
+        reviewing = Reviewing(sites, tmp_path, database, lock_timeout_s=1)
+        if counted_by == "plugin":
+            database.execute("INSTALL SONAME 'metadata_lock_info'")
+        try:
+            with definition_held(database) as (waiting, blocking):
+                reviewing.week()
+        finally:
+            if counted_by == "plugin":
+                database.execute("UNINSTALL SONAME 'metadata_lock_info'")
+    (found,) = (one for one in reviewing.open().values() if one["kind"] == "lock-wait")
+    assert found["severity"] == "medium"
+    assert f"session {waiting} has waited" in found["what"]
+    assert found["what"].endswith("ALTER TABLE held ADD COLUMN secret VARCHAR(?) DEFAULT ?")
+    if counted_by == "nobody":
+        assert "the definition of a table" in found["what"]
+        assert "metadata_lock_info" in found["remedy"]
+    else:
+        assert (
+            f"the definition of held on {server.host}:{server.port}/{database.name}, which session {blocking} holds"
+            in found["what"]
+        )
+        assert f"KILL {blocking} ends it" in found["remedy"]
 
 
 # Settings, the kernel, packages.

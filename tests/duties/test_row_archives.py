@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ import pytest
 
 from tests.duties.purging import Purging, small_steps
 from tests.duties.test_purge_rows import AnyDatabase, at_call, is_mysql, left, make_logs, old, ready
+from tests.engines.restoring import stock_programs
 from tests.faults.scene import Moment
 from tests.servers.databases import MySqlDatabase, PostgresDatabase
 from upkeep.domain.manifest import NAME as MANIFEST
@@ -527,9 +529,45 @@ def test_the_manifests_own_line_fails_on_half_a_file(tmp_path: Path, database: A
         run_line(purging, database)
 
 
-def run_line(purging: Purging, database: AnyDatabase) -> None:
-    """As an operator would, in the archive's folder, with a password from where clients look for it."""
+def test_the_manifests_own_line_fails_on_a_file_that_ends_between_two_rows(
+    tmp_path: Path, one_of_each: AnyDatabase
+) -> None:
+    """What came out of it so far is whole JSON, and a shell asks only the last program of a pipe how it ended."""
+    make_logs(one_of_each, *[old(n) for n in range(1, 101)])
+    purging = ready(tmp_path, one_of_each, RULE)
+    purging.purge()
+    (part,) = (tmp_path / "store").rglob("part-*")
+    rows = subprocess.run(["zstd", "-d", "-c", part], capture_output=True, check=True).stdout.splitlines(True)
+    head = subprocess.run(["zstd", "-c"], input=b"".join(rows[:50]), capture_output=True, check=True).stdout
+    part.write_bytes(head + b"(\xb5/\xfd")  # the beginning of a second frame
+    with pytest.raises(subprocess.CalledProcessError):
+        run_line(purging, one_of_each)
+
+
+def test_the_line_of_an_encrypted_archive_needs_the_private_key_and_stock_tools(
+    tmp_path: Path, one_of_each: AnyDatabase, age_key: str
+) -> None:
+    make_logs(one_of_each, *[old(n) for n in range(1, 101)])
+    before = contents(one_of_each)
+    purging = ready(
+        tmp_path, one_of_each, RULE, encryption={"recipients": [age_key], "identity_conn_id": "archive_key"}
+    )
+    purging.purge()
+    assert left(one_of_each) == []
+    with pytest.raises(subprocess.CalledProcessError):
+        run_line(purging, one_of_each)
+    assert left(one_of_each) == []
+    run_line(purging, one_of_each, key=json.loads(os.environ["AIRFLOW_CONN_ARCHIVE_KEY"])["password"])
+    assert contents(one_of_each) == before
+
+
+def run_line(purging: Purging, database: AnyDatabase, *, key: str = "") -> None:
+    """As an operator would, in a copy of the archive's folder, with a password from where clients look for it."""
     (archive,) = list_archives(purging.job(), "app", "logs")
+    folder = purging.folder / "restore"
+    shutil.copytree(purging.store.root / archive.prefix, folder, dirs_exist_ok=True)
+    if key:
+        (folder / "key.txt").write_text(key)
     server = database.server
     home = purging.folder / "home"
     home.mkdir(exist_ok=True)
@@ -538,12 +576,13 @@ def run_line(purging: Purging, database: AnyDatabase) -> None:
         f'[client]\nhost={server.host}\nport={server.port}\nprotocol=tcp\nuser={server.user}\npassword="{secret}"\n'
     )
     (home / ".my.cnf").write_text(options)
-    programs = f"{os.environ.get('UPKEEP_TEST_MYSQL_BIN', '')}:" if server.name == "mysql" else ""
+    path = f"{os.environ.get('UPKEEP_TEST_MYSQL_BIN', '')}:" if server.name == "mysql" else ""
+    path += os.environ["PATH"]
     subprocess.run(
         ["bash", "-c", archive.restore],
-        cwd=purging.store.root / archive.prefix,
+        cwd=folder,
         env={
-            "HOME": str(home), "PATH": f"{programs}{os.environ['PATH']}", "PGHOST": server.host,
+            "HOME": str(home), "PATH": str(stock_programs(purging.folder / "stock", path)), "PGHOST": server.host,
             "PGPORT": str(server.port), "PGUSER": server.user, "PGPASSWORD": server.password,
         },
         check=True,

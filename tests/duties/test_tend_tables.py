@@ -290,6 +290,26 @@ def test_a_table_in_use_is_left_and_said_and_the_others_are_tended(tmp_path: Pat
     assert max(waits) < LOCK_TIMEOUT_S + SLACK_S
 
 
+def test_what_somebody_else_has_seen_to_meanwhile_is_no_trouble(
+    tmp_path: Path, postgres_database: PostgresDatabase
+) -> None:
+    make_bloated(postgres_database)
+    tending = Tending(tmp_path, postgres_database)
+    planned = iter([True])
+
+    def overtaken() -> bool:
+        if next(planned, False):
+            postgres_database.execute("VACUUM (ANALYZE) orders")
+        return False
+
+    result = tending.tend(told_to_stop=overtaken)
+    record = tending.done()["app/public.orders"]
+    assert record.state == "done"
+    assert record.detail["summary"].startswith("it is no longer needed")
+    assert (result["light"], result["skipped"]) == ("green", [])
+    assert result["tended"] == ["reindex public.orders_pkey"], "what could only be judged after it is still done"
+
+
 def test_an_open_transaction_is_waited_for_and_then_not_made_to_fail(
     tmp_path: Path, any_mysql_database: MySqlDatabase
 ) -> None:

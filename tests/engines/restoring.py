@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,13 @@ from tests.servers.mysql import MySqlServer
 from tests.servers.mysql_family import MySqlFamilyServer
 from tests.servers.postgres import PostgresServer
 from upkeep.engines.mysql_engine import option_file
+
+STOCK = (
+    "sh", "bash", "dash", "zsh", "cat", "chmod", "cp", "mkdir", "mv", "rm", "sed", "grep", "jq", "age", "zstd", "tar",
+    "mysql", "mysqlbinlog", "mariadb", "mariadb-binlog", "psql", "pg_restore", "createdb", "redis-server", "redis-cli",
+    "kubectl",
+)  # fmt: skip
+"""What a restore line may call."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +46,28 @@ def run_line(line: str, folder: Path, environment: dict[str, str], *, shell: str
 def try_line(
     line: str, folder: Path, environment: dict[str, str], *, shell: str = "sh"
 ) -> subprocess.CompletedProcess[str]:
+    """With nothing on the PATH but programs that any distribution has, so that no line can lean on Upkeep or Python."""
+    path = stock_programs(folder.parent / "stock", environment.get("PATH", os.environ["PATH"]))
     return subprocess.run(
         [shell, "-c", line],
         cwd=folder,
-        env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", **environment},
+        env={"LC_ALL": "C.UTF-8", **environment, "PATH": str(path)},
         capture_output=True,
         text=True,
         errors="replace",
         timeout=120,
     )
+
+
+def stock_programs(folder: Path, path: str) -> Path:
+    """A folder of links to the stock programs that ``path`` has."""
+    folder.mkdir(exist_ok=True)
+    for name in STOCK:
+        link = folder / name
+        link.unlink(missing_ok=True)
+        if found := shutil.which(name, path=path):
+            link.symlink_to(found)
+    return folder
 
 
 def mysql_home(server: MySqlFamilyServer, folder: Path) -> dict[str, str]:

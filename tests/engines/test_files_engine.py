@@ -376,6 +376,27 @@ def test_a_damaged_file_makes_the_restore_line_fail(tmp_path: Path, sites: SiteF
     assert try_line(manifest.restore, file.parent, {}).returncode != 0
 
 
+def test_a_file_that_ends_between_two_entries_makes_the_restore_line_fail_too(
+    tmp_path: Path, sites: SiteFactory
+) -> None:
+    """tar takes that for a whole archive, and a shell asks only the last program of a pipe how it ended."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("a", "b", "c"):
+        (source / name).write_text(name)
+    sites.paths(source)
+    manifest = sites.back_up("config")
+    file = sites.fetch(manifest, tmp_path / "restore") / manifest.files[0].name
+    whole_archive = subprocess.run(["zstd", "-d", "-c", file], capture_output=True, check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(whole_archive)) as opened:
+        last = opened.getmembers()[-1]
+    head = subprocess.run(["zstd", "-c"], input=whole_archive[: last.offset], capture_output=True, check=True).stdout
+    file.write_bytes(head + b"(\xb5/\xfd")  # the beginning of a second frame
+    done = try_line(manifest.restore, file.parent, {})
+    assert done.returncode != 0
+    assert not list((file.parent / "restored").rglob(Path(last.name).name))
+
+
 def test_nothing_is_left_open_whether_the_snapshot_was_used_or_not(source: Path) -> None:
     before = open_files()
     for _ in range(3):

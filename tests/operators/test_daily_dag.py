@@ -11,6 +11,7 @@ import pytest
 
 from tests.operators.conftest import DAGS
 from tests.servers.databases import MySqlDatabase, PostgresDatabase
+from tests.servers.kubernetes_cluster import Namespace, deployment
 from tests.servers.redis_server import RedisServer
 from upkeep.domain.proof import ProofLevel
 from upkeep.duties.catalogue import read_catalogue
@@ -53,7 +54,8 @@ def test_a_broken_site_file_is_an_import_error_that_names_it_and_hides_no_other(
     sites("shop")
     (tmp_path / "sites" / "wrong.yaml").write_text("name: wrong\ncolour: blue\n")
     bag = DagBag(dag_folder=str(DAGS))
-    assert set(bag.dags) == {"shop_daily"}
+    assert "shop_daily" in bag.dags
+    assert {name.partition("_")[0] for name in bag.dags} == {"shop"}
     (file, message), *rest = bag.import_errors.items()
     assert rest == []
     assert Path(file).name == "site_files.py"
@@ -130,6 +132,40 @@ def test_one_broken_target_fails_the_run_and_stops_no_other(
     assert levels(tmp_path, "shop", "config") == [ProofLevel.STRUCTURE]
     (page,) = (tmp_path / "store" / "shop" / "_reports").glob("*.md")
     assert "HINT" in page.read_text()
+
+
+def test_a_red_cluster_is_told_with_the_last_words_of_its_pods_and_stops_no_backup(
+    sites: Sites, run_dag: RunDag, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, namespace: Namespace
+) -> None:
+    failing = deployment("web", "crash:1")
+    failing["spec"]["template"]["metadata"]["annotations"] = {"testbed/log": "no such table: 学生; token=Zq7-hidden"}
+    namespace.create(failing)
+    where = json.dumps({"kube_config_path": str(namespace.endpoint.extra["kube_config_path"])})
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP_K8S", json.dumps({"conn_type": "kubernetes", "extra": where}))
+    sites("shop", cluster={"conn_id": "shop_k8s", "namespace": namespace.name})
+    namespace.wait_for("it crashes", lambda: restarts(namespace) > 0)
+    run = run_dag("shop_daily", targets=["config"])
+    found = states(run)
+    assert str(run.state) == "failed"
+    assert found["check_cluster"] == "failed"
+    assert found["backups_files.apply_retention[0]"] == "success"
+    (page,) = (tmp_path / "store" / "shop" / "_reports").glob("*.md")
+    section = page.read_text().partition("## Cluster")[2].partition("\n## ")[0]
+    assert "CrashLoopBackOff: exit code 1" in section
+    assert "its last lines: no such table: 学生; token=" in section
+    assert "Zq7-hidden" not in page.read_text()
+
+
+def test_a_site_without_a_cluster_has_no_task_for_one(sites: Sites, airflow_database: None) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+
+    sites("shop")
+    assert "check_cluster" not in DagBag(dag_folder=str(DAGS)).dags["shop_daily"].task_ids
+
+
+def restarts(namespace: Namespace) -> int:
+    pods = namespace.core.list_namespaced_pod(namespace.name).items
+    return max((one.restart_count for pod in pods for one in pod.status.container_statuses or ()), default=0)
 
 
 def test_outside_its_window_a_run_does_nothing_and_is_red(sites: Sites, run_dag: RunDag, tmp_path: Path) -> None:

@@ -54,6 +54,19 @@ def test_the_button_of_the_report_task_opens_the_page_for_those_who_may_see_the_
     assert web.get("/upkeep/reports/shop_daily/no-such-run", headers=login).status_code == 404
 
 
+def test_the_button_of_the_forecast_opens_its_plots(sites: Sites, run_dag: RunDag, web: Any, tmp_path: Path) -> None:
+    monthly = {"daily": {"at": "0 2 * * *", "length_h": 3}, "monthly": {"at": "0 1 1 * *", "length_h": 8}}
+    sites("shop", rhythms=monthly)
+    run = run_dag("shop_monthly", parts=["forecast_capacity"])
+    links = f"/api/v2/dags/shop_monthly/dagRuns/{run.run_id.replace('+', '%2B')}/taskInstances/forecast_capacity/links"
+    button = urlsplit(web.get(links, headers=as_viewer()).json()["extra_links"]["Plots"])
+
+    page = web.get(f"{button.path}?{button.query}", headers=as_viewer())
+    (kept,) = (tmp_path / "store" / "shop" / "_reports").glob("*-capacity-*.html")
+    assert (page.status_code, page.text) == (200, kept.read_text(encoding="utf-8"))
+    assert page.headers["content-security-policy"].endswith("img-src data:"), "or the browser would not show a plot"
+
+
 @pytest.mark.parametrize("page", ["file:///etc/passwd", "{store}/../secret.html", "{store}/shop/_reports/../x.html"])
 def test_nothing_but_reports_of_the_site_s_own_store_is_read(sites: Sites, tmp_path: Path, page: str) -> None:
     from upkeep.errors import ObjectMissing

@@ -722,7 +722,7 @@ def test_a_duty_this_report_does_not_know_can_t_fail_unseen(alone: Book) -> None
     alone.record("check_health", "api", "GET /health", skip="no URL is set")
     alone.kill_during("sample_capacity", "host", "read /proc")
     report = alone.report()
-    assert [(remark.status.name, remark.what) for remark in report.step_remarks] == [
+    assert [(remark.status.name, remark.title) for remark in report.step_remarks] == [
         ("RED", "purge of app.audit_logs failed"),
         ("AMBER", "check_health of api was skipped"),
         ("RED", "sample_capacity of host was killed"),

@@ -101,6 +101,8 @@ _SHARES = {
     "memory_pct": _Share("memory of {} is {:.0f} % used", stops=True, fills=False),
     "connections_pct": _Share("connections of {} are {:.0f} % used", stops=True, fills=False),
     "cpu_pct": _Share("CPU of {} is {:.0f} % busy", stops=False, fills=False),
+    "pod_memory_pct": _Share("memory of a pod of {} is {:.0f} % of its limit", stops=True, fills=False),
+    "pod_cpu_pct": _Share("CPU of a pod of {} is {:.0f} % of its limit", stops=False, fills=False),
     "cache_memory_pct": _Share("memory of cache {} is {:.0f} % of its maximum", stops=False, fills=False),
 }
 RED_PCT = 95

@@ -29,6 +29,26 @@ class Missed:
         return f"{self.opening:%Y-%m-%d %H:%M}: {'the run failed' if self.failed else 'no run'}"
 
 
+@dataclass(frozen=True)
+class Tally:
+    """Openings that were due, by what answered them."""
+
+    due: int
+    done: int
+    failed: int
+    missing: int
+
+
+def tally_openings(
+    openings: Sequence[datetime], runs: Sequence[FinishedRun], *, grace: timedelta, now: datetime
+) -> Tally:
+    """An opening whose window is still open isn't due yet."""
+    due = sum(utc(now, "now") >= utc(opening, "an opening") + grace for opening in openings)
+    missed = missed_openings(openings, runs, grace=grace, now=now)
+    failed = sum(one.failed for one in missed)
+    return Tally(due, due - len(missed), failed, len(missed) - failed)
+
+
 def missed_openings(
     openings: Iterable[datetime], runs: Sequence[FinishedRun], *, grace: timedelta, now: datetime
 ) -> tuple[Missed, ...]:

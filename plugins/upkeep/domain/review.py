@@ -257,26 +257,35 @@ def top(statements: Iterable[Statement], count: int) -> list[Statement]:
 
 @dataclass(frozen=True)
 class Wait:
-    """A session that waits for another. ``open_s``: for how long the other one's transaction has been open."""
+    """A session that waits for another. ``open_s``: for how long the other one's transaction has been open.
+
+    ``blocking`` is None where the server doesn't tell whom it waits for.
+    """
 
     waiting: int
-    blocking: int
+    blocking: int | None
     table: str
     waited_s: float
     open_s: float
     text: str
 
 
-def judge_wait(looked: Looked, wait: Wait, *, server: str, lock_timeout_s: int, end: str) -> None:
-    """:param end: what ends the session in the way, and with it its transaction."""
+def judge_wait(looked: Looked, wait: Wait, *, server: str, lock_timeout_s: int, end: str, find: str = "") -> None:
+    """
+    :param end: what ends the session in the way, and with it its transaction.
+    :param find: how to find that session, where the server doesn't name it.
+    """
+    waited = f"session {wait.waiting} has waited {human_seconds(wait.waited_s)} for {wait.table} on {server}"
+    holder, remedy = "", find
+    if wait.blocking is not None:
+        holder = f", which session {wait.blocking} holds in a transaction that is open for {human_seconds(wait.open_s)}"
+        remedy = f"look at what session {wait.blocking} does; {end} ends it, and undoes its transaction"
     looked.add(
         "lock-wait",
         f"{wait.table} on {server}",
         "medium" if wait.waited_s >= lock_timeout_s else "low",
-        f"session {wait.waiting} has waited {human_seconds(wait.waited_s)} for {wait.table} on {server}, which session "
-        f"{wait.blocking} holds in a transaction that is open for {human_seconds(wait.open_s)}: "
-        f"{wait.text[:TEXT_CHARS]}",
-        f"look at what session {wait.blocking} does; {end} ends it, and undoes its transaction",
+        f"{waited}{holder}: {wait.text[:TEXT_CHARS]}",
+        remedy,
     )
 
 

@@ -1,6 +1,7 @@
 """Where backups are restored to prove them: a scratch server for databases, a throwaway Redis, a folder of the worker.
 
 Each bench refuses what it must not touch, restores one backup beside everything else, compares it, and takes it away.
+A drill lets the copies of all targets stand before it asks them what the site wants to be true.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import shutil
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from upkeep.domain.likeness import compare_catalogues, compare_tables, not_compared
 from upkeep.domain.manifest import Manifest
@@ -22,9 +23,13 @@ from upkeep.domain.proving import is_foreign, is_scratch_of, scratch_name
 from upkeep.domain.units import human_bytes
 from upkeep.duties.job import Job
 from upkeep.duties.read_back import Streams
+from upkeep.duties.stamps import Stamps, read_stamps
 from upkeep.engines.restore_base import Restorer
 from upkeep.errors import ConnectionUnknown, RestoreUnavailable
-from upkeep.site import Cache, Check, Database
+from upkeep.site import Cache, Check, Cluster, Database
+
+if TYPE_CHECKING:
+    from upkeep.engines.redis_scratch import RdbKeys
 
 SPACE_FACTOR = 2
 """Bytes of disk on a scratch server for each plain byte of a dump: rows, indexes and the server's log."""
@@ -50,6 +55,14 @@ class Restored:
         finally:
             self.seconds[phase] = round(time.monotonic() - begun, 3)
 
+    def share_out(self, streams: Streams) -> None:
+        """Of the time that loading took, what it waited for the store, and for decrypting and unpacking. These three
+        run side by side, so their shares add up to what a clock shows: they say where a faster part would help.
+        """
+        fetch, decrypt = streams.waited()
+        load = max(0.0, self.seconds["load"] - fetch - decrypt)
+        self.seconds |= {"fetch": round(fetch, 3), "decrypt": round(decrypt, 3), "load": round(load, 3)}
+
 
 class Bench(ABC):
     """For one target. Errors: ``RestoreUnavailable`` for all that says nothing about the backup."""
@@ -65,19 +78,34 @@ class Bench(ABC):
         """Where it restores to, for people."""
 
     @abstractmethod
-    def check(self, manifest: Manifest, plain_bytes: int) -> list[str]:
-        """Refuse to restore here what must not be; what can't be made sure of is noted."""
+    def check(self, manifest: Manifest, plain_bytes: int, *, beside: int = 0) -> list[str]:
+        """Refuse to restore here what must not be; what can't be made sure of is noted.
+
+        :param beside: plain bytes of other copies that are to stand here at the same time.
+        """
 
     @abstractmethod
-    def restore(self, manifest: Manifest, streams: Streams) -> Restored:
-        """Restore, compare, take away. Errors: ``ProofFailed`` when it can't be restored at all."""
+    def standing(self, manifest: Manifest, streams: Streams, restored: Restored) -> AbstractContextManager[None]:
+        """Restore and compare; the copy stands until the block ends. Errors: ``ProofFailed`` when it can't be restored
+        at all.
+        """
 
-    def sweep(self) -> list[str]:
-        """Take away what a killed run of this target left; call it under the target's hold."""
-        left = [name for name in self._names() if is_scratch_of(name, self._job.site.name, self._target)]
-        for name in left:
+    def ask(self, manifest: Manifest, restored: Restored) -> None:
+        """Ask of the standing copy what the site wants to be true of it; what isn't is a difference."""
+        return
+
+    def stamps(self, manifest: Manifest) -> Stamps:
+        """When the newest rows of the standing copy were written, and of the source what it says now."""
+        return Stamps()
+
+    def leftovers(self) -> list[str]:
+        """What a killed run of this target left; call it under the target's hold."""
+        return [name for name in self._names() if is_scratch_of(name, self._job.site.name, self._target)]
+
+    def sweep(self, names: Collection[str]) -> None:
+        """Take leftovers away."""
+        for name in names:
             self._take_away(name)
-        return left
 
     @abstractmethod
     def _names(self) -> list[str]: ...
@@ -122,7 +150,7 @@ class DatabaseBench(Bench):
     def place(self) -> str:
         return f"the scratch server of connection {self._section.scratch_conn_id}"
 
-    def check(self, manifest: Manifest, plain_bytes: int) -> list[str]:
+    def check(self, manifest: Manifest, plain_bytes: int, *, beside: int = 0) -> list[str]:
         notes = self._refuse_source(manifest)
         if foreign := sorted(name for name in self._restorer.databases() if is_foreign(name)):
             raise RestoreUnavailable(
@@ -130,12 +158,12 @@ class DatabaseBench(Bench):
                 hint="a scratch server holds nothing else, for a restored copy can fill its disk: name another one "
                 "under scratch_conn_id, or move these away",
             )
-        need, free = plain_bytes * SPACE_FACTOR, self._restorer.free_bytes()
+        need, free = (plain_bytes + beside) * SPACE_FACTOR, self._restorer.free_bytes()
         if free is None:
             notes.append("nobody can say how much disk is free on the scratch server")
         elif free < need:
             raise RestoreUnavailable(
-                f"{self.place} has {human_bytes(free)} of free disk, {manifest.backup.backup_id} needs about "
+                f"{self.place} has {human_bytes(free)} of free disk, {_who_needs(manifest, beside)} about "
                 f"{human_bytes(need)}",
                 hint="free space there, or give it a larger disk",
             )
@@ -152,11 +180,7 @@ class DatabaseBench(Bench):
                 hint="let its account read the server's identity (PostgreSQL: pg_control_system)",
             )
         notes: list[str] = []
-        live = ""
-        try:
-            live = open_restorer(self._job, self._section.engine, self._section.conn_id).identity()
-        except (RestoreUnavailable, ConnectionUnknown) as error:
-            notes.append(f"the source could not be asked who it is now: {error.message}")
+        live = self._live_identity(notes)
         if scratch in (live, manifest.source.get("identity")):
             raise RestoreUnavailable(
                 f"{self.place} is the very server that {self._job.site.name}/{self._target} is backed up from "
@@ -165,46 +189,46 @@ class DatabaseBench(Bench):
             )
         return notes
 
-    def restore(self, manifest: Manifest, streams: Streams) -> Restored:
-        name, restored = self._name(manifest), Restored()
-        with self._taken_away(name, restored), tempfile.TemporaryDirectory(prefix="upkeep-") as folder:
-            with restored.timed("load"):
+    def _live_identity(self, notes: list[str]) -> str:
+        """Who the source says it is now; empty where it can't be asked."""
+        if self._section.via:
+            notes.append("the source is in a pod: it is told apart by what it said of itself when it was backed up")
+            return ""
+        try:
+            return open_restorer(self._job, self._section.engine, self._section.conn_id).identity()
+        except (RestoreUnavailable, ConnectionUnknown) as error:
+            notes.append(f"the source could not be asked who it is now: {error.message}")
+            return ""
+
+    @contextmanager
+    def standing(self, manifest: Manifest, streams: Streams, restored: Restored) -> Iterator[None]:
+        name = self._name(manifest)
+        with self._taken_away(name, restored):
+            with restored.timed("load"), tempfile.TemporaryDirectory(prefix="upkeep-") as folder:
                 loaded = self._restorer.load(manifest, name, streams.read, folder=Path(folder), jobs=SESSIONS)
+            restored.share_out(streams)
             restored.seconds = {f"load: {phase}": spent for phase, spent in loaded.seconds.items()} | restored.seconds
             restored.notes += loaded.notes
-            with restored.timed("compare"):
-                self._compare(manifest, name, restored)
-        return restored
+            with restored.timed("verify"):
+                compare_database(self._restorer, self._section.engine, manifest, name, restored)
+            yield
 
-    def _compare(self, manifest: Manifest, name: str, restored: Restored) -> None:
-        from upkeep.engines.copies import look_at_mysql, look_at_postgres, run_checks
+    def ask(self, manifest: Manifest, restored: Restored) -> None:
+        from upkeep.engines.copies import run_checks
 
-        engine, recorded = self._section.engine, manifest.contents.get("tables", {})
-        with closing(self._restorer.connect(name)) as connection:
-            if engine == "mysql":
-                copy = look_at_mysql(connection, name, manifest)
-            else:
-                copy = look_at_postgres(connection, manifest)
-            exact = manifest.rows_are == "exact"
-            restored.differences += compare_tables(recorded, copy.tables, exact=exact)
-            differences, notes = compare_catalogues(
-                manifest.contents.get("catalogue", {}), copy.catalogue, leave_out=self._not_restored()
-            )
-            restored.differences += differences
-            restored.notes += [*not_compared(recorded, manifest.rows_are), *notes]
-            checks: list[Check] = self._section.checks
-            restored.differences += run_checks(connection, engine, checks, CHECK_LIMIT_S, ok=not restored.differences)
-        restored.figures = {
-            "tables": len(copy.tables),
-            "rows": sum(int(table["rows"]) for table in copy.tables.values()),
-            "checksums": sum("checksum" in table for table in recorded.values()),
-            "objects": sum(len(kind) for kind in copy.catalogue.values() if isinstance(kind, Mapping)),
-            "checks": len(checks),
-        }
+        checks: list[Check] = self._section.checks
+        ok = not restored.differences
+        with closing(self._restorer.connect(self._name(manifest))) as connection:
+            restored.differences += run_checks(connection, self._section.engine, checks, CHECK_LIMIT_S, ok=ok)
+        restored.figures["checks"] = len(checks)
 
-    def _not_restored(self) -> dict[str, str]:
-        """Kinds of the catalogue that a copy can't have."""
-        return {}
+    def stamps(self, manifest: Manifest) -> Stamps:
+        return read_stamps(self._job, self._section, self._restorer, manifest, self._name(manifest))
+
+    def leftovers(self) -> list[str]:
+        """None on a server that may be the source: nothing is ever dropped there, whatever it is called."""
+        scratch = self._restorer.identity()
+        return super().leftovers() if scratch and scratch != self._live_identity([]) else []
 
     def _names(self) -> list[str]:
         return self._restorer.databases()
@@ -218,41 +242,65 @@ class CacheBench(Bench):
     def place(self) -> str:
         return "a throwaway redis-server on this worker"
 
-    def check(self, manifest: Manifest, plain_bytes: int) -> list[str]:
+    def check(self, manifest: Manifest, plain_bytes: int, *, beside: int = 0) -> list[str]:
         from upkeep.engines.redis_scratch import MEMORY_FACTOR
 
         _require_disk(tempfile.gettempdir(), plain_bytes, manifest)
-        need, free = plain_bytes * MEMORY_FACTOR, _free_memory()
+        need, free = (plain_bytes + beside) * MEMORY_FACTOR, _free_memory()
         if free is not None and free < need:
             raise RestoreUnavailable(
-                f"this worker has {human_bytes(free)} of free memory, a Redis with {manifest.backup.backup_id} in it "
-                f"needs about {human_bytes(need)}",
+                f"this worker has {human_bytes(free)} of free memory, a Redis for "
+                f"{_who_needs(manifest, beside)} about {human_bytes(need)}",
                 hint="give the worker more memory, or run this task on another one",
             )
         return []
 
-    def restore(self, manifest: Manifest, streams: Streams) -> Restored:
+    @contextmanager
+    def standing(self, manifest: Manifest, streams: Streams, restored: Restored) -> Iterator[None]:
         """Keys have to be as many as redis-check-rdb counts in the file, those left out whose time is over.
 
         The manifest's own counts are from a moment before the dump, while keys came and went: the drift is only told.
         """
         from upkeep.engines.redis_scratch import count_keys, lay_down, scratch_redis
 
-        restored = Restored()
         recorded = {
             int(name.removeprefix("db")): int(space["keys"])
             for name, space in manifest.contents.get("databases", {}).items()
         }
-        with restored.timed("fetch"), closing(streams.read("dump.rdb")) as chunks:
+        begun = time.monotonic()
+        with closing(streams.read("dump.rdb")) as chunks:
             file = lay_down(chunks)
         with closing(file):
             counted = count_keys(file)
-            begun = time.monotonic()
             with scratch_redis(file, databases=max(recorded, default=0) + 1) as server:
                 restored.seconds["load"] = round(time.monotonic() - begun, 3)
-                with restored.timed("compare"):
+                restored.share_out(streams)
+                with restored.timed("verify"):
                     keys, expired = server.keys(), server.expired()
                     sample = {f"db{database}": server.sample(database) for database in keys}
+                    self._compare(restored, recorded, counted, keys, expired)
+                restored.figures = {
+                    "keys": sum(keys.values()),
+                    "expired": expired,
+                    "with_expiry": counted.expires,
+                    "databases": {f"db{database}": count for database, count in keys.items()},
+                    "drift_since_counted": {
+                        f"db{database}": keys.get(database, 0) - recorded.get(database, 0)
+                        for database in sorted({*keys, *recorded})
+                        if keys.get(database, 0) != recorded.get(database, 0)
+                    },
+                    "sample": sample,
+                }
+                yield
+
+    def _compare(
+        self,
+        restored: Restored,
+        recorded: Mapping[int, int],
+        counted: RdbKeys,
+        keys: Mapping[int, int],
+        expired: int | None,
+    ) -> None:
         there = sum(keys.values())
         missing = counted.keys - there - (expired or 0)
         # A release that doesn't count what expires leaves it open whether a key with an expiry expired or was lost.
@@ -264,20 +312,6 @@ class CacheBench(Bench):
             words = ", ".join(f"db{database}" for database in empty)
             if counted.expires < sum(recorded[database] for database in empty):
                 restored.differences.append(f"nothing came back of {words}, and too few keys expire to explain it")
-        drift = {
-            f"db{database}": keys.get(database, 0) - recorded.get(database, 0)
-            for database in sorted({*keys, *recorded})
-            if keys.get(database, 0) != recorded.get(database, 0)
-        }
-        restored.figures = {
-            "keys": there,
-            "expired": expired,
-            "with_expiry": counted.expires,
-            "databases": {f"db{database}": count for database, count in keys.items()},
-            "drift_since_counted": drift,
-            "sample": sample,
-        }
-        return restored
 
     def _names(self) -> list[str]:
         return []  # the kernel ends the server with its task, and its file has no name
@@ -297,14 +331,15 @@ class FolderBench(Bench):
     def place(self) -> str:
         return f"{tempfile.gettempdir()} of this worker"
 
-    def check(self, manifest: Manifest, plain_bytes: int) -> list[str]:
-        _require_disk(tempfile.gettempdir(), int(plain_bytes * FOLDER_FACTOR), manifest)
+    def check(self, manifest: Manifest, plain_bytes: int, *, beside: int = 0) -> list[str]:
+        _require_disk(tempfile.gettempdir(), int((plain_bytes + beside) * FOLDER_FACTOR), manifest)
         return []
 
-    def restore(self, manifest: Manifest, streams: Streams) -> Restored:
+    @contextmanager
+    def standing(self, manifest: Manifest, streams: Streams, restored: Restored) -> Iterator[None]:
         from upkeep.engines.folder_scratch import as_root, compare, extract
 
-        name, restored, contents = self._name(manifest), Restored(), manifest.contents
+        name, contents = self._name(manifest), manifest.contents
         folder = Path(tempfile.gettempdir()) / name
         with self._taken_away(name, restored):
             try:
@@ -315,16 +350,19 @@ class FolderBench(Bench):
                 ) from error
             with restored.timed("load"), closing(streams.read("files.tar")) as chunks:
                 extract(chunks, folder)
-            with restored.timed("compare"), closing(streams.read("files.tar")) as chunks:
+            restored.share_out(streams)
+            with restored.timed("verify"), closing(streams.read("files.tar")) as chunks:
                 restored.differences += compare(
                     chunks, folder, entries=int(contents["entries"]), listing=str(contents.get("listing", ""))
                 )
-        if not as_root():
-            restored.notes.append("owners and modes are not compared: only root can give files to their owners")
-        if "listing" not in contents:
-            restored.notes.append("names and attributes are compared with the archive's only: the manifest lists none")
-        restored.figures = {"entries": int(contents["entries"])}
-        return restored
+            if not as_root():
+                restored.notes.append("owners and modes are not compared: only root can give files to their owners")
+            if "listing" not in contents:
+                restored.notes.append(
+                    "names and attributes are compared with the archive's only: the manifest lists none"
+                )
+            restored.figures = {"entries": int(contents["entries"])}
+            yield
 
     def _names(self) -> list[str]:
         return [path.name for path in Path(tempfile.gettempdir()).iterdir()]
@@ -342,7 +380,7 @@ class FolderBench(Bench):
 
 
 class NoScratch(RestoreUnavailable):
-    """The site names no scratch server for a database: its own choice, so a remark rather than a failure."""
+    """The site gives a target no place for test restores: its own choice, so a remark rather than a failure."""
 
 
 def bench_of(job: Job, target: str) -> Bench:
@@ -352,18 +390,64 @@ def bench_of(job: Job, target: str) -> Bench:
         return DatabaseBench(job, target, section)
     if isinstance(section, Cache):
         return CacheBench(job, target)
+    if isinstance(section, Cluster):
+        from upkeep.duties.cluster_bench import ClusterBench
+
+        return ClusterBench(job, target, section)
     return FolderBench(job, target)
 
 
-def open_restorer(job: Job, engine: str, conn_id: str) -> Restorer:
+def compare_database(
+    restorer: Restorer,
+    engine: str,
+    manifest: Manifest,
+    name: str,
+    restored: Restored,
+    only: Collection[str] = (),
+) -> None:
+    """Compare what was loaded as database ``name`` with what its manifest says; differences are added to ``restored``.
+
+    :param only: the tables whose rows were loaded; none means all.
+    """
+    from upkeep.engines.copies import look_at_mysql, look_at_postgres
+
+    recorded = dict(manifest.contents.get("tables", {}))
+    with closing(restorer.connect(name)) as connection:
+        if engine == "mysql":
+            copy = look_at_mysql(connection, name, manifest)
+        else:
+            copy = look_at_postgres(connection, manifest)
+    tables = copy.tables
+    if only:
+        recorded = {table: facts for table, facts in recorded.items() if table in only}
+        tables = {table: facts for table, facts in tables.items() if table in only}
+    restored.differences += compare_tables(recorded, tables, exact=manifest.rows_are == "exact")
+    # Foreign keys and views with rows of their own need all tables.
+    catalogue: Mapping[str, Any] = {} if only else manifest.contents.get("catalogue", {})
+    differences, notes = compare_catalogues(catalogue, copy.catalogue)
+    restored.differences += differences
+    restored.notes += [*not_compared(recorded, manifest.rows_are), *([] if only else notes)]
+    restored.figures |= {
+        "tables": len(tables),
+        "rows": sum(int(table["rows"]) for table in tables.values()),
+        "checksums": sum("checksum" in table for table in recorded.values()),
+        "objects": sum(len(kind) for kind in copy.catalogue.values() if isinstance(kind, Mapping)),
+    }
+
+
+def open_restorer(job: Job, engine: str, conn_id: str, *, live: bool = False) -> Restorer:
     endpoint = job.connect(conn_id)
     if engine == "mysql":
         from upkeep.engines.mysql_restore import MySqlRestorer
 
-        return MySqlRestorer(endpoint)
+        return MySqlRestorer(endpoint, live=live)
     from upkeep.engines.postgres_restore import PostgresRestorer
 
-    return PostgresRestorer(endpoint)
+    return PostgresRestorer(endpoint, live=live)
+
+
+def _who_needs(manifest: Manifest, beside: int) -> str:
+    return f"{manifest.backup.backup_id} {'and what is to stand beside it need' if beside else 'needs'}"
 
 
 def _require_disk(folder: str, need: int, manifest: Manifest) -> None:

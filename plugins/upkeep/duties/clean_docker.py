@@ -20,6 +20,7 @@ from upkeep.site import Docker
 log = logging.getLogger(__name__)
 
 _SHOWN = 20
+_STAYS_SHOWN = 5
 
 
 def plan_clean_docker(job: Job) -> list[Item]:
@@ -99,6 +100,8 @@ class _Work:
         self.removed = 0
         self.freed = 0
         self.gone: list[Item] = []
+        self.records_gone = ""
+        """In words: the engine itself picks them."""
         self.troubles: list[str] = []
         self._stopped = ""
 
@@ -180,6 +183,9 @@ class _Work:
             return
         self.removed += records
         self.freed += size
+        if records:
+            what = "1 record" if records == 1 else f"{records} records"
+            self.records_gone = f"remove {what} of the build cache, {human_bytes(size)}"
 
     def _enough(self) -> bool:
         if self._told_to_stop():
@@ -211,6 +217,7 @@ class _Work:
         result = self.result()
         return {
             **{name: result[name] for name in ("light", "summary", "hint", "planned", "stopped")},
-            "gone": [item.line()[:200] for item in self.gone[:_SHOWN]],
+            "gone": [*(item.line()[:200] for item in self.gone[:_SHOWN]), *filter(None, [self.records_gone])],
+            "stays": [item.line()[:200] for item in self._items if not item.remove][:_STAYS_SHOWN],
             "troubles": [trouble[:200] for trouble in self.troubles[:5]],
         }

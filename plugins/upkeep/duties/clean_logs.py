@@ -195,7 +195,8 @@ def _verdict(cleaned: Cleaned, *, dry_run: bool = False) -> dict[str, str]:
     ]
     size = human_bytes(_given_back(cleaned))
     summary = f"{' and '.join(done)}, {size} {'on disk' if dry_run else 'given back'}" if done else "nothing to clean"
-    summary += f"; {counted(cleaned.count('keep'))} stay"
+    kept = cleaned.count("keep")
+    summary += f"; {counted(kept)} stay{'s' if kept == 1 else ''}"
     hints = []
     if cleaned.troubles:
         why, tally = max(cleaned.troubles.items(), key=lambda item: item[1].count)

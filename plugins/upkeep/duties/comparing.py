@@ -155,11 +155,11 @@ class Review:
             "kind": self.name,
             "light": light,
             "summary": summary,
-            "hint": f"{urgent[0].what}: {urgent[0].remedy}"[:LONGEST_TEXT] if urgent else "",
+            "hint": _cut(f"{urgent[0].what}: {urgent[0].remedy}") if urgent else "",
             "counts": {**counts, **by_severity},
             "new": first(self.room.new, [_short(finding) for finding in compared.new]),
-            "gone": first(self.room.gone, [finding.what[:LONGEST_TEXT] for finding in compared.gone]),
-            "unread": first(self.room.unread, [problem[:LONGEST_TEXT] for problem in problems]),
+            "gone": first(self.room.gone, [_cut(finding.what) for finding in compared.gone]),
+            "unread": first(self.room.unread, [_cut(problem) for problem in problems]),
         }
 
     def _is_worrying(self, compared: Comparison) -> bool:
@@ -180,6 +180,10 @@ def first(chars: int, items: Sequence[T]) -> list[T]:
 def _short(finding: Finding) -> dict[str, str]:
     return {
         "severity": finding.severity,
-        "what": finding.what[:LONGEST_TEXT],
-        "remedy": finding.remedy[:LONGEST_TEXT],
+        "what": _cut(finding.what),
+        "remedy": _cut(finding.remedy),
     }
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"

@@ -20,6 +20,7 @@ from upkeep.stores.opening import FilesystemMaker, open_spool, open_store
 
 if TYPE_CHECKING:
     from upkeep.engines.base import Engine
+    from upkeep.engines.pod import Pod
 
 Connect = Callable[[str], Endpoint]
 """From an Airflow connection id to where it leads. Raises ``ConnectionUnknown``."""
@@ -100,6 +101,7 @@ class Job:
                     lock_timeout_s=section.lock_timeout_s,
                     dump_streams=section.dump_streams,
                     checksum_under_mb=section.checksum_under_mb,
+                    pod=self._pod(section),
                 )
             from upkeep.engines.postgres_engine import PostgresEngine
 
@@ -109,6 +111,7 @@ class Job:
                 lock_timeout_s=section.lock_timeout_s,
                 with_passwords=bool(self.site.encryption),
                 checksum_under_mb=section.checksum_under_mb,
+                pod=self._pod(section),
             )
         if isinstance(section, Cache):
             from upkeep.engines.redis_engine import RedisEngine
@@ -119,6 +122,14 @@ class Job:
 
             return ManifestsEngine(self.connect(section.conn_id), section.namespace, with_secrets=section.secrets)
         return self._files_engine(section)
+
+    def _pod(self, section: Database) -> Pod | None:
+        cluster, via = self.site.cluster, section.via
+        if cluster is None or via is None:
+            return None
+        from upkeep.engines.pod import Pod
+
+        return Pod(self.connect(cluster.conn_id), cluster.namespace, via.pod_selector, via.container)
 
     def _files_engine(self, section: Folder) -> Engine:
         from upkeep.engines.files_engine import FilesEngine

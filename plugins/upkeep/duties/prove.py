@@ -22,22 +22,19 @@ removes a backup meanwhile, its restore is passed over.
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from upkeep.domain.manifest import NAME as MANIFEST
 from upkeep.domain.proof import ProofLevel
 from upkeep.domain.proving import Choice, choose_backups
-from upkeep.domain.units import human_seconds
-from upkeep.duties.benches import Bench, NoScratch, Restored, bench_of
-from upkeep.duties.catalogue import Backup, Catalogue, candidates, read_catalogue, write_proof
+from upkeep.duties.benches import Bench, NoScratch, bench_of
+from upkeep.duties.catalogue import Backup, Catalogue, candidates, read_catalogue
 from upkeep.duties.job import Job, never
-from upkeep.duties.read_back import Streams, key_of, plain_bytes, trusted_manifest
+from upkeep.duties.read_back import key_of, plain_bytes, trusted_manifest
+from upkeep.duties.rebuilding import Rebuilding, RemovedMeanwhile, infrastructure, sweep
 from upkeep.errors import (
     ConnectionUnknown,
-    LedgerError,
     ManifestBroken,
     ObjectMissing,
     ProofFailed,
@@ -48,9 +45,6 @@ from upkeep.errors import (
 
 log = logging.getLogger(__name__)
 
-MOST_KEPT = 200
-"""Differences that a proof lists; a copy of another database could have thousands."""
-MOST_TOLD = 5
 LOOK_BACK = 20
 """Records among which the last restore is looked for."""
 
@@ -92,7 +86,7 @@ def prove(
     bad: list[ProofFailed | ManifestBroken] = []
     unable: list[RestoreUnavailable] = []
     with job.ledger.hold(f"{job.site.name}/{target}/scratch"):
-        _sweep(job, target, bench)
+        sweep(job, target, bench)
         for turn, backup in enumerate(chosen):
             if told_to_stop():
                 raise Stopped(
@@ -171,97 +165,26 @@ def _no_bench(job: Job, target: str, error: UpkeepError) -> str:
         light = "amber" if isinstance(error, NoScratch) else "red"
         entry.note(light=light, summary=f"infrastructure: {error.message}", hint=error.hint)
         if not isinstance(error, NoScratch):
-            raise _infrastructure(error) from error
+            raise infrastructure(error) from error
     return error.message
-
-
-def _sweep(job: Job, target: str, bench: Bench) -> None:
-    """What a killed run left. Where that can't be, the restore itself will meet the same trouble and tell it."""
-    try:
-        left = bench.sweep()
-    except RestoreUnavailable as error:
-        log.warning("leftovers of earlier runs were not looked for: %s", error.message)
-        return
-    if left:
-        with job.ledger.record(job.act("sweep", target, command=f"remove {', '.join(left)}")) as entry:
-            entry.note(where=bench.place, summary=f"{len(left)} restored copies of a killed run removed")
 
 
 def _prove(job: Job, backup: Backup, bench: Bench) -> float | None:
     """The measured restore time in seconds; None when the backup is no longer there."""
-    ref, begun = backup.ref, time.monotonic()
+    ref, rebuilding = backup.ref, Rebuilding(job, backup, bench)
     with job.ledger.record(job.act("prove", ref.target, command=f"restore {ref.backup_id} to prove it")) as entry:
-        entry.hide(*bench.secrets)
         entry.note(backup_id=ref.backup_id, where=bench.place)
-        streams: Streams | None = None
-        restored: Restored | None = None
         try:
-            manifest = trusted_manifest(job, backup)
-            streams = Streams(job, manifest, key_of(job, manifest))
-            notes = bench.check(manifest, plain_bytes(job, backup, manifest))
-            restored = bench.restore(manifest, streams)
-            restored.notes[:0] = notes
-            restored.seconds["total"] = round(time.monotonic() - begun, 3)
-            if restored.differences:
-                raise _unlike(ref.backup_id, restored)
-        except (ProofFailed, ManifestBroken, ObjectMissing) as error:
-            if _is_gone(job, backup):
-                entry.skip("it was removed while it was restored")
-                return None
-            if isinstance(error, ObjectMissing):
-                raise
-            damaged = isinstance(error, ManifestBroken) or (streams is not None and bool(streams.damage))
-            figures = {"error": str(error), **(_figures(restored) if restored else {})}
-            _write(job, backup, ProofLevel.CHECKSUM if damaged else ProofLevel.RESTORED, ok=False, figures=figures)
-            raise
-        except (Stopped, LedgerError):
-            raise
-        except (UpkeepError, OSError) as error:
-            told = _infrastructure(error)
-            entry.note(light="red", summary=told.message, hint=told.hint)
-            raise told from error
-        _write(job, backup, ProofLevel.RESTORED, ok=True, figures=_figures(restored))
-        seconds = restored.seconds["total"]
-        entry.note(
-            bytes=manifest.size,
-            rows=restored.figures.get("rows"),
-            level=ProofLevel.RESTORED.label,
-            seconds=seconds,
-            phases=restored.seconds,
-            figures=restored.figures,
-            notes=restored.notes[:20],
-            light="green",
-            summary=f"restored in {human_seconds(seconds)} and alike: {_counted(restored.figures)}",
-        )
-        log.info("%s/%s %s: restored in %s", ref.site, ref.target, ref.backup_id, human_seconds(seconds))
-        return seconds
-
-
-def _unlike(backup_id: str, restored: Restored) -> ProofFailed:
-    told = restored.differences[:MOST_TOLD]
-    rest = len(restored.differences) - len(told)
-    return ProofFailed(
-        f"the restored copy of {backup_id} differs from its source: {'; '.join(told)}"
-        + (f"; and {rest} more" if rest else ""),
-        hint="don't rely on this backup: the proof beside it lists every difference; back up again and prove that one",
-    )
-
-
-def _figures(restored: Restored) -> dict[str, Any]:
-    return {
-        **restored.figures,
-        "differences": restored.differences[:MOST_KEPT],
-        "differences_found": len(restored.differences),
-        "notes": restored.notes,
-        "seconds": restored.seconds,
-    }
-
-
-def _counted(figures: Mapping[str, Any]) -> str:
-    words = [
-        f"{figures[name]:,} {name}" for name in ("tables", "rows", "objects", "keys", "entries") if name in figures
-    ]
-    return ", ".join(words)
+            rebuilding.check(entry)
+            with rebuilding.standing(entry):
+                rebuilding.ask(entry)
+            rebuilding.require_alike(entry)
+        except RemovedMeanwhile:
+            entry.skip("it was removed while it was restored")
+            return None
+        rebuilding.prove(ProofLevel.RESTORED)
+        rebuilding.note(entry, level=ProofLevel.RESTORED.label)
+        return rebuilding.restored.seconds["total"]
 
 
 def _rehearse(job: Job, bench: Bench, chosen: list[Backup]) -> list[str]:
@@ -273,22 +196,3 @@ def _rehearse(job: Job, bench: Bench, chosen: list[Backup]) -> list[str]:
             log.warning("%s", note)
         log.info("%s: would be restored into %s", backup.ref.backup_id, bench.place)
     return [backup.ref.backup_id for backup in chosen]
-
-
-def _is_gone(job: Job, backup: Backup) -> bool:
-    try:
-        job.store.get(backup.ref.prefix + MANIFEST)
-    except ObjectMissing:
-        return True
-    return False
-
-
-def _infrastructure(error: UpkeepError | OSError) -> RestoreUnavailable:
-    message = error.message if isinstance(error, UpkeepError) else str(error)
-    hint = error.hint if isinstance(error, UpkeepError) else "see the task's log, mend it, then run the task again"
-    prefix = "" if message.startswith("infrastructure: ") else "infrastructure: "
-    return RestoreUnavailable(f"{prefix}{message}", hint=f"{hint}; this says nothing about the backup")
-
-
-def _write(job: Job, backup: Backup, level: ProofLevel, *, ok: bool, figures: Mapping[str, Any]) -> None:
-    write_proof(job.store, backup.ref, level, ok=ok, at=job.now(), run=job.run.as_dict(), figures=figures)

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import logging
 import threading
-from collections.abc import Generator, Iterator
+import time
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 
 from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.manifest import Manifest, StoredFile
 from upkeep.domain.sealed import digest
-from upkeep.duties.catalogue import Backup, read_manifest
+from upkeep.duties.catalogue import PROOFS, Backup, read_manifest
 from upkeep.duties.job import Job
 from upkeep.duties.packing import is_about_the_key, unpack
+from upkeep.duties.row_archives import identity_of
 from upkeep.engines.pipeline import Pipeline
-from upkeep.errors import ManifestBroken, ObjectDamaged, ObjectMissing, ProofFailed, ToolFailed
+from upkeep.errors import (
+    ManifestBroken,
+    ObjectDamaged,
+    ObjectMissing,
+    ProofFailed,
+    RestoreUnavailable,
+    ToolFailed,
+)
 
+log = logging.getLogger(__name__)
+
+UNPACKED_FACTOR = 5
+"""Plain bytes for each stored one, where no proof has counted them."""
 DAMAGED = (
     "it was damaged in the store after it was written: don't rely on it, back up again, and have the storage checked"
 )
@@ -41,6 +57,23 @@ def trusted_manifest(job: Job, backup: Backup) -> Manifest:
     return manifest
 
 
+@dataclass
+class Waits:
+    """How long a reader waited for the next chunk, in seconds altogether."""
+
+    seconds: float = 0.0
+
+    def over(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        following = iter(chunks)
+        while True:
+            begun = time.monotonic()
+            chunk = next(following, None)
+            self.seconds += time.monotonic() - begun
+            if chunk is None:
+                return
+            yield chunk
+
+
 class HashedReader:
     """A stored file's bytes in order, hashed on the way; ``finish`` reads what is left and compares."""
 
@@ -49,10 +82,11 @@ class HashedReader:
         self._chunks = job.store.read(key)
         self._sha256, self._size = hashlib.sha256(), 0
         self._damage: ObjectDamaged | ObjectMissing | None = None
+        self.waits = Waits()
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            for chunk in self._chunks:
+            for chunk in self.waits.over(self._chunks):
                 self._sha256.update(chunk)
                 self._size += len(chunk)
                 yield chunk
@@ -83,6 +117,15 @@ class Streams:
     def __init__(self, job: Job, manifest: Manifest, identity: Endpoint | None) -> None:
         self._job, self._manifest, self._identity = job, manifest, identity
         self.damage: list[ProofFailed] = []
+        self._waits: dict[str, tuple[Waits, Waits]] = {}
+
+    def waited(self) -> tuple[float, float]:
+        """How long whoever read waited for the store, and for decrypting and unpacking, in seconds; of several streams
+        the one that was waited for longest. The store's slowness that nobody waited for doesn't count.
+        """
+        found = [(read.seconds, min(fetched.seconds, read.seconds)) for fetched, read in self._waits.values()]
+        read, fetch = max(found, default=(0.0, 0.0))
+        return fetch, read - fetch
 
     def read(self, stream: str) -> Generator[bytes, None, None]:
         """Errors: ``ProofFailed`` at the end of the stream, before the last chunk is believed; ``ToolFailed`` for a
@@ -90,12 +133,14 @@ class Streams:
         """
         file = next(file for file in self._manifest.files if file.stream == stream)
         reader = HashedReader(self._job, f"{self._manifest.backup.prefix}{file.name}", file)
+        unpacked = Waits()
+        self._waits[stream] = reader.waits, unpacked
         with ExitStack() as stack:
             commands = stack.enter_context(unpack(file.name, self._identity))
             pipeline = stack.enter_context(Pipeline(commands, feed=True))
             feeder = _Feeder(pipeline, reader)
             try:
-                yield from pipeline.output()
+                yield from unpacked.over(pipeline.output())
                 feeder.join()
                 feeder.check()
                 pipeline.finish()
@@ -118,6 +163,31 @@ class Streams:
         except ProofFailed as error:
             self.damage.append(error)
             raise
+
+
+def key_of(job: Job, manifest: Manifest) -> Endpoint | None:
+    """The private key that opens a backup; None for one that isn't encrypted. Errors: ``RestoreUnavailable``."""
+    if not manifest.encrypted:
+        return None
+    if identity := identity_of(job):
+        return identity
+    raise RestoreUnavailable(
+        f"{manifest.backup.backup_id} is encrypted, and the site names no identity_conn_id: nobody here can open it",
+        hint="name the connection that holds the private key under encryption.identity_conn_id",
+    )
+
+
+def plain_bytes(job: Job, backup: Backup, manifest: Manifest) -> int:
+    """What the structure proof counted; without one, a guess from what is stored."""
+    prefix = f"{backup.ref.prefix}{PROOFS}"
+    names = sorted(stored.key for stored in job.store.list(prefix))
+    for key in reversed([name for name in names if name.endswith("-structure-pass.json")]):
+        try:
+            figures = json.loads(job.store.get(key))["figures"]
+            return sum(int(figures[file.stream]["plain_bytes"]) for file in manifest.files)
+        except (ValueError, KeyError, TypeError):
+            log.warning("the proof %s can't be read", key)
+    return manifest.size * UNPACKED_FACTOR
 
 
 def unpacking_failed(error: ToolFailed, file: StoredFile, identity: Endpoint | None) -> ToolFailed | ProofFailed:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from upkeep.duties.job import Job
-from upkeep.duties.status import standing
+from upkeep.duties.pages import keep_pages
+from upkeep.duties.status import standing, tallies
 from upkeep.duties.waiting import waiting
-from upkeep.errors import StoreError, UpkeepError
+from upkeep.errors import UpkeepError
 from upkeep.reports import RunReport, Status, build_run_report, to_html, to_markdown, to_text
+from upkeep.reports.month import MONTH, tell_month
+from upkeep.reports.section import Section
 from upkeep.reports.sending import send
 
 log = logging.getLogger(__name__)
@@ -43,15 +45,27 @@ def _report(job: Job, rhythm: str, chosen: Sequence[str], dry_run: bool) -> dict
         waiting={target: [ref.backup_id for ref in waiting(job, target)] for target in targets},
         chosen=chosen,
         dry_run=dry_run,
-        missed=standing(job.site, rhythm, job.ledger, job.now()).missed,
+        also=_month(job) if rhythm == "monthly" else (),
+        # What is only started by hand can't be missed.
+        missed=standing(job.site, rhythm, job.ledger, job.now()).missed if _is_scheduled(job, rhythm) else (),
     )
     text = to_text(report)
     for line in text.splitlines():
         log.info("%s", line)
     pages = {"md": to_markdown(report), "html": to_html(report)}
-    page = _keep(job, rhythm, pages)
+    page = keep_pages(job, rhythm, pages)
     _tell(job, report, f"{text}\n{page}", pages["html"])
     return {"ok": report.ok, "headline": report.headline, "text": text, "page": page}
+
+
+def _month(job: Job) -> tuple[Section, ...]:
+    now = job.now()
+    since = now - MONTH
+    return (tell_month(job.site, job.ledger, since, now, tallies(job.site, job.ledger, since, now)),)
+
+
+def _is_scheduled(job: Job, rhythm: str) -> bool:
+    return getattr(job.site.rhythms, rhythm, None) is not None
 
 
 def _tell(job: Job, report: RunReport, text: str, html: str) -> None:
@@ -64,18 +78,3 @@ def _tell(job: Job, report: RunReport, text: str, html: str) -> None:
                 send(job.connect(person.conn_id), f"[{report.site}] {report.headline}", text, html)
         except UpkeepError as error:
             log.error("%s", error)
-
-
-def _keep(job: Job, rhythm: str, pages: dict[str, str]) -> str:
-    """Write the pages; returns where the HTML one is. A rerun on the same day and run replaces its own page."""
-    local = job.now().astimezone(ZoneInfo(job.site.timezone))
-    safe_run = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in job.run.run_id)
-    key = f"{job.site.name}/_reports/{local:%Y-%m-%d}-{rhythm}-{safe_run}"
-    for store in (job.store, job.spool):
-        try:
-            for kind, page in pages.items():
-                store.put(f"{key}.{kind}", page.encode())
-            return f"{store.url}/{key}.html"
-        except StoreError as error:
-            log.warning("the report could not be kept in %s: %s", store.url, error.message)
-    return ""

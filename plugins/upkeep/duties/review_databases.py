@@ -101,7 +101,7 @@ def _kernel(job: Job, machine: Machine) -> Looked:
     from upkeep.engines.postgres_review import postgres_backend
     from upkeep.engines.review_host import is_local, kernel_settings
 
-    local = [one for one in job.site.databases if is_local(job.connect(one.conn_id))]
+    local = [one for one in job.site.databases if not one.via and is_local(job.connect(one.conn_id))]
     if not local:
         return Looked()
     proc = machine.root / "proc"

@@ -16,7 +16,7 @@ from upkeep.duties.catalogue import PIN
 from upkeep.duties.job import Job
 from upkeep.duties.sources import LIMIT_S, read_sources
 from upkeep.ledger.samples import KEEP, Samples
-from upkeep.site import Cache, Database
+from upkeep.site import Cache, Cluster, Database, Site
 from upkeep.stores.base import StoredObject
 from upkeep.stores.local_store import LocalStore
 
@@ -40,7 +40,7 @@ def sample_capacity(job: Job, *, limit_s: float = LIMIT_S) -> dict[str, Any]:
         unread = [f"{name}: {why}" for name, why in failed.items()]
         unread += [why for measured in given.values() for why in measured.unread]
         week = samples.series(job.site.name, since=at - TREND_SPAN)
-        health = judge_capacity(readings, week, _limits(job), now=at, unread=unread)
+        health = judge_capacity(readings, week, limits_of(job.site), now=at, unread=unread)
         kept = samples.append(job.site.name, at, readings)
         old = samples.thin_out(job.site.name, before=at - KEEP)
         fullest = sorted(health.figures.items(), key=lambda share: -share[1])[:TOLD]
@@ -72,13 +72,17 @@ def _sources(job: Job) -> Iterator[tuple[str, Callable[[], Measured]]]:
         yield f"database/{database.name}", partial(_from_database, job, database)
     for cache in site.caches:
         yield f"cache/{cache.name}", partial(_from_cache, job, cache)
+    if site.cluster:
+        yield "cluster", partial(_from_cluster, job, site.cluster)
     yield "store", partial(_from_store, job)
 
 
-def _limits(job: Job) -> dict[Key, float]:
-    everywhere = job.site.thresholds.model_dump()
-    caches = {("cache_memory_pct", cache.name): float(cache.max_memory_pct) for cache in job.site.caches}
-    return {**{(metric, ""): float(limit) for metric, limit in everywhere.items()}, **caches}
+def limits_of(site: Site) -> dict[Key, float]:
+    """What each share must stay below, in percent, as ``judge_capacity`` takes it."""
+    everywhere = site.thresholds.model_dump()
+    caches = {("cache_memory_pct", cache.name): float(cache.max_memory_pct) for cache in site.caches}
+    pods = {(f"pod_{kind}", ""): float(everywhere[kind]) for kind in ("cpu_pct", "memory_pct")}
+    return {**{(metric, ""): float(limit) for metric, limit in everywhere.items()}, **caches, **pods}
 
 
 def _from_prometheus(job: Job) -> Measured:
@@ -118,6 +122,12 @@ def _from_cache(job: Job, section: Cache) -> Measured:
 
     engine: Any = job.engine(section.name)
     return redis_sizes(engine, section.name)
+
+
+def _from_cluster(job: Job, section: Cluster) -> Measured:
+    from upkeep.engines.cluster_metrics import cluster_figures
+
+    return cluster_figures(job.connect(section.conn_id), section.namespace, section.leave_out)
 
 
 @dataclass

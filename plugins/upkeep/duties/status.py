@@ -8,12 +8,12 @@ from zoneinfo import ZoneInfo
 
 from croniter import croniter
 
-from upkeep.domain.missed import FinishedRun, Missed, missed_openings
+from upkeep.domain.missed import FinishedRun, Missed, Tally, missed_openings, tally_openings
 from upkeep.ledger import Ledger
 from upkeep.site import Site
 
-LOOKED_BACK = timedelta(days=21)
-SLACKER = {"daily": timedelta(0), "weekly": timedelta(days=6)}
+LOOKED_BACK = {"daily": timedelta(days=21), "weekly": timedelta(days=21), "monthly": timedelta(days=93)}
+SLACKER = {"daily": timedelta(0), "weekly": timedelta(days=6), "monthly": timedelta(days=30)}
 """The rhythms that have a DAG, and how much older than a daily report each one's may be."""
 
 
@@ -37,18 +37,35 @@ def standings(site: Site, ledger: Ledger, now: datetime) -> list[Standing]:
 
 def standing(site: Site, rhythm: str, ledger: Ledger, now: datetime) -> Standing:
     """Openings count from the site's first act on: a system that was taken into care today missed nothing."""
+    runs = _runs(site, rhythm, ledger, now - LOOKED_BACK[rhythm])
     settings = getattr(site.rhythms, rhythm)
-    runs = [
+    openings = _openings(site, settings.at, _in_care_since(site, ledger, now - LOOKED_BACK[rhythm], now), now)
+    missed = missed_openings(openings, runs, grace=timedelta(hours=settings.length_h), now=now)
+    return Standing(site.name, rhythm, max(runs, key=lambda run: run.at, default=None), missed)
+
+
+def tallies(site: Site, ledger: Ledger, since: datetime, now: datetime) -> dict[str, Tally]:
+    """By rhythm, how many of the runs that were due since then took place and found all well."""
+    found = {}
+    for rhythm in SLACKER:
+        if settings := getattr(site.rhythms, rhythm):
+            openings = _openings(site, settings.at, _in_care_since(site, ledger, since, now), now)
+            grace = timedelta(hours=settings.length_h)
+            found[rhythm] = tally_openings(openings, _runs(site, rhythm, ledger, since), grace=grace, now=now)
+    return found
+
+
+def _runs(site: Site, rhythm: str, ledger: Ledger, since: datetime) -> list[FinishedRun]:
+    return [
         FinishedRun(datetime.fromisoformat(record.started.at), bool(record.detail.get("ok")))
-        for record in ledger.acts(site.name, duty="report", target=rhythm, since=now - LOOKED_BACK)
+        for record in ledger.acts(site.name, duty="report", target=rhythm, since=since)
         if record.state == "done"
     ]
+
+
+def _in_care_since(site: Site, ledger: Ledger, since: datetime, now: datetime) -> datetime:
     first = next(iter(ledger.rows(site.name, limit=1)), None)
-    since = max(now - LOOKED_BACK, datetime.fromisoformat(first.at)) if first else now
-    missed = missed_openings(
-        _openings(site, settings.at, since, now), runs, grace=timedelta(hours=settings.length_h), now=now
-    )
-    return Standing(site.name, rhythm, max(runs, key=lambda run: run.at, default=None), missed)
+    return max(since, datetime.fromisoformat(first.at)) if first else now
 
 
 def _openings(site: Site, cron: str, since: datetime, until: datetime) -> list[datetime]:

@@ -163,6 +163,10 @@ class _Done:
         return "they come first in the next window; if they never fit, lengthen it" if self.postponed else ""
 
 
+class _Needless(Exception):
+    """What was planned has become unnecessary, which is good news."""
+
+
 class _Tending:
     """One database at work."""
 
@@ -221,19 +225,25 @@ class _Tending:
         """All of it but the statement."""
         try:
             self._clear_the_way(action, judging, session, load)
+        except _Needless:
+            self.done.healthy += 1
         except (NotNow, Ended) as reason:
             self.done.skipped.append((action, str(reason)))
         else:
             self.done.would.append(action.statement)
 
     def _tend(self, action: Item, judging: _Judging, session: TableCareSession, load: RowPurge) -> bool:
-        """Whether it was done."""
+        """Whether it was done, by whomever."""
         act = self._job.act("tend_table", f"{self._database}/{action.label}", command=action.statement)
         try:
             with self._job.ledger.record(act, secrets=self._engine.secrets) as entry:
                 entry.note(kind=action.kind, why=action.reason, before=action.bytes, promised=action.waste)
                 try:
                     self._carry_out(action, judging, session, load, entry)
+                except _Needless as reason:
+                    entry.note(light="green", summary=str(reason))
+                    self.done.healthy += 1
+                    return True
                 except Ended as reason:
                     entry.skip(f"{reason}; what it had begun is undone")
                     self.done.postponed.append(action)
@@ -274,9 +284,15 @@ class _Tending:
         )
 
     def _clear_the_way(self, action: Item, judging: _Judging, session: TableCareSession, load: RowPurge) -> None:
-        """Return once the action is still needed and would be in nobody's way. Errors: ``NotNow``, ``Ended``."""
-        if not any(item.verdict == "act" and item.key == action.key for item in judging.again(action.table)):
-            raise NotNow("it is no longer needed, or no longer possible, since it was planned")
+        """Return once the action is still needed and would be in nobody's way.
+
+        Errors: ``NotNow``, ``Ended``, ``_Needless``.
+        """
+        live = next((item for item in judging.again(action.table) if item.key == action.key), None)
+        if live is None:
+            raise _Needless("it is no longer needed: autovacuum or somebody else has seen to it since it was planned")
+        if live.verdict != "act":
+            raise NotNow(f"it is no longer possible since it was planned: {live.reason}")
         begun = time.monotonic()
         while why := why_wait(load.pressure(), self._limits) or self._why_transactions(action, session):
             if reason := self._why_stop():

@@ -41,10 +41,13 @@ class FilesEngine(Engine):
             snapshot.end()
 
     def restore_command(self, files: Mapping[str, str], facts: Facts) -> str:
+        """tar takes an archive that was cut between two entries for a whole one, so when unpacking fails it is fed two
+        blocks that it refuses.
+        """
         # Without the include tar would leave out attributes outside of user.*, such as capabilities.
         return (
-            f"mkdir -p restored && {files['files.tar']} | tar --extract --preserve-permissions --xattrs "
-            "--xattrs-include='*' --acls --directory=restored"
+            f"mkdir -p restored && ({files['files.tar']} || printf '%1024s' '!the archive is damaged!') | "
+            "tar --extract --preserve-permissions --xattrs --xattrs-include='*' --acls --directory=restored"
         )
 
     def structure_check(self, stream: str, manifest: Mapping[str, Any]) -> StructureCheck:

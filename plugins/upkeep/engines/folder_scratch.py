@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,27 +18,31 @@ DIFFERENCES_FOUND = 1
 _ONLY_FOR_ROOT = ("Uid differs", "Gid differs", "Mode differs")
 
 
-def extract(chunks: Iterable[bytes], folder: Path) -> None:
-    """Unpack below ``folder`` as the manifest's own line does.
+def extract(chunks: Iterable[bytes], folder: Path, members: Sequence[str] = ()) -> None:
+    """Unpack below ``folder`` as the manifest's own line does; ``members``: only these and what is below them.
 
     Errors: ``ProofFailed`` when tar can't, ``RestoreUnavailable`` when that isn't the archive's fault.
     """
     attributes = ["--xattrs", "--xattrs-include=*", "--acls"] if as_root() else []
     command = Command(
-        [_tar(), "--extract", "--preserve-permissions", *attributes, f"--directory={folder}"], env={"LC_ALL": "C.UTF-8"}
+        [_tar(), "--extract", "--preserve-permissions", *attributes, f"--directory={folder}", "--", *members],
+        env={"LC_ALL": "C.UTF-8"},
     )
     _feed([command], chunks, what="unpack")
 
 
-def compare(chunks: Iterable[bytes], folder: Path, *, entries: int, listing: str) -> list[str]:
+def compare(
+    chunks: Iterable[bytes], folder: Path, *, entries: int, listing: str, members: Sequence[str] = ()
+) -> list[str]:
     """Differences between archive and copy: names, types, owners, modes, sizes, times, link targets, contents.
 
+    :param members: only these are compared; the listing is that of the whole archive all the same.
     :param listing: the digest of what tar listed when it made the archive; empty for backups without one.
     """
     listed, said = Listing(), bytearray()
     compared = _Reader(
         Command(
-            [_tar(), "--compare", "--file=-", f"--directory={folder}"],
+            [_tar(), "--compare", "--file=-", f"--directory={folder}", "--", *members],
             env={"LC_ALL": "C.UTF-8"},
             ok_statuses=frozenset({0, DIFFERENCES_FOUND}),
         ),

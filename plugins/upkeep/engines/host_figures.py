@@ -58,7 +58,7 @@ def disk_figures(host: str, paths: Iterable[str | Path]) -> Measured:
     found, seen = Measured(), set()
     for path in map(Path, paths):
         with degrading(found.unread, f"disk of {path}", UNREADABLE):
-            mount = _mount_point(path)
+            mount = mount_point(path)
             device = mount.stat().st_dev
             if device in seen:
                 continue
@@ -105,7 +105,7 @@ def _network(proc: Path) -> list[tuple[str, int, int]]:
     return found
 
 
-def _mount_point(path: Path) -> Path:
+def mount_point(path: Path) -> Path:
     """The top folder of the filesystem that holds ``path``, or would."""
     path = path.resolve()
     while not path.exists():

@@ -82,6 +82,11 @@ def told(endpoint: Endpoint, what: str) -> Iterator[None]:
             f"can't {what} (connection {endpoint.conn_id}): {mask(reason_of(error), endpoint.secrets())}",
             hint=_hint(error, endpoint),
         ) from error
+    except json.JSONDecodeError as error:
+        raise SourceError(
+            f"can't {what} (connection {endpoint.conn_id}): the answer is no JSON",
+            hint="does the connection lead to the API server itself, or to a proxy's page?",
+        ) from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise SourceError(
             f"can't {what} (connection {endpoint.conn_id}): {mask(str(error), endpoint.secrets())}",

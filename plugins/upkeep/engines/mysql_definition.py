@@ -38,8 +38,9 @@ _FOREIGN = re.compile(
 _CHECK = re.compile(rb"  CONSTRAINT " + _NAME + rb" CHECK \([^\n]+\)(?: /\*!80016 NOT ENFORCED \*/)?")
 _END = re.compile(
     rb"\) ENGINE=InnoDB(?: (?:(?:AUTO_INCREMENT|AVG_ROW_LENGTH|MIN_ROWS|MAX_ROWS|STATS_PERSISTENT|STATS_AUTO_RECALC"
-    rb"|STATS_SAMPLE_PAGES|CHECKSUM|ROW_FORMAT|DEFAULT CHARSET|COLLATE)=\w+|COMMENT=" + _TEXT + rb"))*;\n"
+    rb"|STATS_SAMPLE_PAGES|CHECKSUM|ROW_FORMAT|DEFAULT CHARSET|COLLATE)=\w+|COMMENT=" + _TEXT + rb"))*;?\n"
 )
+"""Without the semicolon the partitions follow, on lines of their own, which stay as they are."""
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from upkeep.domain.dump_split import split_tables
-from upkeep.engines.pipeline import Command
 from upkeep.engines.tools import Tool
 
 MAIN = "dump.sql"
 """The stream that has everything which no other stream has: the small tables, views, routines and events."""
 KEEPS_HISTORY = (10, 11)
 """The first mariadb-dump that can write the past rows of system-versioned tables."""
-COLLECT_KB = 64
-"""mysqldump's 4 KiB cost a second per GB. Behind every table's definition it prints what it has, however little."""
 
 
 def shares_of(
@@ -37,33 +34,19 @@ def stream_names(shares: Sequence[Sequence[str]]) -> dict[str, Sequence[str]]:
     return {f"tables-{number}.sql": share for number, share in enumerate(shares, start=2)}
 
 
-def dump_commands(
-    tool: Tool,
-    database: str,
-    extra: Mapping[str, Sequence[str]],
-    options: Iterator[int],
-    *,
-    left_out: Sequence[str],
-    history: bool,
-) -> dict[str, Command]:
-    """The program of each stream. ``options`` gives each one the descriptor of its option file."""
+def dump_words(
+    tool: Tool, database: str, extra: Mapping[str, Sequence[str]], *, left_out: Sequence[str], history: bool
+) -> dict[str, list[str]]:
+    """What the program of each stream is told, behind its option file."""
 
-    def command(flags: Sequence[str], *tables: str) -> Command:
-        file = next(options)
-        return Command(
-            # Not --defaults-extra-file: the worker's ~/.my.cnf is read after that one, and where it leads to a scratch
-            # server, that server would be dumped in the name of this one.
-            [tool.path, f"--defaults-file=/dev/fd/{file}", *_flags(tool, history), *flags, "--", database, *tables],
-            env={"MYSQL_TEST_LOGIN_FILE": "/dev/null"},  # nor ~/.mylogin.cnf
-            pass_fds=(file,),
-            collect_kb=COLLECT_KB,
-        )
+    def words(flags: Sequence[str], *tables: str) -> list[str]:
+        return [*_flags(tool, history), *flags, "--", database, *tables]
 
     elsewhere = [*left_out, *(table for tables in extra.values() for table in tables)]
     ignored = [f"--ignore-table={database}.{name}" for name in elsewhere]
     return {
-        MAIN: command(["--routines", "--events", *ignored]),
-        **{name: command([], *tables) for name, tables in extra.items()},
+        MAIN: words(["--routines", "--events", *ignored]),
+        **{name: words([], *tables) for name, tables in extra.items()},
     }
 
 

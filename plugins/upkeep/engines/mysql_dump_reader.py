@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from upkeep.engines.mysql_definition import Later, split_definition
@@ -14,6 +14,9 @@ LONGEST_LINE = 64 << 20
 """Bytes of a line outside of rows; longer ones are in no dump, and would have to be held in memory."""
 
 _ROWS = (b"INSERT ", b"REPLACE ")
+_INTO = re.compile(rb"(?:INSERT|REPLACE)[A-Z ]* INTO `((?:[^`\n]|``)+)` ")
+LONGEST_HEAD = 1024
+"""Bytes within which rows have named their table: a name has 64 characters, each of four bytes at the most."""
 _TABLE = re.compile(rb"CREATE TABLE `(?:[^`\n]|``)+` \(\n")
 _DATABASE = re.compile(rb"\s*(?:/\*M?!\d* *)?(?:USE|(?:CREATE|ALTER|DROP)\s+(?:DATABASE|SCHEMA))\b", re.IGNORECASE)
 _NAME = rb"`(?:[^`]|``)+`"
@@ -44,9 +47,13 @@ class MySqlDumpReader:
     known by how it begins. Between DELIMITER lines stand the bodies of routines, which may hold anything.
     """
 
-    def __init__(self, source: str, database: str) -> None:
+    def __init__(self, source: str, database: str, *, only: Collection[str] = (), to_wake: bool = False) -> None:
+        """``only``: the tables whose rows are handed on; ``to_wake``: events that were on can be told from others."""
         self._source, self._database = _quoted(source), _quoted(database)
+        self._only = {name.encode() for name in only}
+        self._asleep_as = b"DISABLE ON SLAVE" if to_wake else b"DISABLE"
         self._rest = b""
+        self._passing_over = False
         self._in_rows = self._in_block = self._block_may_end = self._complete = self._views = False
         self._definition: list[bytes] = []
         self._defined = 0
@@ -62,12 +69,18 @@ class MySqlDumpReader:
                 # A chunk may end between the two bytes that end the rows.
                 stop = end + 2 if end >= 0 else len(text) - text.endswith(b";")
                 self._in_rows = end < 0
-                yield text[place:stop]
+                if not self._passing_over:
+                    yield text[place:stop]
                 if end < 0:
                     self._rest = text[stop:]
                     return
                 place = stop
             elif text.startswith(_ROWS, place) and not self._in_block and not self._definition:
+                head = _INTO.match(text, place) if self._only else None
+                if self._only and head is None and len(text) - place < LONGEST_HEAD:
+                    self._rest = text[place:]
+                    return
+                self._passing_over = head is not None and head[1].replace(b"``", b"`") not in self._only
                 self._in_rows = True
             elif end >= 0:
                 yield from self._line(text[place : end + 1])
@@ -170,17 +183,16 @@ class MySqlDumpReader:
             return self._database + found[0][len(self._source) :]
         return found[0]
 
-    @staticmethod
-    def _asleep(line: bytes) -> bytes:
+    def _asleep(self, line: bytes) -> bytes:
         """An event must not run in a copy: it would change what is compared, and may reach into other databases."""
         if not line.startswith(b"/*!50106 CREATE*/ "):
             return line
         if not (found := _EVENT.match(line)):
             raise RestoreUnavailable(
                 f"an event can't be switched off on the way: {line[:200].decode('utf-8', 'replace').strip()}",
-                hint="report this with the line above: the event would run on the scratch server",
+                hint="report this with the line above: the event would run in the copy",
             )
-        return found[1] + b"DISABLE" + line[found.end() :]
+        return found[1] + (self._asleep_as if found[2] == b"ENABLE" else b"DISABLE") + line[found.end() :]
 
 
 def _quoted(name: str) -> bytes:

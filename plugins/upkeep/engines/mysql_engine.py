@@ -7,9 +7,10 @@ import select
 import shlex
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pymysql
 from pymysql.cursors import DictCursor
@@ -19,15 +20,19 @@ from upkeep.domain.masking import mask
 from upkeep.engines.base import Engine, Facts, Snapshot, StartAgain, Stream, StructureCheck
 from upkeep.engines.evidence import Evidence
 from upkeep.engines.mysql_catalogue import gather
-from upkeep.engines.mysql_dump import KEEPS_HISTORY, MAIN, dump_commands, shares_of, stream_names
+from upkeep.engines.mysql_dump import KEEPS_HISTORY, MAIN, dump_words, shares_of, stream_names
+from upkeep.engines.mysql_dump_programs import LocalPrograms, PodPrograms, Programs
 from upkeep.engines.mysql_grants import blind_spots
 from upkeep.engines.pipeline import Ended, hint_for
-from upkeep.engines.private_file import GatedFile
+from upkeep.engines.pod_wire import WireCut
 from upkeep.engines.sql_check import SqlDumpCheck
-from upkeep.engines.tools import Tool, mysql_dump, numbers
+from upkeep.engines.tools import Tool, numbers
 from upkeep.engines.writes_held import NO_PRIVILEGE, NotHeld, writes_held
 from upkeep.errors import SourceError
 from upkeep.resources import sql
+
+if TYPE_CHECKING:
+    from upkeep.engines.pod import Pod
 
 CONNECT_TIMEOUT_S = 10
 FIRST_CLIENT_ERROR = 2000
@@ -49,15 +54,21 @@ class MySqlEngine(Engine):
         lock_timeout_s: int = 5,
         dump_streams: int = 1,
         checksum_under_mb: int = 0,
+        pod: Pod | None = None,
     ) -> None:
-        self.endpoint, self.database, self.lock_timeout_s = endpoint, database, lock_timeout_s
+        """``pod``: where the server runs, if it can only be reached there; the endpoint's host isn't used then."""
+        self.pod = pod
+        # Inside the pod there is no network to protect, and none of the worker's certificates.
+        self.endpoint = replace(endpoint, host=pod.where, extra={}) if pod else endpoint
+        self.database, self.lock_timeout_s = database, lock_timeout_s
         self.dump_streams, self.checksum_under_mb = dump_streams, checksum_under_mb
-        self.secrets = endpoint.secrets()
+        self.secrets = (*endpoint.secrets(), *(pod.secrets if pod else ()))
 
     def connect(self) -> pymysql.connections.Connection[DictCursor]:
         where = self.endpoint
+        tunnel = self.pod.tunnel(where.port or 3306) if self.pod else None
         try:
-            return pymysql.connect(
+            connection = pymysql.connect(
                 host=where.host or "localhost",
                 port=where.port or 3306,
                 unix_socket=where.extra.get("unix_socket"),
@@ -70,17 +81,19 @@ class MySqlEngine(Engine):
                 autocommit=True,
                 connect_timeout=CONNECT_TIMEOUT_S,
                 cursorclass=DictCursor,
+                defer_connect=tunnel is not None,
             )
-        except pymysql.MySQLError as error:
-            raise self.failed("log in to", error) from error
+            if tunnel:
+                connection.connect(tunnel.connect())
+            return connection
+        except (pymysql.MySQLError, WireCut) as error:
+            raise self.failed("log in to", error, beside=tunnel.said if tunnel else "") from error
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
-        with ExitStack() as gates, self.connect() as connection:
+        with ExitStack() as stack, self.connect() as connection:
             try:
-                snapshot = _MySqlSnapshot(
-                    self, connection, lambda: gates.enter_context(closing(GatedFile(option_file(self.endpoint))))
-                )
+                snapshot = _MySqlSnapshot(self, connection, self._programs(stack))
             except pymysql.MySQLError as error:
                 raise self.failed("look into", error) from error
             try:
@@ -122,8 +135,15 @@ class MySqlEngine(Engine):
         except pymysql.MySQLError as error:
             raise self.failed(verb, error) from error
 
-    def failed(self, verb: str, error: pymysql.MySQLError) -> SourceError:
-        words = mask(str(error.args[-1] if error.args else error), self.secrets)
+    def _programs(self, stack: ExitStack) -> Programs:
+        if self.pod is None:
+            return LocalPrograms(stack, option_file(self.endpoint))
+        return PodPrograms(stack, option_file(replace(self.endpoint, host="127.0.0.1")), self.pod)
+
+    def failed(self, verb: str, error: pymysql.MySQLError | WireCut, *, beside: str = "") -> SourceError:
+        """``beside``: what else was said on the way there."""
+        said = str(error.args[-1] if error.args else error)
+        words = mask("; ".join(text for text in (said, beside) if text), self.secrets)
         return SourceError(
             f"can't {verb} database {self.database!r} on {self.endpoint.host}:{self.endpoint.port or 3306} "
             f"(connection {self.endpoint.conn_id}): {words}",
@@ -132,20 +152,18 @@ class MySqlEngine(Engine):
 
 
 class _MySqlSnapshot(Snapshot):
-    """``new_gate`` makes one more option file, which is closed at the snapshot's end."""
-
     side_by_side = True
 
     def __init__(
         self,
         engine: MySqlEngine,
         connection: pymysql.connections.Connection[DictCursor],
-        new_gate: Callable[[], GatedFile],
+        programs: Programs,
     ) -> None:
-        self._engine, self._connection, self._new_gate = engine, connection, new_gate
+        self._engine, self._connection, self._programs = engine, connection, programs
         self._server = self._one(sql("mysql", "list_server"))
         self._flavour, self._version = server_release(str(self._server["version"]))
-        self._tool: Tool = mysql_dump(self._flavour, self._version)
+        self._tool: Tool = programs.find(self._flavour, self._version)
         if self._flavour == "mysql" and self._version >= (8,):
             self._execute("SET SESSION information_schema_stats_expiry = 0")  # sizes may be a day old otherwise
         self._tables = self._all(sql("mysql", "list_tables"))
@@ -165,17 +183,15 @@ class _MySqlSnapshot(Snapshot):
     def _plan(self, shares: Sequence[Sequence[str]]) -> None:
         extra = stream_names(shares)
         self._moved = {table: name for name, tables in extra.items() for table in tables}
-        self._gates = [self._new_gate() for _ in range(1 + len(extra))]
         self._outputs: list[int] = []
-        commands = dump_commands(
-            self._tool,
-            self._engine.database,
-            extra,
-            iter([gate.descriptor for gate in self._gates]),
-            left_out=list(self._left_out),
-            history=self._keeps_history,
+        words = dump_words(
+            self._tool, self._engine.database, extra, left_out=list(self._left_out), history=self._keeps_history
         )
-        self.streams = tuple(Stream(name, command, self._started) for name, command in commands.items())
+        self._gates = [self._programs.gate() for _ in words]
+        self.streams = tuple(
+            Stream(name, self._programs.command(self._tool, words[name], gate), self._started)
+            for name, gate in zip(words, self._gates, strict=True)
+        )
 
     def _broken_views(self) -> dict[str, str]:
         """Views of tables, columns or functions that are gone, with their definitions: mysqldump ends at the first."""
@@ -214,6 +230,7 @@ class _MySqlSnapshot(Snapshot):
         Errors: ``StartAgain`` when writes can't be held. One mysqldump is consistent even so, several aren't.
         """
         limit_s = self._engine.lock_timeout_s
+        self._programs.wait_until_there(CONNECT_TIMEOUT_S)
         try:
             with writes_held(self._engine.connect, self._connection, flavour=self._flavour, limit_s=limit_s):
                 begun = time.monotonic()
@@ -298,7 +315,7 @@ class _MySqlSnapshot(Snapshot):
         return Facts(
             source={
                 "database": self._engine.database,
-                "host": self._engine.endpoint.host,
+                "host": self._engine.pod.label if self._engine.pod else self._engine.endpoint.host,
                 "port": self._engine.endpoint.port or 3306,
                 "flavour": self._flavour,
                 "version": str(self._server["version"]),

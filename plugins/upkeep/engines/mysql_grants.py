@@ -12,6 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 _GRANT = re.compile(
     r"^GRANT (?P<what>.*?) ON (?:TABLE )?(?P<where>\*\.\*|`(?:[^`]|``)*`\.(?:\*|`(?:[^`]|``)*`)) TO ", re.S
 )
+_WANTED = re.compile(r"^GRANT (?P<what>.*?) ON (?P<where>.*) TO ", re.S)
+_NEVER_LISTED = frozenset({"PROXY", "USAGE", "GRANT OPTION"})
+_PLACE = re.compile(r"^`(?P<database>(?:[^`]|``)*)`\.")
 
 
 def blind_spots(grants: Iterable[str], database: str, flavour: str) -> list[str]:
@@ -26,6 +29,44 @@ def blind_spots(grants: Iterable[str], database: str, flavour: str) -> list[str]
         )
         if not any(need in held for need in needs)
     ]
+
+
+def lacks(grants: Iterable[str], statement: str, known: Iterable[str]) -> bool:
+    """Whether an account with these grants needs ``statement`` (GRANT ... ON ... TO ...) as well.
+
+    ``known``: the privileges that the server has, in capitals; those that it hasn't nobody needs.
+    """
+    wanted = _WANTED.match(statement)
+    if not wanted:
+        raise ValueError(f"no GRANT of privileges: {statement}")
+    held = [
+        (privilege, match["where"])
+        for grant in grants
+        if (match := _GRANT.match(grant))
+        for privilege in (["ALL"] if match["what"] == "ALL PRIVILEGES" else _privileges(match["what"]))
+    ]
+    there = set(known)
+    needed = set(wanted["what"].split(", ")) & there
+    if wanted["what"] == "ALL":  # dynamic ones, whose names have underscores, are of no use to a restore
+        needed = {privilege for privilege in there - _NEVER_LISTED if "_" not in privilege}
+    where = wanted["where"] if "`" in wanted["where"] or wanted["where"] == "*.*" else _quoted(wanted["where"])
+    return any(
+        not any(has in (privilege, "ALL") and _covers(place, where) for has, place in held) for privilege in needed
+    )
+
+
+def _quoted(where: str) -> str:
+    """``mysql.user`` as SHOW GRANTS writes it."""
+    database, _, table = where.partition(".")
+    return f"`{database}`.{table if table == '*' else f'`{table}`'}"
+
+
+def _covers(place: str, where: str) -> bool:
+    """Whether what is held at ``place`` holds at ``where``; both as SHOW GRANTS writes them."""
+    if place in ("*.*", where):
+        return True
+    found = _PLACE.match(where)
+    return found is not None and place.endswith(".*") and _matches(place, str(found["database"]).replace("``", "`"))
 
 
 def _for_routines(flavour: str) -> tuple[Sequence[str], str]:

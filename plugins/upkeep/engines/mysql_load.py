@@ -8,7 +8,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
@@ -85,9 +85,10 @@ class MySqlLoad:
         client: str,
         settings: Sequence[str],
         jobs: int,
+        only: Collection[str] = (),
     ) -> None:
         self._restorer, self._manifest, self._database = restorer, manifest, database
-        self._client, self._settings, self._jobs = client, settings, max(1, jobs)
+        self._client, self._settings, self._jobs, self._only = client, settings, max(1, jobs), only
         self._events: queue.SimpleQueue[Callable[[], None] | _Failed] = queue.SimpleQueue()
         self._phases: dict[str, float] = {}
         self._seconds: dict[str, float] = {}
@@ -241,7 +242,9 @@ class MySqlLoad:
             self._events.put(_Failed(error))
 
     def _feed_all(self, client: _Client, read: Read) -> None:
-        reader = MySqlDumpReader(str(self._manifest.source["database"]), self._database)
+        reader = MySqlDumpReader(
+            str(self._manifest.source["database"]), self._database, only=self._only, to_wake=self._restorer.live
+        )
         if self._settings:
             client.write(("; ".join(self._settings) + ";\n").encode())
         chunks = read(client.stream)

@@ -1,10 +1,10 @@
-"""MySQL and MariaDB: a backup loaded into a scratch server, with the indexes made after the rows."""
+"""MySQL and MariaDB: a backup loaded into a server, with the indexes made after the rows."""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from upkeep.errors import RestoreUnavailable, SourceError, ToolError, UpkeepErro
 from upkeep.resources import sql
 
 OWN_DATABASES = {"mysql", "information_schema", "performance_schema", "sys"}
+UNLOGGED = "SET SESSION sql_log_bin = 0"
 WIDEST_PACKET = 1 << 30
 DROP_WAITS_S = 60
 LAST_CLIENT_ERROR = 2999
@@ -47,25 +48,24 @@ _ABOUT_THE_SERVER = {
     3161,  # MySQL's disabled_storage_engines
     4031,  # MySQL's disconnect for idleness
 }  # fmt: skip
-"""Error numbers that say something about the scratch server or the account there, and nothing about the backup."""
+"""Error numbers that say something about the server or the account there, and nothing about the backup."""
 _HINTS = {
     **dict.fromkeys(
         (*NO_PRIVILEGE, ER.BINLOG_UNSAFE_ROUTINE, ER.BINLOG_CREATE_ROUTINE_NEED_SUPER),
-        "grant the account all rights on the scratch server, which holds nothing else: objects are made in the name of "
-        "those they belong to",
+        "grant the account all rights there: objects are made in the name of those they belong to",
     ),
     **dict.fromkeys(
         (ER.UNKNOWN_CHARACTER_SET, ER.UNKNOWN_COLLATION, ER.UNKNOWN_STORAGE_ENGINE, PLUGIN_IS_NOT_LOADED,
          ER.UNKNOWN_SYSTEM_VARIABLE),
-        "the scratch server lacks what it names: give it the source's release and plugins",
+        "the server lacks what it names: give it the source's release and plugins",
     ),
-    ER.NET_PACKET_TOO_LARGE: "set max_allowed_packet = 1G on the scratch server, or let the account change it",
+    ER.NET_PACKET_TOO_LARGE: "set max_allowed_packet = 1G on that server, or let the account change it",
 }  # fmt: skip
 
 
 class MySqlRestorer(Restorer):
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.endpoint = endpoint
+    def __init__(self, endpoint: Endpoint, *, live: bool = False) -> None:
+        self.endpoint, self.live = endpoint, live
         self.secrets = endpoint.secrets()
 
     def identity(self) -> str:
@@ -90,7 +90,16 @@ class MySqlRestorer(Restorer):
         except SourceError as error:
             raise RestoreUnavailable(error.message, hint=error.hint) from error
 
-    def load(self, manifest: Manifest, database: str, read: Read, *, folder: Path, jobs: int = 2) -> Loaded:
+    def load(
+        self,
+        manifest: Manifest,
+        database: str,
+        read: Read,
+        *,
+        folder: Path,
+        jobs: int = 2,
+        only: Collection[str] = (),
+    ) -> Loaded:
         """``folder`` isn't needed: nothing lies on disk."""
         source = manifest.source
         self._check_release(source)
@@ -105,7 +114,7 @@ class MySqlRestorer(Restorer):
         if manifest.contents.get("events"):
             notes.append("events are switched off in the copy")
         with self._wide_packets(bool(source.get("wide_columns")), notes):
-            seconds, size = MySqlLoad(self, manifest, database, client.path, settings, jobs).run(read)
+            seconds, size = MySqlLoad(self, manifest, database, client.path, settings, jobs, only).run(read)
         return Loaded(database, {**seconds, "all": round(time.monotonic() - begun, 3)}, size, tuple(notes))
 
     def drop(self, database: str) -> None:
@@ -113,8 +122,9 @@ class MySqlRestorer(Restorer):
             for session in _all(connection, sql("mysql", "list_sessions_of_database"), database):
                 with suppress(pymysql.MySQLError):  # it ended by itself meanwhile
                     run_statement(connection, f"KILL {int(session['id'])}")
-            with suppress(pymysql.MySQLError):
-                run_statement(connection, "SET SESSION sql_log_bin = 0")
+            if not self.live:
+                with suppress(pymysql.MySQLError):
+                    run_statement(connection, UNLOGGED)
             run_statement(connection, f"SET SESSION lock_wait_timeout = {DROP_WAITS_S}")
             run_statement(connection, f"DROP DATABASE IF EXISTS {_quoted(database)}")
 
@@ -130,14 +140,14 @@ class MySqlRestorer(Restorer):
 
     def failed(self, number: int, words: str, what: str, database: str = "") -> UpkeepError:
         """The error for what a server said about ``database``, by its number; 0 for none."""
-        message = f"can't {what} on the scratch server {self.endpoint.host}:{self.endpoint.port or 3306}: " + mask(
+        message = f"can't {what} on {self.place} {self.endpoint.host}:{self.endpoint.port or 3306}: " + mask(
             words, self.secrets
         )
         if FIRST_CLIENT_ERROR <= number <= LAST_CLIENT_ERROR or number == 0 or re.search(r"(errno:|error) 28\b", words):
             return unavailable(message)
         elsewhere = re.search(r"Unknown database '(.*)'|Table '([^.]*)\.[^']*' doesn't exist", words)
         if elsewhere and (name := elsewhere[1] or elsewhere[2]) != database:
-            hint = f"something in the backup refers to database {name!r}: make it on the scratch server too"
+            hint = f"something in the backup refers to database {name!r}: make it on {self.place} too"
             return unavailable(message, hint=hint)
         if number in _ABOUT_THE_SERVER:
             return unavailable(message, hint=_HINTS.get(number, ""))
@@ -162,14 +172,14 @@ class MySqlRestorer(Restorer):
         flavour, version = server_release(said)
         if flavour != source["flavour"]:
             raise unavailable(
-                f"the scratch server is {flavour} {said}, the backup is from {source['flavour']} {source['version']}",
-                hint=f"give the site a scratch server of {source['flavour']}: the two don't take each other's dumps",
+                f"{self.place} is {flavour} {said}, the backup is from {source['flavour']} {source['version']}",
+                hint=f"restore into a server of {source['flavour']}: the two don't take each other's dumps",
             )
         made = server_release(str(source["version"]))[1] if source.get("version") else ()
         if version[:2] < made[:2]:
             raise unavailable(
-                f"the scratch server {said} is older than {source['version']}, which the backup is from",
-                hint="give the site a scratch server of the source's release or newer",
+                f"{self.place} {said} is older than {source['version']}, which the backup is from",
+                hint="restore into a server of the source's release or newer",
             )
 
     def _settings(self, connection: Connection[DictCursor]) -> tuple[list[str], list[str]]:
@@ -179,6 +189,8 @@ class MySqlRestorer(Restorer):
             if not statement.startswith("SET "):
                 continue
             statement = statement.rstrip(";")
+            if self.live and statement == UNLOGGED:
+                continue  # replicas have to know the tables that are renamed into the live database
             try:
                 run_statement(connection, statement)
             except pymysql.MySQLError as error:
@@ -202,7 +214,7 @@ class MySqlRestorer(Restorer):
             if said(error)[0] != ER.DB_CREATE_EXISTS:
                 raise
             raise unavailable(
-                f"there is already a database {database!r} on the scratch server {self.endpoint.host}",
+                f"there is already a database {database!r} on {self.place} {self.endpoint.host}",
                 hint="see what it is; if an earlier test restore left it, drop it",
             ) from error
 

@@ -16,7 +16,11 @@ _AS = {
 
 
 def restore_line(flavour: str, database: str, table: Table, columns: Sequence[Column], unpacked: str) -> str:
-    """jq writes INSERT statements. A row whose primary key is there stays as it is there."""
+    """jq writes INSERT statements. A row whose primary key is there stays as it is there.
+
+    A shell only asks a pipe's last program how it ended. So a file that can't be unpacked to its end, or not at all, is
+    followed by what is no JSON; jq fails on that, and mysql on what then follows.
+    """
     names = ", ".join(quoted("mysql", column.name) for column in columns)
     keep = quoted("mysql", table.primary_key[0])
     values = ' + ", " + '.join(
@@ -29,7 +33,8 @@ def restore_line(flavour: str, database: str, table: Table, columns: Sequence[Co
     first = f"SET SESSION sql_mode = '{modes}', SESSION time_zone = '+00:00';"
     client = "mariadb" if flavour == "mariadb" else "mysql"
     return (
-        f"(echo {shlex.quote(first)}; {unpacked} | jq -r {shlex.quote(program)} || echo '!the archive is damaged!') | "
+        f"(echo {shlex.quote(first)}; ({unpacked} || echo '!') | jq -r {shlex.quote(program)} "
+        "|| echo '!the archive is damaged!') | "
         f"{client} --default-character-set=utf8mb4 --binary-mode {shlex.quote(f'--database={database}')}"
     )
 

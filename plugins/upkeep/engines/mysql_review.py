@@ -87,28 +87,35 @@ def mysql_statement_review(engine: MySqlEngine) -> Reviewed:
 
 
 def mysql_lock_review(engine: MySqlEngine) -> Looked:
+    """Who waits for rows, and who for a table's definition."""
     looked = Looked()
     with _session(engine) as session:
         newer = session.flavour == "mysql" and session.version >= (8,)
         grant = "PROCESS ON *.*" + (" and SELECT ON performance_schema.*" if newer else "")
         with session.reading(looked, "lock waits", grant):
             for row in session.all("list_lock_waits" if newer else "list_lock_waits_mariadb"):
-                wait = Wait(
-                    int(row["waiting"]),
-                    int(row["blocking"]),
-                    str(row["table_name"]).replace("`", "").rpartition(".")[2],
-                    float(row["waited_s"] or 0),
-                    float(row["open_s"] or 0),
-                    mask(without_values(str(row["query"] or ""), quotes_are_text=True), engine.secrets),
-                )
-                judge_wait(
-                    looked,
-                    wait,
-                    server=session.where,
-                    lock_timeout_s=engine.lock_timeout_s,
-                    end=f"KILL {wait.blocking}",
-                )
+                _judge_wait(looked, session, row)
+        with session.reading(looked, "metadata lock waits", "PROCESS ON *.* and SELECT ON performance_schema.*"):
+            for row in session.metadata_waits():
+                _judge_wait(looked, session, row, what="the definition of ")
     return looked
+
+
+def _judge_wait(looked: Looked, session: _Session, row: Mapping[str, Any], *, what: str = "") -> None:
+    table = str(row["table_name"] or "a table").replace("`", "").rpartition(".")[2]
+    wait = Wait(
+        int(row["waiting"]),
+        None if row["blocking"] is None else int(row["blocking"]),
+        f"{what}{table}",
+        float(row["waited_s"] or 0),
+        float(row["open_s"] or 0),
+        mask(without_values(str(row["query"] or ""), quotes_are_text=True), session.engine.secrets),
+    )
+    judge_wait(
+        looked, wait, server=session.where, lock_timeout_s=session.engine.lock_timeout_s, end=f"KILL {wait.blocking}",
+        find="look for a transaction on it that is open for long (SHOW PROCESSLIST); INSTALL SONAME "
+        "'metadata_lock_info' on MariaDB names it next time",
+    )  # fmt: skip
 
 
 def mysql_settings_review(engine: MySqlEngine) -> Looked:
@@ -147,6 +154,18 @@ class _Session:
 
     def has_performance_schema(self) -> bool:
         return self.settings().get("performance_schema", "OFF").upper() in ("ON", "1")
+
+    def metadata_waits(self) -> list[dict[str, Any]]:
+        """As far as this server keeps count; a row without ``blocking`` doesn't know whom it waits for."""
+        if self.has_performance_schema() and int(self.all("list_metadata_instrument")[0]["counts"]):
+            return self.all("list_metadata_waits")
+        if self.flavour == "mariadb" and int(self.all("list_metadata_plugin")[0]["loaded"]):
+            waits: dict[int, dict[str, Any]] = {}
+            for row in self.all("list_metadata_waits_mariadb"):
+                if row["waiting"] not in waits or row["blocking"] is not None:
+                    waits[row["waiting"]] = row
+            return list(waits.values())
+        return self.all("list_metadata_waits_plain")
 
     def logs_slow_statements(self) -> bool:
         """Whether into a table: a file is read by the review of logs."""

@@ -22,6 +22,7 @@ from typing import IO, ClassVar
 
 from upkeep.domain.masking import mask
 from upkeep.errors import Stopped, ToolFailed
+from upkeep.settings import child_environment
 
 CHUNK = 1 << 20
 PIPE_SIZE = 1 << 20
@@ -40,14 +41,18 @@ class Command:
     argv: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     ok_statuses: frozenset[int] = frozenset({0})
+    foreign: bool = False
+    """Not a client of what is tended: it inherits no variable of Airflow and Upkeep, connections among them."""
     pass_fds: tuple[int, ...] = ()
     """Descriptors the program inherits: secrets in memory, side channels."""
     collect_kb: int = 0
     """KiB that the program collects before it writes, where the C library's own 4 make it write too often."""
+    program: str = ""
+    """What is run in the end, where ``argv`` is only the way there."""
 
     @property
     def name(self) -> str:
-        return Path(self.argv[0]).name
+        return self.program or Path(self.argv[0]).name
 
 
 @dataclass(frozen=True)
@@ -145,7 +150,7 @@ class Pipeline:
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, **command.env},
+            env=child_environment(command.env, foreign=command.foreign),
             start_new_session=True,
             pass_fds=command.pass_fds,
             bufsize=0,
@@ -357,6 +362,12 @@ def _status_in_words(status: int) -> str:
 
 
 _HINTS = {
+    "the connection to pod .* was cut": (
+        "the pod was stopped, or the network to the API server or between it and the node broke: run the task again"
+    ),
+    'cannot (get|create) resource "pods/': (
+        "let the account do it: include/kubernetes/pod_exec.yaml has the rights"
+    ),
     "(open|stat|read|opendir|savedir): permission denied": (
         "let the account that this worker runs as read it, or take it out of the site file"
     ),

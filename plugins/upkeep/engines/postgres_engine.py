@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
-from typing import Any
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
@@ -16,12 +17,15 @@ from upkeep.domain.masking import mask
 from upkeep.engines.archive_check import ArchiveCheck, ScriptCheck
 from upkeep.engines.base import Engine, Facts, Snapshot, Stream, StructureCheck
 from upkeep.engines.evidence import Evidence
-from upkeep.engines.pipeline import Command, Ended, hint_for
+from upkeep.engines.pipeline import Ended, hint_for
 from upkeep.engines.postgres_catalogue import gather
-from upkeep.engines.private_file import private_file
+from upkeep.engines.postgres_dump_programs import LocalPrograms, PodPrograms, Programs
 from upkeep.engines.tools import Tool, postgres_tool
 from upkeep.errors import SourceError
 from upkeep.resources import sql
+
+if TYPE_CHECKING:
+    from upkeep.engines.pod import Pod
 
 CONNECT_TIMEOUT_S = 10
 NO_ENCODING = "SQL_ASCII"
@@ -43,17 +47,25 @@ class PostgresEngine(Engine):
         lock_timeout_s: int = 5,
         with_passwords: bool = False,
         checksum_under_mb: int = 0,
+        pod: Pod | None = None,
     ) -> None:
-        self.endpoint, self.database, self.lock_timeout_s = endpoint, database, lock_timeout_s
+        """``pod``: where the server runs, if it can only be reached there; the endpoint's host isn't used then."""
+        self.pod = pod
+        # Inside the pod there is no network to protect, and none of the worker's certificates.
+        self.endpoint = replace(endpoint, host=pod.where, extra={}) if pod else endpoint
+        self.database, self.lock_timeout_s = database, lock_timeout_s
         self.with_passwords = with_passwords
         self.checksum_under_mb = checksum_under_mb
-        self.secrets = endpoint.secrets()
+        self.secrets = (*endpoint.secrets(), *(pod.secrets if pod else ()))
 
     def connect(self) -> psycopg.Connection[DictRow]:
-        where = self.endpoint
+        where, host, tunnel = self.endpoint, self.endpoint.host, None
         try:
+            if self.pod:
+                tunnel = self.pod.tunnel(where.port or 5432)
+                host = str(tunnel.listen(f".s.PGSQL.{where.port or 5432}"))
             conninfo = psycopg.conninfo.make_conninfo(
-                host=where.host or None,
+                host=host or None,
                 port=where.port,
                 user=where.user or None,
                 password=where.secret or None,
@@ -69,13 +81,14 @@ class PostgresEngine(Engine):
                 connection.commit()
             return connection
         except psycopg.Error as error:
-            raise self.failed("log in to", error) from error
+            raise self.failed("log in to", error, beside=tunnel.said if tunnel else "") from error
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
-        with private_file(self.pgpass()) as passwords, closing(self.connect()) as connection:
+        with ExitStack() as stack, closing(self.connect()) as connection:
+            programs = PodPrograms(stack, self.pod, self.endpoint) if self.pod else LocalPrograms(stack, self.pgpass())
             try:
-                snapshot = _PostgresSnapshot(self, connection, passwords)
+                snapshot = _PostgresSnapshot(self, connection, programs)
             except psycopg.Error as error:
                 raise self.failed("look into", error) from error
             try:
@@ -106,7 +119,7 @@ class PostgresEngine(Engine):
             encoding=contents.get("encoding", "utf-8"),
         )
 
-    def environment(self, passwords: int, *, patience: bool = False) -> dict[str, str]:
+    def environment(self, passwords: int | None = None, *, patience: bool = False) -> dict[str, str]:
         """What libpq programs read instead of flags: nothing of it shows in ``ps``.
 
         ``patience``: switch off the timeouts that the database or the account has by default.
@@ -116,7 +129,7 @@ class PostgresEngine(Engine):
             "PGHOST": where.host,
             "PGPORT": str(where.port or ""),
             "PGUSER": where.user,
-            "PGPASSFILE": f"/dev/fd/{passwords}",
+            "PGPASSFILE": "" if passwords is None else f"/dev/fd/{passwords}",
             "PGCONNECT_TIMEOUT": str(CONNECT_TIMEOUT_S),
             "PGAPPNAME": "upkeep",
             # pg_dump does that by itself, pg_dumpall doesn't. Not unasked: connection poolers refuse it.
@@ -138,8 +151,9 @@ class PostgresEngine(Engine):
         except psycopg.Error as error:
             raise self.failed(verb, error) from error
 
-    def failed(self, verb: str, error: psycopg.Error) -> SourceError:
-        words = mask(str(error).strip(), self.secrets)
+    def failed(self, verb: str, error: psycopg.Error, *, beside: str = "") -> SourceError:
+        """``beside``: what else was said on the way there."""
+        words = mask("; ".join(text for text in (str(error).strip(), beside) if text), self.secrets)
         return SourceError(
             f"can't {verb} database {self.database!r} on {self.endpoint.host}:{self.endpoint.port or 5432} "
             f"(connection {self.endpoint.conn_id}): {words}",
@@ -148,7 +162,7 @@ class PostgresEngine(Engine):
 
 
 class _PostgresSnapshot(Snapshot):
-    def __init__(self, engine: PostgresEngine, connection: psycopg.Connection[DictRow], passwords: int) -> None:
+    def __init__(self, engine: PostgresEngine, connection: psycopg.Connection[DictRow], programs: Programs) -> None:
         self._engine, self._connection = engine, connection
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
@@ -156,8 +170,8 @@ class _PostgresSnapshot(Snapshot):
         self._server = self._all(sql("postgres", "list_server"))[0]
         self._major = int(self._server["version_num"]) // 10000
         self._snapshot = str(self._all(sql("postgres", "export_snapshot"))[0]["snapshot"])
-        self._tool: Tool = postgres_tool("pg_dump", self._major)
-        dumpall = postgres_tool("pg_dumpall", self._major)
+        self._tool: Tool = programs.find("pg_dump", self._major)
+        dumpall = programs.find("pg_dumpall", self._major)
         self._tables = self._all(sql("postgres", "list_tables"))
         self._others = self._all(sql("postgres", "list_objects"))
         self._counts: dict[str, int] = {}
@@ -165,25 +179,25 @@ class _PostgresSnapshot(Snapshot):
         self._evidence = Evidence()
         self._counter = threading.Thread(target=self._count, name="row counter", daemon=True)
         self._with_passwords = engine.with_passwords and bool(self._server["may_read_passwords"])
-        environment = engine.environment(passwords, patience=bool(self._server["impatient"]))
+        environment = engine.environment(patience=bool(self._server["impatient"]))
         self.streams = (
             Stream(
                 "globals.sql",
-                Command(
-                    [dumpall.path, "--globals-only", "--no-password", f"--database={_conninfo(engine)}",
+                programs.command(
+                    dumpall,
+                    ["--globals-only", "--no-password", f"--database={_conninfo(engine)}",
                      *([] if self._with_passwords else ["--no-role-passwords"])],
-                    env=environment,
-                    pass_fds=(passwords,),
+                    environment,
                 ),
             ),
             Stream(
                 "dump",
-                Command(
-                    [self._tool.path, "--format=custom", "--compress=0", "--no-password",
+                programs.command(
+                    self._tool,
+                    ["--format=custom", "--compress=0", "--no-password",
                      f"--snapshot={self._snapshot}", f"--lock-wait-timeout={engine.lock_timeout_s}s",
                      f"--dbname={_conninfo(engine)}"],
-                    env=environment,
-                    pass_fds=(passwords,),
+                    environment,
                 ),
                 started=lambda _: self._counter.start(),
             ),
@@ -225,7 +239,7 @@ class _PostgresSnapshot(Snapshot):
         return Facts(
             source={
                 "database": self._engine.database,
-                "host": self._engine.endpoint.host,
+                "host": self._engine.pod.label if self._engine.pod else self._engine.endpoint.host,
                 "port": self._engine.endpoint.port or 5432,
                 "flavour": "postgres",
                 "version": str(self._server["version"]),
@@ -287,6 +301,7 @@ def _conninfo(engine: PostgresEngine) -> str:
     server.
     """
     where = engine.endpoint
+    host = "localhost" if engine.pod else where.host
     return psycopg.conninfo.make_conninfo(
-        dbname=engine.database, host=where.host or None, port=where.port, user=where.user or None
+        dbname=engine.database, host=host or None, port=where.port, user=where.user or None
     )

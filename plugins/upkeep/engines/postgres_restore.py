@@ -1,4 +1,4 @@
-"""PostgreSQL: a backup loaded into a scratch server as it streams past, its indexes made side by side."""
+"""PostgreSQL: a backup loaded into a server as it streams past, its indexes made side by side."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -51,12 +51,17 @@ _ABOUT_THE_SERVER = re.compile(
     re.IGNORECASE,
 )
 """What a client program says of the server, the account or the release, and not of the backup."""
+_QUOTED = rb'(?:"(?:[^"]|"")+"|[^\s".;]+)'
+_DATABASE = re.compile(rb"\bDATABASE " + _QUOTED)
+_PROPERTY = re.compile(rb"^((?:ALTER DATABASE|ALTER ROLE|GRANT|REVOKE|COMMENT ON DATABASE) .*);$", re.MULTILINE)
+_COPIED = re.compile(rb"COPY (" + _QUOTED + rb")\.(" + _QUOTED + rb") ")
+_NEEDS_ALL_ROWS = (" FK CONSTRAINT ", " MATERIALIZED VIEW DATA ")
 _SQLSTATES = ("08", "28", "42501", "53", "55", "57", "58", "25006", "0A", "F0")
 
 
 class PostgresRestorer(Restorer):
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.endpoint = endpoint
+    def __init__(self, endpoint: Endpoint, *, live: bool = False) -> None:
+        self.endpoint, self.live = endpoint, live
         self.secrets = endpoint.secrets()
 
     def identity(self) -> str:
@@ -86,7 +91,16 @@ class PostgresRestorer(Restorer):
         connection.autocommit = True
         return connection
 
-    def load(self, manifest: Manifest, database: str, read: Read, *, folder: Path, jobs: int = 2) -> Loaded:
+    def load(
+        self,
+        manifest: Manifest,
+        database: str,
+        read: Read,
+        *,
+        folder: Path,
+        jobs: int = 2,
+        only: Collection[str] = (),
+    ) -> Loaded:
         begun = time.monotonic()
         major = int(str(manifest.tools["dump_major"]))
         tools = self._tools(major)
@@ -96,7 +110,7 @@ class PostgresRestorer(Restorer):
             keeper.execute("SELECT pg_advisory_lock_shared(%s)", [ROLES_LOCK])
             passwords = stack.enter_context(private_file(PostgresEngine(self.endpoint, database).pgpass()))
             head = stack.enter_context(tempfile.TemporaryFile(dir=folder))
-            load = _Load(self, manifest, database, tools, passwords, head, max(1, jobs))
+            load = _Load(self, manifest, database, tools, passwords, head, max(1, jobs), only)
             load.run(read, keeper)
         seconds = {**load.seconds, "all": round(time.monotonic() - begun, 3)}
         return Loaded(database, seconds, load.bytes, tuple(load.notes))
@@ -125,9 +139,7 @@ class PostgresRestorer(Restorer):
 
     def failed(self, error: ToolFailed, what: str) -> UpkeepError:
         """The error for a client program that ended badly."""
-        message = (
-            f"can't {what} on the scratch server {self.endpoint.host}:{self.endpoint.port or 5432}: {error.message}"
-        )
+        message = f"can't {what} on {self.place} {self.endpoint.host}:{self.endpoint.port or 5432}: {error.message}"
         # Names and quoted statements may hold any word.
         lines = re.findall(r"^.*(?:error|ERROR|FATAL|DETAIL): .*$", error.stderr, re.MULTILINE)
         if error.was_killed or _ABOUT_THE_SERVER.search(re.sub(r'"[^"]*"', '""', "\n".join(lines))):
@@ -136,7 +148,7 @@ class PostgresRestorer(Restorer):
 
     def said(self, error: psycopg.Error, what: str) -> UpkeepError:
         """The error for what the server told a session of this worker's."""
-        message = f"can't {what} on the scratch server {self.endpoint.host}:{self.endpoint.port or 5432}: " + mask(
+        message = f"can't {what} on {self.place} {self.endpoint.host}:{self.endpoint.port or 5432}: " + mask(
             str(error).strip(), self.secrets
         )
         state = error.sqlstate
@@ -162,16 +174,16 @@ class PostgresRestorer(Restorer):
             made = numbers(str(manifest.source.get("version", "")))[:1]
             if (int(server["version_num"]) // 10000,) < made:
                 raise unavailable(
-                    f"the scratch server {server['version']} is older than {manifest.source['version']}, "
+                    f"{self.place} {server['version']} is older than {manifest.source['version']}, "
                     "which the backup is from",
-                    hint="give the site a scratch server of the source's release or newer",
+                    hint="restore into a server of the source's release or newer",
                 )
             wanted = [str(name) for name in manifest.contents.get("extensions", ())]
             absent = [str(row["name"]) for row in _all(connection, sql("postgres", "list_absent_extensions"), [wanted])]
         if absent:
             raise unavailable(
-                f"the scratch server {self.endpoint.host} has no extension {', '.join(absent)}",
-                hint=f"install the packages of {', '.join(absent)} on the scratch server, then run the task again",
+                f"{self.place} {self.endpoint.host} has no extension {', '.join(absent)}",
+                hint=f"install the packages of {', '.join(absent)} on {self.place}, then run the task again",
             )
 
 
@@ -187,9 +199,10 @@ class _Load:
         passwords: int,
         head: IO[bytes],
         jobs: int,
+        only: Collection[str],
     ) -> None:
         self._restorer, self._manifest, self._database, self._tools = restorer, manifest, database, tools
-        self._passwords, self._head, self._jobs = passwords, head, jobs
+        self._passwords, self._head, self._jobs, self._only = passwords, head, jobs, only
         self._head_is_whole = threading.Event()
         self._over = threading.Event()
         self.seconds: dict[str, float] = {}
@@ -223,9 +236,12 @@ class _Load:
                     self._restore("--section=pre-data", "--exit-on-error")
                 with self._phase("rows"):
                     self._load_rows(first, output, feeder, reader)
-                with self._phase("indexes"):
-                    self._restore("--section=post-data", "--exit-on-error", f"--jobs={self._jobs}")
-                self._keep_search_path(keeper)
+                with self._phase("indexes"), self._chosen_of_the_rest() as (chosen, fds):
+                    self._restore("--section=post-data", "--exit-on-error", f"--jobs={self._jobs}", *chosen, fds=fds)
+                if self._restorer.live:
+                    self._keep_properties(keeper)
+                else:
+                    self._keep_search_path(keeper)
         except psycopg.Error as error:
             raise self._restorer.said(error, f"load database {self._database!r}") from error
         finally:
@@ -253,7 +269,7 @@ class _Load:
         if b"-- PostgreSQL database cluster dump complete" not in script[-4096:]:
             raise refused("globals.sql does not end with '-- PostgreSQL database cluster dump complete': it broke off")
         if re.search(rb"^CREATE TABLESPACE ", script, re.MULTILINE):
-            self.notes.append("everything lies in the scratch server's default tablespace")
+            self.notes.append("everything lies in the default tablespace")
         roles = {}
         for found in re.finditer(rb'^CREATE ROLE ("(?:[^"]|"")+"|[^\s";]+);$', script, re.MULTILINE):
             with suppress(UnicodeDecodeError):
@@ -280,10 +296,16 @@ class _Load:
                     keeper.execute(
                         SQL("CREATE ROLE {} NOLOGIN {}").format(Identifier(name), SQL("SUPERUSER" if needs else ""))
                     )
-                    keeper.execute(SQL("COMMENT ON ROLE {} IS {}").format(Identifier(name), MADE))
+                    if not self._restorer.live:
+                        keeper.execute(SQL("COMMENT ON ROLE {} IS {}").format(Identifier(name), MADE))
                 made.append(name)
         if made:
-            self.notes.append(f"roles made for the time of the test: {', '.join(sorted(made))}")
+            names = ", ".join(sorted(made))
+            self.notes.append(
+                f"roles made, none of which can log in until somebody says how: {names}"
+                if self._restorer.live
+                else f"roles made for the time of the test: {names}"
+            )
 
     def _listing(self) -> list[str]:
         said = self._print("--list", "--create")
@@ -301,7 +323,8 @@ class _Load:
             keeper.execute(b"CREATE DATABASE " + name + b" WITH " + options)
         except psycopg.errors.DuplicateDatabase as error:
             raise unavailable(
-                f"there is already a database {self._database!r} on the scratch server {self._restorer.endpoint.host}",
+                f"there is already a database {self._database!r} on {self._restorer.place} "
+                f"{self._restorer.endpoint.host}",
                 hint="see what it is; if an earlier test restore left it, drop it",
             ) from error
         except psycopg.Error as error:
@@ -313,6 +336,28 @@ class _Load:
             rb"^ALTER DATABASE .* SET (search_path TO .*);$", self._entry(" DATABASE PROPERTIES - "), re.M
         ):
             keeper.execute(b"ALTER DATABASE " + Identifier(self._database).as_bytes(keeper) + b" SET " + setting)
+
+    def _keep_properties(self, keeper: psycopg.Connection[DictRow]) -> None:
+        """Owner, rights and settings of the database itself, as the archive has them, under its new name."""
+        name = b"DATABASE " + Identifier(self._database).as_bytes(keeper)
+        for kind in (" DATABASE - ", " COMMENT - DATABASE ", " ACL - DATABASE ", " DATABASE PROPERTIES - "):
+            for statement in _PROPERTY.findall(self._entry(kind)):
+                try:
+                    keeper.execute(_DATABASE.sub(lambda _: name, statement, count=1))
+                except psycopg.Error as error:
+                    self.notes.append(
+                        f"not kept: {statement.decode('utf-8', 'replace')} ({str(error).splitlines()[0]})"
+                    )
+
+    @contextmanager
+    def _chosen_of_the_rest(self) -> Iterator[tuple[list[str], list[int]]]:
+        """Flags that leave out what needs rows of tables that stay empty."""
+        if not self._only:
+            yield [], []
+            return
+        listed = [line for line in self._listing() if not any(kind in line for kind in _NEEDS_ALL_ROWS)]
+        with private_file("\n".join([*listed, ""])) as chosen:
+            yield [f"--use-list=/dev/fd/{chosen}"], [chosen]
 
     def _entry(self, kind: str) -> bytes:
         """The statements of one entry about the database itself; empty where there is none."""
@@ -331,13 +376,13 @@ class _Load:
 
     # The archive.
 
-    def _restore(self, *flags: str) -> None:
+    def _restore(self, *flags: str, fds: Sequence[int] = ()) -> None:
         head = self._head.fileno()
         command = Command(
             [self._tools["pg_restore"], *flags, "--no-tablespaces", "--no-subscriptions", "--no-password",
              f"--dbname={self._restorer.conninfo(self._database)}", f"/dev/fd/{head}"],
             env=self._restorer.environment(self._passwords, self._database, self._jobs),
-            pass_fds=(head, self._passwords),
+            pass_fds=(head, self._passwords, *fds),
         )  # fmt: skip
         try:
             capture(command, secrets=self._restorer.secrets)
@@ -360,7 +405,8 @@ class _Load:
                 for chunk in _chain(first, output):
                     for piece in copies.feed(chunk):
                         if isinstance(piece, Rows):
-                            sessions.send(piece)
+                            if not self._only or _table_of(piece.copy.statement) in self._only:
+                                sessions.send(piece)
                         else:
                             self._write(rest, piece)
                 self._judge(feeder, reader)
@@ -449,6 +495,12 @@ class _Feeder(threading.Thread):
 def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
     yield first
     yield from rest
+
+
+def _table_of(statement: bytes) -> str:
+    """The table of a COPY, as the manifest calls it."""
+    found = _COPIED.match(statement)
+    return ".".join(_plain(part.decode("utf-8", "backslashreplace")) for part in found.groups()) if found else ""
 
 
 def _plain(identifier: str) -> str:

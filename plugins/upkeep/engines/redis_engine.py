@@ -27,11 +27,12 @@ class RedisEngine(Engine):
         self.endpoint = endpoint
         self.secrets = endpoint.secrets()
 
-    def connect(self) -> redis.Redis:
+    def connect(self, database: int = 0) -> redis.Redis:
         where = self.endpoint
         return redis.Redis(
             host=where.host or "localhost",
             port=where.port or 6379,
+            db=database,
             username=where.user or None,
             password=where.secret or None,
             ssl=bool(where.extra.get("ssl")),

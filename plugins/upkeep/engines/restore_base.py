@@ -1,4 +1,4 @@
-"""What an engine can do with a scratch server: load one backup into a database of its own there, and take it away.
+"""What an engine can do with a server: load one backup into a database of its own there, and take it away.
 
 ``mysql_restore.MySqlRestorer(endpoint)`` and ``postgres_restore.PostgresRestorer(endpoint)`` implement it.
 """
@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,14 +35,23 @@ class Loaded:
 
 
 class Restorer(ABC):
-    """One scratch server.
+    """One server: a scratch server, or with ``live`` the one that people work on.
 
-    Errors of every method: ``RestoreUnavailable`` when the scratch server, its disk, its release or this worker's
-    programs are the reason (it says nothing about the backup), ``ProofFailed`` when the server refuses what is in the
-    backup, ``Stopped`` when the task was told to stop.
+    What is loaded into a live server is there to be used: replicas are to have it too, roles that it needs stay, and it
+    has all that the backup knows of the database itself.
+
+    Errors of every method: ``RestoreUnavailable`` when the server, its disk, its release or this worker's programs are
+    the reason (it says nothing about the backup), ``ProofFailed`` when the server refuses what is in the backup,
+    ``Stopped`` when the task was told to stop.
     """
 
     secrets: tuple[str, ...] = ()
+    live: bool = False
+
+    @property
+    def place(self) -> str:
+        """What it is called in messages."""
+        return "the live server" if self.live else "the scratch server"
 
     @abstractmethod
     def identity(self) -> str:
@@ -57,8 +66,20 @@ class Restorer(ABC):
         """Every database on the server, the server's own ones left out."""
 
     @abstractmethod
-    def load(self, manifest: Manifest, database: str, read: Read, *, folder: Path, jobs: int = 2) -> Loaded:
+    def load(
+        self,
+        manifest: Manifest,
+        database: str,
+        read: Read,
+        *,
+        folder: Path,
+        jobs: int = 2,
+        only: Collection[str] = (),
+    ) -> Loaded:
         """Make ``database`` and fill it. When it fails, what there is of it is left for ``drop``.
+
+        ``only``: the tables (by the manifest's names) whose rows are wanted; the others are made, but stay empty, and
+        no foreign key is made on PostgreSQL or checked on MySQL.
 
         ``folder`` is the worker's own, for what has to lie on disk meanwhile (nothing has a name in it, so nothing is
         left when the task is killed); ``jobs`` is how many sessions work side by side. A database of that name that is

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from upkeep.errors import ToolMissing, ToolUnfit
+from upkeep.settings import program_folders
 
 DEBIAN_POSTGRES = Path("/usr/lib/postgresql")
 """Debian keeps every release's clients here, beside a wrapper in /usr/bin that picks one by local cluster."""
@@ -30,16 +30,10 @@ class Tool:
         return f"{Path(self.path).name} {'.'.join(map(str, self.version))} ({self.flavour})"
 
 
-def search_path() -> list[str]:
-    """Where programs are looked for: ``UPKEEP_PATH`` (folders joined by colons) before the worker's own ``PATH``."""
-    folders = os.environ.get("UPKEEP_PATH", "").split(os.pathsep) + os.environ.get("PATH", os.defpath).split(os.pathsep)
-    return [folder for folder in folders if folder]
-
-
 def find_all(names: Sequence[str]) -> list[str]:
     """Every program of these names on the search path, in its order, once each."""
     found: list[str] = []
-    for folder in search_path():
+    for folder in program_folders():
         for name in names:
             path = shutil.which(name, path=folder)
             if path and path not in found:
@@ -73,11 +67,14 @@ def describe(path: str) -> Tool:
         done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ToolUnfit(f"{path} --version does not run: {error}", hint="install the program anew") from error
-    said = done.stdout
+    return tool_from(path, done.stdout or done.stderr)
+
+
+def tool_from(path: str, said: str) -> Tool:
+    """Flavour and version out of what a program says to ``--version``. Errors: ``ToolUnfit`` when it says none."""
     version = next((found for pattern in _VERSIONS if (found := re.search(pattern, said))), None)
     if not version:
-        words = (said or done.stderr).strip()
-        raise ToolUnfit(f"{path} --version says no version: {words!r}", hint="install the program anew")
+        raise ToolUnfit(f"{path} --version says no version: {said.strip()!r}", hint="install the program anew")
     flavour = "mariadb" if "mariadb" in said.lower() else "postgres" if "PostgreSQL" in said else Path(path).name
     if flavour in ("mysqldump", "mysql"):
         flavour = "mysql"
@@ -110,14 +107,18 @@ def mysql_dump(flavour: str, server_version: tuple[int, ...]) -> Tool:
     They aren't interchangeable: MariaDB's output begins with a sandbox line that MySQL's client refuses, and MySQL's
     program can't log in to MariaDB accounts from 9.0 on. Errors: ``ToolMissing``, ``ToolUnfit``.
     """
-    names = ["mariadb-dump", "mysqldump"] if flavour == "mariadb" else ["mysqldump"]
-    best = _mysql_tool(names, flavour)
+    best = _mysql_tool(mysql_dump_names(flavour), flavour)
     if best.version[0] < server_version[0]:
         raise ToolUnfit(
             f"{best.label} is older than the server's {'.'.join(map(str, server_version))} and would leave things out",
             hint=f"install {_MYSQL_PACKAGES[flavour]} of the server's release or newer",
         )
     return best
+
+
+def mysql_dump_names(flavour: str) -> list[str]:
+    """What the dump program is called: MariaDB's has had both names."""
+    return ["mariadb-dump", "mysqldump"] if flavour == "mariadb" else ["mysqldump"]
 
 
 def mysql_client(flavour: str) -> Tool:

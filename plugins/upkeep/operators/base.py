@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 LEDGER_CONN_ID = "upkeep_ledger"
-FRAME = frozenset({"guard_window", "report", "watch"})
+FRAME = frozenset({"guard_window", "still_open", "report", "watch"})
 """Tasks of every run, whatever parts of it the form chose."""
 
 

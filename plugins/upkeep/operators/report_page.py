@@ -15,6 +15,8 @@ from airflow.sdk import BaseOperatorLink
 
 from upkeep.errors import ObjectMissing, SiteFileError, StoreError
 from upkeep.operators.base import connect, object_storage, site_named
+from upkeep.resources import sites_folder
+from upkeep.site import Site, load_sites
 from upkeep.stores.opening import open_spool, open_store
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ TASK = "report"
 _KEY = re.compile(r"[\w-]+/_reports/[\w.-]+\.html")
 _HEADERS = {
     # The page holds names and errors from outside. They are escaped; if one ever isn't, it still runs no script here.
-    "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'",
+    "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:",
     "X-Content-Type-Options": "nosniff",
 }
 
@@ -45,6 +47,15 @@ class ReportLink(BaseOperatorLink):
 
         base = conf.get("api", "base_url", fallback="").rstrip("/")
         return f"{base}{PREFIX}/reports/{quote(ti_key.dag_id, safe='')}/{quote(ti_key.run_id, safe='')}"
+
+
+class PlotsLink(ReportLink):
+    """The button of a task that keeps a page of its own beside the run's."""
+
+    name = "Plots"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        return f"{super().get_link(operator, ti_key=ti_key)}?task={quote(ti_key.task_id, safe='')}"
 
 
 class ReportApp:
@@ -69,10 +80,10 @@ def _make_app() -> Any:
 
     # Plugins' routes are open to all unless each says otherwise.
     @app.get("/reports/{dag_id}/{run_id}", dependencies=[Depends(requires_access_dag("GET", DagAccessEntity.XCOM))])
-    def show_report(dag_id: str, run_id: str) -> Response:
-        page = _place_of(dag_id, run_id)
+    def show_report(dag_id: str, run_id: str, task: str = TASK) -> Response:
+        page = _place_of(dag_id, run_id, task)
         if not page:
-            return PlainTextResponse("this run has no report yet: look at its task report", 404, headers=_HEADERS)
+            return PlainTextResponse("this run has no page yet: look at the task that makes it", 404, headers=_HEADERS)
         try:
             return HTMLResponse(_read(dag_id, page), headers=_HEADERS)
         except (StoreError, SiteFileError) as error:
@@ -83,21 +94,28 @@ def _make_app() -> Any:
     return app
 
 
-def _place_of(dag_id: str, run_id: str) -> str:
-    """What the task ``report`` returned as its page."""
+def _place_of(dag_id: str, run_id: str, task: str) -> str:
+    """What the task returned as its page."""
     from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
 
-    query = XComModel.get_many(key="return_value", run_id=run_id, dag_ids=dag_id, task_ids=TASK, limit=1)
+    query = XComModel.get_many(key="return_value", run_id=run_id, dag_ids=dag_id, task_ids=task, limit=1)
     with create_session() as session:
         found = session.scalars(query).first()
         value = XComModel.deserialize_value(found) if found else None
     return str(cast("dict[str, Any]", value).get("page", "")) if isinstance(value, dict) else ""
 
 
+def _site_of(dag_id: str) -> Site:
+    """By the longest name that fits: ``<site>_rolling_update`` has an underscore of its own."""
+    sites, _ = load_sites(sites_folder())
+    fitting = [name for name in sites if dag_id.startswith(f"{name}_")]
+    return site_named(max(fitting, key=len) if fitting else dag_id.rpartition("_")[0])
+
+
 def _read(dag_id: str, page: str) -> bytes:
     """The page's bytes, from the store or this machine's spool and from nowhere else, whatever the XCom says."""
-    site = site_named(dag_id.rpartition("_")[0])
+    site = _site_of(dag_id)
     for store in (open_store(site.store, connect, object_storage), open_spool(site.spool)):
         key = page.removeprefix(f"{store.url}/")
         if key != page and _KEY.fullmatch(key) and key.startswith(f"{site.name}/"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -22,6 +22,7 @@ from airflow.sdk import (  # type: ignore[attr-defined]  # airflow.sdk's stub la
 from upkeep.errors import (
     BackupShrunk,
     ConnectionUnknown,
+    DrillFailed,
     ManifestBroken,
     ProofFailed,
     SiteFileError,
@@ -34,7 +35,8 @@ from upkeep.site import Rhythm, Site, load_sites
 from upkeep.triggers.deadline import record_overrun
 
 HOPELESS: list[type[BaseException] | str] = [
-    BackupShrunk, ConnectionUnknown, ManifestBroken, ProofFailed, SiteFileError, ToolMissing, ToolUnfit, WindowClosed,
+    BackupShrunk, ConnectionUnknown, DrillFailed, ManifestBroken, ProofFailed, SiteFileError, ToolMissing, ToolUnfit,
+    WindowClosed,
 ]  # fmt: skip
 """A second try meets these again; a person has to act first."""
 
@@ -51,8 +53,16 @@ def sites_to_build(rhythm: str) -> list[Site]:
     ]
 
 
-def rhythm_dag(site: Site, name: str, rhythm: Rhythm, *, doc: str, parts: Sequence[str] = ()) -> DAG:
-    """The DAG ``<site>_<name>``. ``parts``: task ids among which the form lets choose.
+def rhythm_dag(
+    site: Site,
+    name: str,
+    rhythm: Rhythm,
+    *,
+    doc: str,
+    parts: Sequence[str] = (),
+    params: Mapping[str, Param] | None = None,
+) -> DAG:
+    """The DAG ``<site>_<name>``. ``parts``: task ids among which the form lets choose; ``params``: what else it asks.
 
     It is alerted on when the window closes over it, and ended two hours later: what is still at work then is stuck.
     """
@@ -81,7 +91,7 @@ def rhythm_dag(site: Site, name: str, rhythm: Rhythm, *, doc: str, parts: Sequen
             "retry_delay": timedelta(minutes=1),
             "retry_policy": ExceptionRetryPolicy(rules=[RetryRule(exception=HOPELESS, action=RetryAction.FAIL)]),
         },
-        params=_form(site, parts),
+        params={**_form(site, parts), **(params or {})},
         render_template_as_native_obj=True,
         tags=["upkeep", name, site.name],
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from upkeep.duties.guard import guard_window
 from upkeep.duties.job import Job
@@ -32,6 +33,27 @@ class CheckWindowOperator(UpkeepOperator):
         verdict = guard_window(job, self.rhythm, str(params.get("override_reason") or "") if overridden else None)
         log.info("%s", verdict.reason)
         return {"closes_at": verdict.closes_at.isoformat(), "reason": verdict.reason, "overridden": verdict.overridden}
+
+
+class CheckStillOpenOperator(UpkeepOperator):
+    """Whatever the long task before it came to: what follows is begun while the window is open, and skipped after it.
+
+    ``window``: what the guard returned; nothing where it let nobody in.
+    """
+
+    template_fields = ("window",)
+
+    def __init__(self, *, window: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.window = window
+
+    def work(self, job: Job, context: Context) -> dict[str, Any]:
+        if not self.window:
+            raise AirflowSkipException("the window is not open")
+        closes_at = datetime.fromisoformat(self.window["closes_at"])
+        if job.now() >= closes_at:
+            raise AirflowSkipException(f"the window closed at {closes_at:%H:%M %Z}")
+        return dict(self.window)
 
 
 class ReportRunOperator(UpkeepOperator):

@@ -15,13 +15,14 @@ _TEMPLATES = Path(__file__).with_name("templates")
 
 
 def to_html(report: RunReport) -> str:
-    return _template("run_report.html.j2").render(
+    return template("run_report.html.j2").render(
         report=report, reds=report.remarks_of(Status.RED), ambers=report.remarks_of(Status.AMBER)
     )
 
 
 @cache
-def _template(name: str) -> Template:
+def template(name: str) -> Template:
+    """A page's template; what is put into it is escaped."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,  # for every file: the suffix .j2 would not switch it on

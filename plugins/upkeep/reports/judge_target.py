@@ -448,7 +448,7 @@ def _read_the_log(attempt: Attempt) -> str:
 def _holds(figures: Mapping[str, Any]) -> str:
     """What the proof counted, over all files: ``27 tables``, ``120 keys``."""
     files = [file for file in figures.values() if isinstance(file, dict)]
-    for name in ("tables", "keys", "entries"):
+    for name in ("tables", "keys", "entries", "objects"):
         found = [file[name] for file in files if isinstance(file.get(name), int)]
         if found:
             count = sum(found)

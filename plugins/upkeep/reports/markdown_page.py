@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from upkeep.domain.units import human_bytes, human_seconds
 from upkeep.reports.attempts import one_line
 from upkeep.reports.run_report import RunReport
-from upkeep.reports.sections import Item
+from upkeep.reports.section import Item
 from upkeep.reports.since_last import Since
 from upkeep.reports.target_line import Remark, Status, TargetLine
 
@@ -70,6 +70,8 @@ def _blocks(report: RunReport) -> Iterator[str]:
     for section in report.sections:
         yield f"## {section.title}"
         yield escape(section.summary)
+        if section.table:
+            yield _table(section.table.heading, [[escape(cell) for cell in row] for row in section.table.rows])
         if section.items:
             yield _listed(_item(item) for item in section.items)
     if report.steps:

@@ -18,9 +18,11 @@ from upkeep.domain.units import human_bytes, human_seconds, utc
 from upkeep.ledger import Head, Ledger, Record
 from upkeep.reports.attempts import Attempt, State, last_of_each, one_line, read_attempts, visible
 from upkeep.reports.judge_target import DUTIES, tell_target
-from upkeep.reports.sections import SECTION_DUTIES, Section, tell_sections
+from upkeep.reports.section import Section
+from upkeep.reports.sections import SECTION_DUTIES, tell_sections
 from upkeep.reports.since_last import Since, changes_between, standing_of
 from upkeep.reports.target_line import Remark, Removal, Status, TargetLine
+from upkeep.reports.week_sections import INNER, latest, name_of
 from upkeep.site import Site
 
 PAST_ACTS = 1000
@@ -115,6 +117,8 @@ class RunReport:
     @cached_property
     def status(self) -> Status:
         found = [line.status for line in self.lines if line.status is not Status.SKIPPED]
+        if not self.lines and (self.sections or self.steps):
+            found = [Status.GREEN]  # a rhythm without backups: all that isn't well has a remark
         return min([*found, *(remark.status for remark in self.remarks)], default=Status.SKIPPED)
 
     @property
@@ -158,7 +162,7 @@ class RunReport:
         if self.run.dry:
             parts = ["dry run: nothing was written or removed"]
         elif not self.lines:
-            parts = [f"{sum(step.state == 'done' for step in self.steps)} of {counted(len(self.steps), 'step')} done"]
+            parts = [section.figure for section in self.sections if section.figure] or ["nothing had to be done"]
         elif not wanted:
             parts = ["no target was chosen"]
         else:
@@ -245,6 +249,7 @@ def build_run_report(
     chosen: Sequence[str] = (),
     dry_run: bool = False,
     missed: Sequence[Missed] = (),
+    also: Sequence[Section] = (),
 ) -> RunReport:
     """Read the run's acts and judge them.
 
@@ -254,6 +259,7 @@ def build_run_report(
     :param chosen: the targets that the form chose; none means all. The others are left out, not missing.
     :param dry_run: nothing was wanted to be written, so nothing is missing.
     :param missed: openings before this one that no good run answered.
+    :param also: sections about more than this run.
     :raises LedgerUnavailable: the ledger doesn't answer.
     """
     utc(now, "now")
@@ -288,7 +294,7 @@ def build_run_report(
         lines=tuple(sorted(lines, key=lambda line: line.status)),
         run_remarks=(*_tell_window(window, attempts, rhythm), *_tell_missed(missed, rhythm)),
         since=None if closed else _since_last(ledger, site, rhythm, records, lines, past, not dry_run and not chosen),
-        sections=tell_sections(steps, site.checks),
+        sections=(*tell_sections(steps, site.checks), *also),
         steps=tuple(
             Step(attempt.duty, attempt.target, attempt.state, attempt.outcome)
             for attempt in last_of_each(steps)
@@ -338,8 +344,11 @@ def _since_last(
         for target in past
         if target in worked_on
     ]
-    now = standing_of(lines, _steps(read_attempts(records)))
-    return Since(visible(run_id), at, changes_between(standing_of(before, _steps(attempts)), now, whole=whole))
+    in_lines = DUTIES if past else ()
+    now = standing_of(lines, _steps(read_attempts(records), in_lines))
+    return Since(
+        visible(run_id), at, changes_between(standing_of(before, _steps(attempts, in_lines)), now, whole=whole)
+    )
 
 
 def _why_left_out(target: str, expected: Sequence[str], chosen: Sequence[str], dry_run: bool) -> str:
@@ -397,22 +406,26 @@ def _tell_window(window: Window | None, attempts: Sequence[Attempt], rhythm: str
 def _tell_steps(steps: Sequence[Attempt]) -> list[Remark]:
     """What this report knows nothing about must still not fail unseen."""
     remarks = []
-    for step in last_of_each(steps):
-        what = f"{step.duty} of {step.target}"
+    outer = {(step.duty, step.target) for step in steps}
+    for step in latest(steps):
+        around = INNER.get(step.duty, "")
+        if (around, step.target.partition("/")[0]) in outer or (around, "site") in outer:
+            continue  # the act around it tells the worst of them
+        what = name_of(step) or f"{step.duty} of {step.target}"
         log = f"read the log of task {step.task_id}, try {step.try_number}, on {step.host}"
         if step.duty == "miss_deadline":
             remarks.append(Remark(Status.AMBER, "", "the run outlived its window", step.command))
         elif step.trouble:
             hint = step.trouble.hint or log
-            remarks.append(Remark(Status.RED, "", f"{what} failed", step.trouble.why, hint))
+            remarks.append(Remark(Status.RED, what, "failed", step.trouble.why, hint))
         elif step.state == "died":
             hint = f"look for the reason on {step.host}, then clear the task {step.task_id}"
-            remarks.append(Remark(Status.RED, "", f"{what} was killed", step.command, hint))
+            remarks.append(Remark(Status.RED, what, "was killed", step.command, hint))
         elif step.state != "done":
-            remarks.append(Remark(Status.AMBER, "", f"{what} {step.outcome.partition(':')[0]}", step.text("reason")))
+            remarks.append(Remark(Status.AMBER, what, step.outcome.partition(":")[0], step.text("reason")))
         elif (light := step.text("light")) in _LIGHTS:
             hint = step.text("hint") or (log if light == "red" else "")
-            remarks.append(Remark(_LIGHTS[light], "", f"{what} is {light}", visible(step.text("summary")), hint))
+            remarks.append(Remark(_LIGHTS[light], what, f"is {light}", visible(step.text("summary")), hint))
     return remarks
 
 

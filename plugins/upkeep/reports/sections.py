@@ -1,4 +1,4 @@
-"""What the day's other duties found, each duty a section of the page: short where all is well.
+"""What the duties found that belong to no target's line, each duty a section of the page: short where all is well.
 
 A section is made from the ledger's bounded details. What a detail has no room for stands in the task's log, and the
 section says how much that is.
@@ -7,42 +7,39 @@ section says how much that is.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from upkeep.domain.units import human_bytes
+from upkeep.domain.units import human_bytes, human_seconds
 from upkeep.reports.attempts import Attempt, last_of_each, one_line
+from upkeep.reports.cluster_section import cluster
+from upkeep.reports.forecast_section import forecasts
+from upkeep.reports.month_sections import benchmarked, drilled
+from upkeep.reports.restore_section import RESTORE_DUTIES, by_hand
+from upkeep.reports.rollout_section import ROLLOUT_DUTIES, rollouts
+from upkeep.reports.section import (
+    MOST,
+    SAYS_CHARS,
+    Item,
+    Section,
+    counted,
+    light_of,
+    more,
+    number,
+    says,
+    whole,
+    worst_first,
+)
 from upkeep.reports.target_line import Status
+from upkeep.reports.week_sections import cleaned_docker, cleaned_logs, fresh_backups, partitions, restored, tables
 
-MOST = 10
-"""Items of one kind in a section."""
 _QUIET_MESSAGES = 3
 """Messages of a log folder without anything new."""
 _FULLEST = 3
-_SAYS_CHARS = 300
 
-_LIGHTS = {"red": Status.RED, "amber": Status.AMBER, "green": Status.GREEN}
 _SEVERITIES = {"high": Status.RED, "medium": Status.AMBER, "low": Status.GREEN}
-
-
-@dataclass(frozen=True)
-class Item:
-    """One line: ``<label> <subject>: <says>``, and below it what helps: a sample, the remedy."""
-
-    status: Status
-    label: str
-    subject: str
-    says: str
-    more: str = ""
-
-
-@dataclass(frozen=True)
-class Section:
-    title: str
-    summary: str
-    items: tuple[Item, ...] = ()
 
 
 def tell_sections(attempts: Sequence[Attempt], checks: Sequence[str]) -> tuple[Section, ...]:
@@ -52,29 +49,18 @@ def tell_sections(attempts: Sequence[Attempt], checks: Sequence[str]) -> tuple[S
     :param checks: what ``check_health`` was to look at.
     """
     told = []
-    for duty, tell in _TELLERS.items():
-        own = [attempt for attempt in attempts if attempt.duty == duty]
+    for duties, tell in _TELLERS.items():
+        own = [attempt for attempt in attempts if attempt.duty in duties]
         if own:
             told.append(tell(own, checks))
     return tuple(told)
-
-
-def light_of(attempt: Attempt) -> Status:
-    """What its light in the report is, whatever it was to do."""
-    match attempt.state:
-        case "done":
-            return _LIGHTS.get(attempt.text("light"), Status.GREEN)
-        case "failed" | "died":
-            return Status.RED
-        case _:
-            return Status.AMBER
 
 
 def _health(own: Sequence[Attempt], checks: Sequence[str]) -> Section:
     """Every target with its light. The green ones share a line: nobody reads forty of them."""
     tries = last_of_each(own)
     items = [
-        Item(status, status.label, attempt.target, _says(attempt))
+        Item(status, status.label, attempt.target, says(attempt))
         for attempt in tries
         if (status := light_of(attempt)) is not Status.GREEN
     ]
@@ -90,7 +76,7 @@ def _health(own: Sequence[Attempt], checks: Sequence[str]) -> Section:
         items.append(Item(Status.GREEN, "green", "", said))
     counts = Counter(item.label for item in items if item.label != "green")
     parts = [f"{count} {label}" for label, count in counts.items()] + ([f"{len(green)} green"] if green else [])
-    return Section("Health", ", ".join(parts), tuple(sorted(items, key=lambda item: item.status)))
+    return Section("Health", ", ".join(parts), worst_first(items))
 
 
 def _logs(own: Sequence[Attempt], _: Sequence[str]) -> Section:
@@ -109,18 +95,18 @@ def _logs(own: Sequence[Attempt], _: Sequence[str]) -> Section:
     items += [Item(Status.AMBER, "remark", ", ".join(where), remark) for remark, where in remarks.items()]
     lines = sum(folder.rows or 0 for folder in folders)
     kinds, new = (int(sum(folder.number(name) or 0 for folder in folders)) for name in ("kinds", "new"))
-    where = _counted(len(folders), "folder")
-    found = f"{_counted(lines, 'error line')} of {_counted(kinds, 'kind')}, {new} new" if lines else "no errors"
+    where = counted(len(folders), "folder")
+    found = f"{counted(lines, 'error line')} of {counted(kinds, 'kind')}, {new} new" if lines else "no errors"
     return Section("Logs", f"{found}, in {where}", tuple(items))
 
 
 def _message(folder: Attempt, one: Mapping[str, Any]) -> Item:
     message, sample = str(one.get("message", "")), str(one.get("sample", ""))
     status = Status.AMBER if one.get("new") else Status.GREEN
-    where = f"{_number(one.get('count'))} x {folder.target.rstrip('/')}/{one.get('file', '')}"
+    where = f"{number(one.get('count'))} x {folder.target.rstrip('/')}/{one.get('file', '')}"
     return Item(
-        status, "new" if one.get("new") else "known", where, one_line(message, _SAYS_CHARS),
-        one_line(sample, _SAYS_CHARS) if sample != message else "",
+        status, "new" if one.get("new") else "known", where, one_line(message, SAYS_CHARS),
+        one_line(sample, SAYS_CHARS) if sample != message else "",
     )  # fmt: skip
 
 
@@ -134,15 +120,34 @@ def _findings(title: str, own: Sequence[Attempt], _: Sequence[str]) -> Section:
     unread = review.texts("unread")
     items = [
         *(_finding("new", one) for one in new[:MOST]),
-        *_more(_int(counts.get("new")) - len(new[:MOST]), "new"),
+        *more(whole(counts.get("new")) - len(new[:MOST]), "new"),
         *(_finding("standing", one) for one in standing[:MOST]),
-        *_more(_int(counts.get("standing")) - len(standing[:MOST]), "standing"),
-        *(Item(Status.GREEN, "gone", "", one_line(what, _SAYS_CHARS)) for what in gone[:MOST]),
-        *_more(_int(counts.get("gone")) - len(gone[:MOST]), "gone"),
-        *(Item(Status.AMBER, "not looked at", "", one_line(why, _SAYS_CHARS)) for why in unread[:MOST]),
-        *_more(len(unread) - MOST, "not looked at"),
+        *more(whole(counts.get("standing")) - len(standing[:MOST]), "standing"),
+        *(Item(Status.GREEN, "gone", "", one_line(what, SAYS_CHARS)) for what in gone[:MOST]),
+        *more(whole(counts.get("gone")) - len(gone[:MOST]), "gone"),
+        *(Item(Status.AMBER, "not looked at", "", one_line(why, SAYS_CHARS)) for why in unread[:MOST]),
+        *more(len(unread) - MOST, "not looked at"),
     ]
     return Section(title, review.text("summary"), tuple(items))
+
+
+def _databases(own: Sequence[Attempt], checks: Sequence[str]) -> Section:
+    """The findings, then the statements that cost most: by total time, and by the worst time of one."""
+    found = _findings("Databases", own, checks)
+    statements = own[-1].mappings("statements") if own[-1].state == "done" else ()
+    return replace(found, items=(*found.items, *map(_statement, statements)))
+
+
+def _statement(one: Mapping[str, Any]) -> Item:
+    total, mean, worst = (human_seconds(_figure(one.get(f"{name}_s"))) for name in ("total", "mean", "worst"))
+    calls = whole(one.get("calls"))
+    cost = f"{total} in {counted(calls, 'call')}, {mean} each, {worst} at worst"
+    text = one_line(str(one.get("text", "")), SAYS_CHARS)
+    return Item(Status.GREEN, "statement", str(one.get("database", "")), cost, text)
+
+
+def _figure(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def _standing(review: Attempt) -> list[Mapping[str, Any]]:
@@ -162,7 +167,7 @@ def _finding(label: str, one: Mapping[str, Any]) -> Item:
     return Item(
         status if label == "new" else max(status, Status.AMBER),  # what stands has been red once
         f"{label}, {severity}", "",
-        one_line(str(one.get("what", "")), _SAYS_CHARS), one_line(str(one.get("remedy", "")), _SAYS_CHARS),
+        one_line(str(one.get("what", "")), SAYS_CHARS), one_line(str(one.get("remedy", "")), SAYS_CHARS),
     )  # fmt: skip
 
 
@@ -174,13 +179,13 @@ def _purge(own: Sequence[Attempt], _: Sequence[str]) -> Section:
         deleted = sum(attempt.rows or 0 for attempt in tries)
         archived = int(sum(attempt.number("archived_rows") or 0 for attempt in tries))
         size = sum(attempt.size or 0 for attempt in tries)
-        parts = [f"{_counted(deleted, 'row')} deleted"]
+        parts = [f"{counted(deleted, 'row')} deleted"]
         if archived:
             parts.append(f"{archived:,} archived first ({human_bytes(size)})")
         if changed := last.number("left_changed"):
-            parts.append(f"{_number(changed)} left because they had changed")
+            parts.append(f"{number(changed)} left because they had changed")
         if locked := last.number("left_locked"):
-            parts.append(f"{_number(locked)} left because others hold them")
+            parts.append(f"{number(locked)} left because others hold them")
         ended = last.text("stopped_because")
         if last.state != "done":
             parts.append(last.outcome)
@@ -192,9 +197,9 @@ def _purge(own: Sequence[Attempt], _: Sequence[str]) -> Section:
         items.append(Item(status, label, f"{last.target}.{name}", "; ".join(parts)))
     deleted = sum(attempt.rows or 0 for attempt in own)
     archived = int(sum(attempt.number("archived_rows") or 0 for attempt in own))
-    summary = f"{_counted(deleted, 'row')} deleted" if deleted else "no row deleted"
+    summary = f"{counted(deleted, 'row')} deleted" if deleted else "no row deleted"
     summary += f", {archived:,} archived first" if archived else ""
-    return Section("Expired rows", summary, tuple(sorted(items, key=lambda item: item.status)))
+    return Section("Expired rows", summary, worst_first(items))
 
 
 def _capacity(own: Sequence[Attempt], _: Sequence[str]) -> Section:
@@ -208,40 +213,32 @@ def _capacity(own: Sequence[Attempt], _: Sequence[str]) -> Section:
     if light_of(sample) is Status.GREEN:
         return Section("Capacity", "; ".join(filter(None, (sample.text("summary"), fullest))))
     symptoms = [one for one in sample.text("summary").split("; ") if one]
-    lights = [Status.RED] * _int(sample.detail.get("reds"))
+    lights = [Status.RED] * whole(sample.detail.get("reds"))
     lights += [Status.AMBER] * (len(symptoms) - len(lights))
     items = [Item(light, light.label, "", one) for light, one in zip(lights, symptoms[:MOST], strict=False)]
-    items += _more(len(symptoms) - MOST, "amber")
-    return Section("Capacity", f"{_counted(len(symptoms), 'remark')}; fullest: {fullest or 'unknown'}", tuple(items))
+    items += more(len(symptoms) - MOST, "amber")
+    return Section("Capacity", f"{counted(len(symptoms), 'remark')}; fullest: {fullest or 'unknown'}", tuple(items))
 
 
-_TELLERS: Mapping[str, Callable[[Sequence[Attempt], Sequence[str]], Section]] = {
-    "check_health": _health,
-    "sample_capacity": _capacity,
-    "check_security": partial(_findings, "Security"),
-    "review_databases": partial(_findings, "Databases"),
-    "review_logs": _logs,
-    "purge_rows": _purge,
+_TELLERS: Mapping[tuple[str, ...], Callable[[Sequence[Attempt], Sequence[str]], Section]] = {
+    ROLLOUT_DUTIES: rollouts,
+    RESTORE_DUTIES: by_hand,
+    ("drill", "rebuild"): drilled,
+    ("benchmark",): benchmarked,
+    ("prove",): restored,
+    ("require_backup",): fresh_backups,
+    ("tend_tables", "tend_table"): tables,
+    ("tend_partitions", "alter_partitions"): partitions,
+    ("clean_logs",): cleaned_logs,
+    ("clean_docker",): cleaned_docker,
+    ("check_health",): _health,
+    ("check_cluster",): cluster,
+    ("sample_capacity",): _capacity,
+    ("forecast_capacity",): forecasts,
+    ("check_security",): partial(_findings, "Security"),
+    ("scan_vulnerabilities",): partial(_findings, "Vulnerabilities"),
+    ("review_databases",): _databases,
+    ("review_logs",): _logs,
+    ("purge_rows",): _purge,
 }
-SECTION_DUTIES = tuple(_TELLERS)
-
-
-def _says(attempt: Attempt) -> str:
-    return attempt.outcome if attempt.state != "done" else attempt.text("summary")
-
-
-def _more(count: int, label: str) -> Iterator[Item]:
-    if count > 0:
-        yield Item(Status.GREEN, label, "", f"and {count} more: see the task's log")
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def _number(value: Any) -> str:
-    return f"{int(value):,}" if isinstance(value, int | float) else "?"
-
-
-def _int(value: Any) -> int:
-    return value if isinstance(value, int) else 0
+SECTION_DUTIES = tuple(duty for duties in _TELLERS for duty in duties)

@@ -8,16 +8,19 @@ from datetime import datetime
 
 from upkeep.domain.units import human_bytes
 from upkeep.reports.attempts import Attempt, last_of_each, one_line
-from upkeep.reports.sections import light_of
+from upkeep.reports.section import light_of
 from upkeep.reports.target_line import Status, TargetLine
+from upkeep.reports.week_sections import INNER, latest, name_of
 
 MOST = 10
 """Lines that a person reads; the last one counts the rest."""
 SIZE_PCT = 20
 """A backup that grew or shrank by more than this is told, in percent of the last one."""
 _WHY_CHARS = 160
-_NOT_COMPARED = ("notify", "miss_deadline")
-"""What comes after the report, or from outside: when the report is made this run can't have it yet."""
+_NOT_COMPARED = ("notify", "miss_deadline", "sweep", *INNER)
+"""What comes after the report, or from outside: when the report is made this run can't have it yet. And what is only
+done where it is needed: a table that needed care last week and none today is no news.
+"""
 
 
 @dataclass(frozen=True)
@@ -72,11 +75,13 @@ def standing_of(lines: Sequence[TargetLine], attempts: Sequence[Attempt]) -> Sta
         for line in lines
         if line.status is not Status.SKIPPED
     }
-    for attempt in last_of_each(attempts):
+    for attempt in latest(attempts):
         if attempt.duty in _NOT_COMPARED:
             continue
         why = attempt.text("summary") if attempt.state == "done" else attempt.outcome
-        lights[_name(attempt)] = Light(light_of(attempt), why)
+        name, light = _name(attempt), Light(light_of(attempt), why)
+        if name not in lights or light.status < lights[name].status:  # of several backups of a target the worst counts
+            lights[name] = light
     return Standing(
         lights=lights,
         sizes={line.target: line.size for line in lines if line.in_store and line.size is not None},
@@ -131,10 +136,12 @@ def _name(attempt: Attempt) -> str:
             return attempt.target
         case "purge_rows":
             return f"purge of {attempt.target}.{attempt.command.removeprefix('purge ').partition(' by ')[0]}"
-        case "check_security" | "sample_capacity":
+        case "check_security" | "sample_capacity" | "check_cluster":
             return attempt.duty.partition("_")[2]
+        case "prove":  # without the backup: next week it is another one
+            return f"restore proof of {attempt.target}"
         case _:
-            return f"{attempt.duty} of {attempt.target}"
+            return name_of(attempt) or f"{attempt.duty} of {attempt.target}"
 
 
 def _cut(changes: Sequence[Change]) -> tuple[Change, ...]:

@@ -1,0 +1,2 @@
+-- include/sql/mysql/grants_scratch.sql
+GRANT ALL ON *.* TO upkeep@'%';

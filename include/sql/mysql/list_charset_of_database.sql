@@ -1,0 +1,2 @@
+SELECT DEFAULT_CHARACTER_SET_NAME AS charset_name, DEFAULT_COLLATION_NAME AS collation_name
+  FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = %s

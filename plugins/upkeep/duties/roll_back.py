@@ -1,0 +1,171 @@
+"""Take back what this run has changed, if it didn't come to a good end; confirm that it moved; look at the gates again.
+
+What was changed is read from the ledger and from the marks on the Deployments, never from Airflow. All of it goes back
+at once, each Deployment to the template of the revision that it had before this run. One that somebody else has changed
+since is left alone, and told.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from upkeep.domain.gates import compare_gates
+from upkeep.domain.rollout import Live, Mark, revision_to_restore
+from upkeep.domain.units import human_seconds
+from upkeep.duties import gates
+from upkeep.duties.cluster_work import Wait, acts_of, cluster_of, deployment_of, held, is_done, opened, require_progress
+from upkeep.duties.job import Job
+from upkeep.duties.roll_out import CHANGE, FINISH
+from upkeep.errors import RollbackFailed, RolloutFailed, RolloutRefused
+
+if TYPE_CHECKING:
+    from upkeep.engines.deployments import Deployments
+
+log = logging.getLogger(__name__)
+
+BACK, CONFIRM, FINISH_BACK = "roll_back", "confirm_rollback", "finish_rollback"
+RESULT = ("verdict", "back", "light", "summary")
+
+
+def roll_back(job: Job) -> Wait | dict[str, Any]:
+    """What to wait for, or what came of it: ``verdict`` is ``nothing to take back`` or ``rolled back, healthy``.
+
+    Errors: ``RollbackFailed`` ("rolled back, still failing", or what could not be taken back); ``SourceError``.
+    """
+    namespace = cluster_of(job).namespace
+    if is_done(job, FINISH, namespace):
+        return {"verdict": "nothing to take back", "reason": "the rolling update came to a good end"}
+    changed = list(dict.fromkeys(record.started.target for record in acts_of(job, CHANGE)))
+    if not changed:
+        return {"verdict": "nothing to take back", "reason": "this run has changed nothing"}
+    if done := is_done(job, FINISH_BACK, namespace):
+        return {name: done.detail[name] for name in RESULT}
+    with opened(job) as deployments:
+        return _Rollback(job, deployments).run(changed)
+
+
+class _Rollback:
+    def __init__(self, job: Job, deployments: Deployments) -> None:
+        self._job, self._deployments = job, deployments
+        self._left: dict[str, str] = {}
+        """What was not taken back, and why."""
+
+    def run(self, changed: Sequence[str]) -> Wait | dict[str, Any]:
+        # Those that depend on others were updated last, and go first.
+        back = [name for name in reversed(changed) if self._undo(name)]
+        waiting: dict[str, datetime] = {}
+        stuck: list[str] = []
+        for name in back:
+            live = self._deployments.read(name)
+            try:
+                if not self._confirm(live) and live.mark:
+                    waiting[name] = live.mark.deadline
+            except RolloutFailed as error:
+                stuck.append(error.message)
+        if waiting:
+            return Wait(min(waiting.values()), tuple(waiting))
+        return self._finish(back, stuck)
+
+    def _undo(self, name: str) -> bool:
+        """Whether it is taken back, now or by an earlier try."""
+        with held(self._job):
+            live = self._deployments.read(name)
+            mark = live.mark
+            if mark is None or mark.run != self._job.run.run_id:
+                if is_done(self._job, CHANGE, name):
+                    self._left[name] = f"somebody else has changed it since: it runs {live.images}"
+                return False  # else the try died before its patch
+            if mark.act == BACK:
+                return True
+            if mark.wanted not in live.containers.values():
+                self._left[name] = f"somebody else has set its image since: it runs {live.images}"
+                return False
+            act = self._job.act(
+                BACK, name,
+                command=f"undo to revision {mark.previous_revision} ({mark.wanted} -> {mark.previous})",
+            )  # fmt: skip
+            try:
+                with self._job.ledger.record(act) as entry:
+                    entry.note(before=mark.wanted, after=mark.previous, digests=list(live.digests),
+                               revision=live.revision)  # fmt: skip
+                    self._patch(live, mark)
+                    entry.note(light="green", summary=f"taken back: {mark.wanted} -> {mark.previous}")
+            except RolloutRefused as error:
+                self._left[name] = error.message
+                return False
+        log.warning("%s: taken back to %s", name, mark.previous)
+        return True
+
+    def _patch(self, live: Live, mark: Mark) -> None:
+        now = self._job.now()
+        back = replace(
+            mark, act=BACK, wanted=mark.previous, previous=mark.wanted, previous_revision=live.revision, at=now,
+            deadline=now + timedelta(seconds=deployment_of(self._job, live.name).timeout_s),
+        )  # fmt: skip
+        cause = f"upkeep: taken back to {mark.previous} by {self._job.run.run_id}"
+        self._deployments.undo(live, revision_to_restore(live, mark.previous_revision), back, cause, dry_run=False)
+
+    def _confirm(self, live: Live) -> bool:
+        """Whether image and revision have moved back and its pods are there; recorded once, with what runs then."""
+        mark = live.mark
+        if is_done(self._job, CONFIRM, live.name) or mark is None:
+            return True
+        timeout_s = deployment_of(self._job, live.name).timeout_s
+        act = self._job.act(CONFIRM, live.name, command=f"confirm {mark.wanted}")
+        try:
+            if not require_progress(self._job, live, timeout_s):
+                return False
+        except RolloutFailed:
+            with self._job.ledger.record(act):
+                raise
+        with self._job.ledger.record(act) as entry:
+            if mark.wanted not in live.containers.values() or live.revision <= mark.previous_revision:
+                raise RolloutFailed(
+                    f"deployment {live.name} was to go back to {mark.wanted}, but runs {live.images} of revision "
+                    f"{live.revision}",
+                    hint=f"kubectl -n {cluster_of(self._job).namespace} rollout undo deployment/{live.name}",
+                )
+            seconds = (self._job.now() - mark.at).total_seconds()
+            entry.note(
+                digests=list(live.digests), pods=sorted(live.restarts), revision=live.revision,
+                seconds=round(seconds, 1), light="green",
+                summary=f"runs {mark.wanted} again: {live.progress.why}, revision {live.revision}, "
+                f"after {human_seconds(seconds)}",
+            )  # fmt: skip
+        return True
+
+    def _finish(self, back: Sequence[str], stuck: Sequence[str]) -> dict[str, Any]:
+        """The gates decide what it is called. They get no time to settle: a person waits for this verdict."""
+        before = gates.baseline(self._job)
+        act = self._job.act(
+            FINISH_BACK, cluster_of(self._job).namespace, command=f"finish taking back {', '.join(back)}"
+        )
+        with self._job.ledger.record(act) as entry:
+            found = gates.look(
+                self._job, back, self._deployments, None,
+                bad=lambda seen: any(one.bad for one in compare_gates(before, seen)),
+            )  # fmt: skip
+            compared = gates.compare(before, found)
+            wrong = [
+                *(f"{name} is not taken back: {why}" for name, why in self._left.items()),
+                *stuck,
+                *(one.line() for one in compared if one.bad),
+            ]
+            failing = [one.line() for one in compared if one.verdict == "was already failing"]
+            verdict = "rolled back, still failing" if wrong else "rolled back, healthy"
+            result: dict[str, Any] = {
+                "verdict": verdict, "back": list(back), "light": "red" if wrong else "amber",
+                "summary": "; ".join([f"{verdict}: {', '.join(back) or 'nothing'}", *wrong, *failing]),
+            }  # fmt: skip
+            entry.note(**result, gates=[one.line()[:300] for one in compared], left=self._left)
+            if wrong:
+                raise RollbackFailed(
+                    f"{verdict}: {'; '.join(wrong)}",
+                    hint="see 'still failing' in docs/runbooks/rolling_update.md; once it is mended, clear this task",
+                )
+        log.warning("%s", result["summary"])
+        return result

@@ -1,0 +1,156 @@
+"""Putting a restored Redis in the place of the live one: keys are copied into spare logical databases, then swapped.
+
+There is no renaming between servers. A throwaway server on this worker loads the file; ``DUMP`` and ``RESTORE`` bring
+its keys into logical databases of the live server that are empty; one transaction of ``SWAPDB`` makes them live. What
+was live is in the spare ones then, until somebody empties them.
+
+A key says what a spare database is: who finds ``MARK_COPY`` may empty it, for it never was live.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+
+from upkeep.domain.endpoint import Endpoint
+from upkeep.domain.masking import mask
+from upkeep.engines.redis_engine import RedisEngine
+from upkeep.engines.redis_scratch import ScratchRedis
+from upkeep.errors import RestoreRefused, RestoreUnavailable
+
+MARK_COPY = "upkeep:restoring"
+MARK_OLD = "upkeep:replaced"
+BATCH = 500
+DEFAULT_DATABASES = 16
+
+
+class RedisLive:
+    """Errors of every method: ``RestoreUnavailable``, ``RestoreRefused``."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self.secrets = endpoint.secrets()
+
+    def keys(self) -> dict[int, int]:
+        """Keys by logical database, those that only Upkeep's own copies hold left out."""
+        return {number: count for number, (count, copy, old) in self._look().items() if count and not copy and not old}
+
+    def kept(self, backup_id: str) -> dict[int, int]:
+        """Where the old ones are after a swap for this backup: logical database before -> now."""
+        found = {number: json.loads(old) for number, (_, _, old) in self._look().items() if old}
+        return {int(old["was"]): number for number, old in found.items() if old["backup_id"] == backup_id}
+
+    def swap(self, scratch: ScratchRedis, loaded: Mapping[int, int], backup_id: str) -> dict[int, int]:
+        """Returns where the old ones are now: logical database before -> now."""
+        try:
+            pairs = self._spares(loaded, backup_id)
+            for number, spare in pairs.items():
+                if loaded.get(number):
+                    self._copy(scratch, number, spare)
+            self._exchange(pairs, backup_id)
+            return pairs
+        except redis.RedisError as error:
+            raise self._failed(
+                "swap on",
+                error,
+                hint="the account needs DUMP, RESTORE, SELECT, SWAPDB, FLUSHDB; the live server must not be older than "
+                "this worker's redis-server; nothing was swapped",
+            ) from error
+
+    def _exchange(self, pairs: Mapping[int, int], backup_id: str) -> None:
+        """All at once: nobody sees one logical database of then beside another one of now."""
+        with self._connected() as client:
+            transaction: Any = client.pipeline(transaction=True)
+            for number, spare in pairs.items():
+                transaction.execute_command("SELECT", spare)
+                transaction.delete(MARK_COPY)
+                transaction.execute_command("SWAPDB", number, spare)
+                transaction.set(MARK_OLD, json.dumps({"was": number, "backup_id": backup_id}))
+            transaction.execute()
+
+    def _spares(self, loaded: Mapping[int, int], backup_id: str) -> dict[int, int]:
+        for number, (_, copy, _) in self._look().items():
+            if copy:  # what a killed try had copied: it never was live
+                with self._connected(number) as client:
+                    client.flushdb()
+        looked = self._look()
+        live = {number for number, (count, _, old) in looked.items() if count and not old}
+        wanted = sorted(live | {number for number, count in loaded.items() if count})
+        empty = [number for number, (count, _, _) in sorted(looked.items(), reverse=True) if count == 0]
+        spares = [number for number in empty if number not in wanted]
+        if len(spares) < len(wanted):
+            raise RestoreRefused(
+                f"the live Redis has {len(spares)} empty logical databases, {len(wanted)} are needed",
+                hint="empty those that hold what an earlier restore replaced (they have the key upkeep:replaced), or "
+                "raise `databases` in redis.conf",
+            )
+        pairs = dict(zip(wanted, spares, strict=False))
+        for spare in pairs.values():
+            with self._connected(spare) as client:
+                client.set(MARK_COPY, backup_id)
+        return pairs
+
+    def _copy(self, scratch: ScratchRedis, number: int, spare: int) -> None:
+        """Errors: ``RestoreUnavailable`` when not all keys arrive."""
+        with scratch.connect(number) as source, self._connected(spare) as client:
+            cursor = 0
+            while True:
+                cursor, keys = source.scan(cursor, count=BATCH)
+                asked = source.pipeline(transaction=False)
+                for key in keys:
+                    asked.dump(key)
+                    asked.pttl(key)
+                answers = asked.execute()
+                given: Any = client.pipeline(transaction=False)
+                for key, value, left in zip(keys, answers[::2], answers[1::2], strict=True):
+                    if value is not None:  # it expired meanwhile
+                        given.restore(key, max(left, 0), value, replace=True)
+                given.execute()
+                if cursor == 0:
+                    break
+            there, wanted = int(client.dbsize()) - 1, int(source.dbsize())
+        if there < wanted:
+            raise RestoreUnavailable(
+                f"only {there} of {wanted} keys of db{number} arrived in db{spare}",
+                hint="is maxmemory too small, with an eviction policy? nothing was swapped; run it again",
+            )
+
+    def _look(self) -> dict[int, tuple[int, str, str]]:
+        """Of each logical database: keys, and the two marks."""
+        try:
+            with self._connected() as client:
+                if client.info("cluster").get("cluster_enabled"):
+                    raise RestoreRefused(
+                        "the live Redis is a cluster, which has one logical database only: nothing can be swapped",
+                        hint="restore the file beside, into a new cluster, and lead the applications there",
+                    )
+                count = self._databases(client)
+            found = {}
+            for number in range(count):
+                with self._connected(number) as client:
+                    marks: list[Any] = [client.get(mark) for mark in (MARK_COPY, MARK_OLD)]
+                    copy, old = (mark.decode() if mark else "" for mark in marks)
+                    found[number] = int(client.dbsize()), copy, old
+            return found
+        except redis.RedisError as error:
+            raise self._failed("look at", error, hint="see its log") from error
+
+    def _databases(self, client: Any) -> int:
+        try:
+            return int(client.config_get("databases")["databases"])
+        except (redis.RedisError, KeyError):  # managed servers forbid CONFIG
+            return DEFAULT_DATABASES
+
+    @contextmanager
+    def _connected(self, database: int = 0) -> Iterator[Any]:
+        """A client of one logical database: a SELECT would only hold for one of its pool's connections."""
+        with RedisEngine(self._endpoint).connect(database) as client:
+            yield client
+
+    def _failed(self, verb: str, error: redis.RedisError, *, hint: str) -> RestoreUnavailable:
+        where = f"{self._endpoint.host}:{self._endpoint.port or 6379}"
+        return RestoreUnavailable(f"can't {verb} Redis {where}: {mask(str(error), self.secrets)}", hint=hint)

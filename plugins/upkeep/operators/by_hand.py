@@ -1,0 +1,65 @@
+"""The frame of DAGs that a person starts to change something: by hand only, one at a time, with a form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from airflow.sdk import (
+    DAG,
+    ExceptionRetryPolicy,
+    Param,
+    RetryAction,
+    RetryRule,
+    get_parsing_context,
+)
+
+from upkeep.operators.rhythm import HOPELESS
+from upkeep.resources import sites_folder
+from upkeep.site import Site, load_sites
+
+
+def sites_by_hand(name: str) -> list[Site]:
+    """The sites whose DAG ``<site>_<name>`` is wanted: all for the scheduler, the running one's for a task."""
+    sites, _ = load_sites(sites_folder())
+    wanted = get_parsing_context().dag_id
+    return [site for site in sites.values() if wanted in (None, f"{site.name}_{name}")]
+
+
+def by_hand_dag(
+    site: Site,
+    name: str,
+    *,
+    doc: str,
+    description: str,
+    params: Mapping[str, Param],
+    dry_run: str,
+    decided: Sequence[type[BaseException]],
+    run_types: Sequence[str] = ("manual",),
+) -> DAG:
+    """``dry_run``: what the form says a dry run does; ``decided``: errors that a second try would only meet again;
+    ``run_types``: how it may be started.
+
+    No ``dagrun_timeout``: it would kill the task that takes back. Each wait has a deadline of its own.
+    """
+    rule = RetryRule(exception=[*HOPELESS, *decided], action=RetryAction.FAIL)
+    return DAG(
+        dag_id=f"{site.name}_{name}",
+        description=f"{site.title}: {description}",
+        doc_md=doc,
+        schedule=None,
+        start_date=datetime(2026, 1, 1, tzinfo=ZoneInfo(site.timezone)),
+        catchup=False,
+        max_active_runs=1,
+        allowed_run_types=list(run_types),  # type: ignore[arg-type]  # converted; the enum isn't public
+        default_args={
+            "owner": "upkeep",
+            "retries": 2,
+            "retry_delay": timedelta(seconds=30),
+            "retry_policy": ExceptionRetryPolicy(rules=[rule]),
+        },
+        params={**params, "dry_run": Param(False, type="boolean", title="Dry run", description=dry_run)},
+        render_template_as_native_obj=True,
+        tags=["upkeep", name, site.name],
+    )

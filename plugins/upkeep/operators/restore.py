@@ -1,0 +1,224 @@
+"""Operators of a restore by hand: planned, for what is live approved by a person, and resumable at every step."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import Param
+from airflow.sdk.exceptions import AirflowSkipException
+
+from upkeep.domain.restoring import DESTINATIONS, Wish
+from upkeep.duties.job import Job
+from upkeep.duties.restore import plan_restore, restore
+from upkeep.duties.restore_over import Waivers, bring_beside, let_write, secure_live, stop_writes, swap_live
+from upkeep.duties.restore_rows import restore_rows
+from upkeep.errors import ObjectMissing, RestoreRefused
+from upkeep.operators.base import UpkeepOperator
+from upkeep.operators.rollout import approver_of
+from upkeep.site import Site
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
+
+DECIDED: tuple[type[BaseException], ...] = (RestoreRefused, ObjectMissing)
+"""A second try meets these again; a person has to act first."""
+
+
+def restore_form(site: Site) -> dict[str, Param]:
+    names = [target.name for target in site.targets]
+    return {
+        "target": Param(names[0], type="string", enum=names, title="Target", description="What to restore."),
+        "destination": Param(
+            "beside", type="string", enum=list(DESTINATIONS), title="Where to",
+            values_display={
+                "beside": "beside: on the live server under another name",
+                "scratch": "scratch: into the scratch server",
+                "tables": "tables: beside, with the rows of single tables only",
+                "rows": "rows: purged rows back into their table",
+                "over": "OVER LIVE: in the place of the live database; asks for an approval",
+            },
+            description="Only the last two change anything that is there.",
+        ),
+        "before": Param(
+            None, type=["null", "string"], format="date-time", title="Newest before",
+            description="The newest proven backup before this moment; empty: before this run.",
+        ),
+        "backup_id": Param(
+            None, type=["null", "string"], pattern=r"^\d{8}T\d{6}Z-[0-9a-f]{4}$", title="Or this very backup",
+            description="Its id, as in 20261121T020003Z-0a1b.",
+        ),
+        "tables": Param(
+            [], type="array", items={"type": "string"}, title="Tables", description="For tables and rows: which."
+        ),
+        "waive_stop": Param(
+            None, type=["null", "string"], title="Over live: applications may go on writing, because",
+            description="Instead of the site's stop_writes. What they write until the swap is in the old one only.",
+        ),
+        "waive_backup": Param(
+            None, type=["null", "string"], title="Over live: no fresh backup first, because",
+            description="When what is live can't be backed up any more. It is kept under another name all the same.",
+        ),
+    }  # fmt: skip
+
+
+class PlanRestoreOperator(UpkeepOperator):
+    """Choose the backup and say what would be lost. The choice holds for the whole run, also after it is cleared."""
+
+    def work(self, job: Job, context: Context) -> dict[str, Any]:
+        params, wish = context["params"], _wish(job, context)
+        if wish.destination == "rows":
+            found = [restore_rows(job, wish.target, table, "all", dry_run=True) for table in wish.tables]
+            lines = [
+                f"{one['table']}: {one['rows_archived']:,} rows of {len(one['archives'])} archives" for one in found
+            ]
+            return {"lines": lines or ["no table is named"], "backup_id": None, "destination": "rows"}
+        plan = plan_restore(job, wish)
+        lines = list(plan.lines())
+        for name in ("waive_stop", "waive_backup"):
+            if wish.destination == "over" and params.get(name):
+                lines.append(f"{name}: {params[name]}")
+        for line in lines:
+            log.info("%s", line)
+        return {"lines": lines, "backup_id": plan.backup_id, "destination": wish.destination}
+
+
+class RestoreStepOperator(UpkeepOperator):
+    """One step behind the plan; ``only_over``: skipped unless the form says over live."""
+
+    template_fields: Sequence[str] = ("plan",)
+    only_over = True
+
+    def __init__(self, *, plan: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.plan = plan
+
+    def work(self, job: Job, context: Context) -> dict[str, Any]:
+        wish = _wish(job, context, self.plan)
+        if self.only_over and wish.destination != "over":
+            raise AirflowSkipException(f"{wish.destination} leaves what is live as it is")
+        return self.step(job, context, wish)
+
+    def step(self, job: Job, context: Context, wish: Wish) -> dict[str, Any]:
+        raise NotImplementedError
+
+
+class SecureLiveOperator(RestoreStepOperator):
+    """Have a proven backup of what is live, not older than an hour."""
+
+    def step(self, job: Job, context: Context, wish: Wish) -> dict[str, Any]:
+        waived = str(context["params"].get("waive_backup") or "")
+        return secure_live(job, wish, waived=waived, dry_run=_is_dry(context))
+
+
+class ApproveRestoreOperator(ApprovalOperator):
+    """Ask a person, with the plan before their eyes. No answer in time is a no; a no fails the run."""
+
+    template_fields = (*ApprovalOperator.template_fields, "plan")
+
+    def __init__(self, *, site: Site, plan: Any, **kwargs: Any) -> None:
+        super().__init__(
+            subject=f"{site.title}: may the live database be replaced?",
+            defaults=self.REJECT,
+            fail_on_reject=True,
+            assigned_users=[{"id": name, "name": name} for name in site.approval.approvers] or None,
+            response_timeout=timedelta(hours=site.approval.timeout_h),
+            retries=0,
+            **kwargs,
+        )
+        self.plan = plan
+
+    def execute(self, context: Context) -> Any:
+        if self.plan["destination"] != "over":
+            raise AirflowSkipException(f"{self.plan['destination']} leaves what is live as it is")
+        if _is_dry(context):
+            raise AirflowSkipException("a dry run changes nothing")
+        self.body = "\n".join(f"- {line.strip()}" for line in self.plan["lines"])
+        return super().execute(context)
+
+
+class StopWritesOperator(RestoreStepOperator):
+    """Keep applications from writing, by the site's hook."""
+
+    template_fields = ("plan", "approval")
+
+    def __init__(self, *, approval: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.approval = approval
+
+    def step(self, job: Job, context: Context, wish: Wish) -> dict[str, Any]:
+        dry_run = _is_dry(context)
+        approver = approver_of(self.approval, needed=not dry_run)
+        return stop_writes(job, wish, waived=_waivers(context).writes, approver=approver, dry_run=dry_run)
+
+
+class RestoreBackupOperator(RestoreStepOperator):
+    """Load the backup where the form says, and compare it."""
+
+    only_over = False
+
+    def step(self, job: Job, context: Context, wish: Wish) -> dict[str, Any]:
+        if wish.destination == "rows":
+            dry_run = _is_dry(context)
+            return {table: restore_rows(job, wish.target, table, "all", dry_run=dry_run) for table in wish.tables}
+        if _is_dry(context):
+            return {"dry_run": True, "plan": self.plan["lines"]}
+        return bring_beside(job, wish) if wish.destination == "over" else restore(job, wish)
+
+
+class SwapLiveOperator(RestoreStepOperator):
+    """Put the copy in the place of what is live, which stays under a dated name."""
+
+    template_fields = ("plan", "approval")
+
+    def __init__(self, *, approval: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.approval = approval
+
+    def step(self, job: Job, context: Context, wish: Wish) -> dict[str, Any]:
+        if _is_dry(context):
+            raise AirflowSkipException("a dry run changes nothing")
+        return swap_live(job, wish, approver=approver_of(self.approval, needed=True), waivers=_waivers(context))
+
+
+class LetWriteOperator(RestoreStepOperator):
+    """Let applications write again, whatever became of the restore; not in the middle of a swap."""
+
+    def work(self, job: Job, context: Context) -> dict[str, Any]:
+        params = context["params"]
+        if params["destination"] != "over" or _is_dry(context):
+            raise AirflowSkipException("nobody was kept from writing")
+        return let_write(job, str(params["target"]))
+
+
+def _wish(job: Job, context: Context, plan: Any = None) -> Wish:
+    params = context["params"]
+    if plan:
+        backup_id, before = plan["backup_id"], None
+    else:
+        backup_id = params.get("backup_id")
+        before = _moment(params.get("before"), job.site.timezone) or context["dag_run"].run_after
+    return Wish(
+        str(params["target"]), params["destination"], backup_id=backup_id, before=before,
+        tables=tuple(params.get("tables") or ()),
+    )  # fmt: skip
+
+
+def _moment(text: str | None, zone: str) -> datetime | None:
+    moment = datetime.fromisoformat(text) if text else None
+    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))
+
+
+def _waivers(context: Context) -> Waivers:
+    params = context["params"]
+    return Waivers(backup=str(params.get("waive_backup") or ""), writes=str(params.get("waive_stop") or ""))
+
+
+def _is_dry(context: Context) -> bool:
+    return bool(context["params"].get("dry_run"))

@@ -1,0 +1,249 @@
+"""Operators that change Deployments: planned, approved, carried out without holding a worker while they wait."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.providers.standard.exceptions import HITLRejectException
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk.exceptions import AirflowSkipException
+
+from upkeep.duties.cluster_work import Wait, cluster_of, deployment_of, opened
+from upkeep.duties.gates import check_gates_before
+from upkeep.duties.job import Job
+from upkeep.duties.plan_rollout import plan_rollout
+from upkeep.duties.restart import plan_restart, restart
+from upkeep.duties.roll_back import roll_back
+from upkeep.duties.roll_out import roll_out
+from upkeep.duties.scale import plan_scale, scale
+from upkeep.duties.undo import plan_undo, undo
+from upkeep.errors import RolloutRefused
+from upkeep.operators.base import UpkeepOperator, job_of, site_named
+from upkeep.site import Site
+from upkeep.triggers.rollout import RolloutTrigger
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
+
+GRACE = timedelta(minutes=1)
+"""How long after its time a trigger may be silent; then the scheduler gives the task back, triggerer or not."""
+BY_HAND = "somebody who marked the approval as success in Airflow"
+IMAGE = "image_"
+"""Before a deployment's name: its field in the form."""
+
+
+class PlanRolloutOperator(UpkeepOperator):
+    """Plan what the form asks for; skipped, and all after it, where nothing has to be done."""
+
+    def work(self, job: Job, context: Context) -> dict[str, Any]:
+        params = context["params"]
+        asked = {
+            deployment.name: str(params[f"{IMAGE}{deployment.name}"])
+            for deployment in cluster_of(job).deployments
+            if params.get(f"{IMAGE}{deployment.name}")
+        }
+        plan = plan_rollout(job, asked, params.get("strategy", "all"))
+        if not plan["changes"]:
+            raise AirflowSkipException("; ".join(plan["lines"]))
+        return plan
+
+
+class CheckGatesOperator(UpkeepOperator):
+    """Look at every health gate before anything is changed."""
+
+    template_fields = ("plan",)
+
+    def __init__(self, *, plan: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.plan = plan
+
+    def work(self, job: Job, context: Context) -> dict[str, Any]:
+        with opened(job) as deployments:
+            gates = check_gates_before(job, list(self.plan["changes"]), deployments)
+        return {
+            "lines": [f"{gate.name}: {gate.said}" for gate in gates],
+            "failing": [g.name for g in gates if not g.ok],
+        }
+
+
+class ApproveChangeOperator(ApprovalOperator):
+    """Ask a person, with the plan before their eyes. No answer in time is a no; a no fails the run, and who said what
+    is in the ledger.
+
+    Skipped in a dry run and where the site asks for no approval. ``rest``: ask for what follows a canary.
+    """
+
+    template_fields = (*ApprovalOperator.template_fields, "plan", "gates")
+
+    def __init__(self, *, site: Site, plan: Any, gates: Any = None, rest: bool = False, **kwargs: Any) -> None:
+        cluster = site.cluster
+        super().__init__(
+            subject=f"{site.title}: may this be changed?",
+            defaults=self.REJECT,
+            fail_on_reject=True,
+            assigned_users=[{"id": name, "name": name} for name in cluster.approvers] if cluster else None,
+            response_timeout=timedelta(hours=cluster.approval_timeout_h) if cluster else None,
+            retries=0,
+            **kwargs,
+        )
+        self.site = site.name
+        self.plan = plan
+        self.gates = gates
+        self.rest = rest
+
+    def execute(self, context: Context) -> Any:
+        if not self.plan:
+            raise AirflowSkipException("there is nothing to approve")
+        if context["params"].get("dry_run"):
+            raise AirflowSkipException("a dry run changes nothing")
+        if self.rest and not is_canary(self.plan):
+            raise AirflowSkipException("this run has no canary")
+        if not self._is_needed(site_named(self.site)):
+            raise AirflowSkipException(f"site {self.site} asks for no approval here")
+        self.subject = (
+            "; ".join(self.plan["lines"])[:200] if not self.rest else f"go on after {self.plan['waves'][0][0]}?"
+        )
+        self.body = "\n".join([
+            *(f"- {line}" for line in self.plan["lines"]),
+            *(f"- before: {line}" for line in (self.gates or {}).get("lines", ())),
+        ])  # fmt: skip
+        return super().execute(context)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
+        job = job_of(self.site, context)
+        who = approver_of(event, needed=False) or "nobody in time"
+        act = job.act(
+            "approve_change", cluster_of(job).namespace, command=f"ask: {self.plan['lines'][0]}", approver=who
+        )
+        with job.ledger.record(act) as entry:
+            try:
+                answer = super().execute_complete(context, event)
+            except HITLRejectException as error:
+                raise RolloutRefused(
+                    f"not approved ({who}): {self.plan['lines'][0]}", hint="ask why; then start a new run"
+                ) from error
+            entry.note(light="green", summary=f"approved by {who}")
+            return answer
+
+    def _is_needed(self, site: Site) -> bool:
+        if site.cluster is None:
+            return True
+        if self.plan.get("action") != "scale":
+            return site.cluster.approval
+        return any(one.name == self.plan["name"] and one.approve_scale for one in site.cluster.deployments)
+
+
+class WaitingOperator(UpkeepOperator):
+    """Carries out a duty that returns either its result or what it waits for, and waits in the triggerer."""
+
+    def go_on(self, job: Job, context: Context) -> Wait | dict[str, Any]:
+        raise NotImplementedError
+
+    def work(self, job: Job, context: Context) -> dict[str, Any]:
+        return self._result(job, context)
+
+    def resume(self, context: Context, event: Any = None) -> dict[str, Any]:
+        """The trigger only wakes: what became of the rollout is looked up again."""
+        return self._result(job_of(self.site, context), context)
+
+    def _result(self, job: Job, context: Context) -> dict[str, Any]:
+        found = self.go_on(job, context)
+        if isinstance(found, Wait):
+            self._wait(job, found)
+        return found
+
+    def _wait(self, job: Job, found: Wait) -> NoReturn:
+        cluster = cluster_of(job)
+        log.info("waiting for %s until %s", ", ".join(found.names) or "the gates", found.until.isoformat())
+        self.defer(
+            trigger=RolloutTrigger(
+                conn_id=cluster.conn_id, namespace=cluster.namespace, names=list(found.names),
+                until=found.until.isoformat(),
+            ),
+            method_name="resume",
+            timeout=max(found.until - datetime.now(UTC), timedelta()) + GRACE,
+        )  # fmt: skip
+
+
+class RollOutOperator(WaitingOperator):
+    """Carry out the plan, or with ``first_only`` its canary. Clearing it goes on where it was."""
+
+    template_fields = ("plan", "approval")
+
+    def __init__(self, *, plan: Any, approval: Any, first_only: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.plan = plan
+        self.approval = approval
+        self.first_only = first_only
+
+    def go_on(self, job: Job, context: Context) -> Wait | dict[str, Any]:
+        if not self.plan:
+            raise AirflowSkipException("there is nothing to roll out")
+        if self.first_only and not is_canary(self.plan):
+            raise AirflowSkipException("this run has no canary")
+        return roll_out(
+            job,
+            self.plan,
+            approver=approver_of(self.approval, cluster_of(job).approval),
+            first_only=self.first_only,
+            dry_run=bool(context["params"].get("dry_run")),
+        )
+
+
+class RollBackOperator(WaitingOperator):
+    """Take back what this run changed unless it came to a good end; skipped where there is nothing to take back."""
+
+    def go_on(self, job: Job, context: Context) -> Wait | dict[str, Any]:
+        found = roll_back(job)
+        if isinstance(found, dict) and not found.get("back"):
+            raise AirflowSkipException(f"{found['verdict']}: {found.get('reason', '')}")
+        return found
+
+
+class PlanActionOperator(UpkeepOperator):
+    """Plan the undo, the restart or the scaling that the form asks for."""
+
+    def work(self, job: Job, context: Context) -> dict[str, Any]:
+        params = context["params"]
+        name = str(params["deployment"])
+        match params["action"]:
+            case "undo":
+                return plan_undo(job, name)
+            case "restart":
+                return plan_restart(job, name)
+            case _:
+                return plan_scale(job, name, params.get("replicas"))
+
+
+class ApplyActionOperator(WaitingOperator):
+    """Carry out one planned action, once, and confirm its result."""
+
+    template_fields = ("plan", "approval")
+
+    def __init__(self, *, plan: Any, approval: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.plan = plan
+        self.approval = approval
+
+    def go_on(self, job: Job, context: Context) -> Wait | dict[str, Any]:
+        duty = {"undo": undo, "restart": restart, "scale": scale}[self.plan["action"]]
+        is_scale = self.plan["action"] == "scale"
+        needed = deployment_of(job, self.plan["name"]).approve_scale if is_scale else cluster_of(job).approval
+        return duty(
+            job, self.plan, approver=approver_of(self.approval, needed), dry_run=bool(context["params"].get("dry_run"))
+        )
+
+
+def is_canary(plan: Mapping[str, Any]) -> bool:
+    return plan["strategy"] == "canary" and len(plan["waves"]) > 1
+
+
+def approver_of(approval: Mapping[str, Any] | None, needed: bool) -> str:
+    """Who said yes, for the ledger; empty where nobody had to."""
+    who = (approval or {}).get("responded_by_user") or {}
+    return str(who.get("name") or who.get("id") or (BY_HAND if needed else ""))

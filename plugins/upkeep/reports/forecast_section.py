@@ -1,0 +1,42 @@
+"""What the month's forecast found, as a section of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from upkeep.reports.attempts import Attempt, one_line
+from upkeep.reports.section import MOST, SAYS_CHARS, Item, Section, counted, more, whole
+from upkeep.reports.target_line import Status
+
+_LIGHTS = {"red": Status.RED, "amber": Status.AMBER}
+_LATER = 3
+"""Of what is reached later than in three months."""
+
+
+def forecasts(own: Sequence[Attempt], _: Sequence[str]) -> Section:
+    """What runs out soon, with what would change it; the first of what runs out later; and where the plots are."""
+    last = own[-1]
+    if last.state != "done":
+        return Section("Forecast", last.outcome)
+    soon, odd, replicas = last.mappings("soon"), last.texts("odd_backups"), last.texts("replicas")
+    items = [
+        *(_runs_out(one) for one in soon[:MOST]),
+        *more(len(soon) - MOST, "soon"),
+        *(Item(Status.AMBER, "backup", "", one_line(what, SAYS_CHARS)) for what in odd[:MOST]),
+        *more(len(odd) - MOST, "backup"),
+        *(_runs_out(one) for one in last.mappings("later")[:_LATER]),
+        *(Item(Status.GREEN, "replicas", "", one_line(what, SAYS_CHARS)) for what in replicas[:MOST]),
+    ]
+    if page := last.text("page"):
+        items.append(Item(Status.GREEN, "plots", "", page))
+    figure = f"{counted(whole(last.detail.get('figures')), 'figure')} forecast"
+    return Section("Forecast", last.text("summary"), tuple(items), figure)
+
+
+def _runs_out(one: Mapping[str, Any]) -> Item:
+    status = _LIGHTS.get(str(one.get("light", "")), Status.GREEN)
+    changes = one.get("changes")
+    helps = "; ".join(str(change) for change in changes) if isinstance(changes, list) else ""
+    says = one_line(str(one.get("says", "")), SAYS_CHARS)
+    return Item(status, status.label, str(one.get("name", "")), says, one_line(helps, SAYS_CHARS))

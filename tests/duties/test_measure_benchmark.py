@@ -1,0 +1,103 @@
+"""The month's queries on real servers: timed alike, compared with last month, and never able to write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.duties.site_factory import SiteFactory
+from tests.servers.databases import Database, PostgresDatabase
+from upkeep.duties.measure_benchmark import measure_benchmark
+from upkeep.engines.stopwatch import MOST_ROWS
+
+FLAVOURS = ["mariadb", "mysql", "postgres"]
+
+
+@pytest.fixture(params=FLAVOURS)
+def shop(request: pytest.FixtureRequest, sites: SiteFactory) -> Database:
+    database: Database = request.getfixturevalue(f"{request.param}_database")
+    database.execute("CREATE TABLE logs (id INT PRIMARY KEY, kind INT NOT NULL, note VARCHAR(100))")
+    numbers = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 900) "
+    values = "SELECT a.n * 1000 + b.n, b.n, 'noted' FROM n a JOIN n b ON b.n <= 20"
+    if isinstance(database, PostgresDatabase):
+        database.execute(f"INSERT INTO logs {numbers}{values}")
+        database.execute("CREATE INDEX by_kind ON logs (kind)")
+        database.execute("ANALYZE logs")
+    else:
+        database.execute(f"INSERT INTO logs {numbers}{values}")
+        database.execute("CREATE INDEX by_kind ON logs (kind)")
+        database.execute("ANALYZE TABLE logs")
+    sites.database(database, benchmark=[{"name": "by-kind", "sql": "SELECT COUNT(*) FROM logs WHERE kind = 7;"}])
+    return database
+
+
+def measured(sites: SiteFactory, run_id: str = "month-1", **settings: Any) -> dict[str, dict[str, Any]]:
+    found = measure_benchmark(sites.job(run_id), "app", **settings)
+    return {query["name"]: query for query in found["queries"]}
+
+
+def test_the_sites_queries_and_upkeeps_own_are_timed_and_a_changed_plan_is_named(
+    shop: Database, sites: SiteFactory
+) -> None:
+    first = measured(sites)
+    assert set(first) == {"by-kind", "round-trip", "first-keys-of-logs", "last-key-of-logs"}
+    assert {query["verdict"] for query in first.values()} == {"new"}
+    for query in first.values():
+        assert 0 < query["first_ms"] <= query["median_ms"] <= query["third_ms"]
+        assert query["runs"] == 7
+    assert first["first-keys-of-logs"]["median_ms"] > first["round-trip"]["median_ms"]
+    assert "by_kind" in first["by-kind"]["plan_words"]
+    assert sum(first["by-kind"]["reads"].values()) > 0
+    again = measured(sites, "month-2")
+    assert {name: query["plan"] for name, query in again.items()} == {
+        name: query["plan"] for name, query in first.items()
+    }
+    assert again["by-kind"]["last_ms"] == first["by-kind"]["median_ms"]
+    shop.execute("DROP INDEX by_kind" + ("" if isinstance(shop, PostgresDatabase) else " ON logs"))
+    changed = measured(sites, "month-3")["by-kind"]
+    assert changed["verdict"] == "plan changed"
+    assert "it was: " in changed["says"]
+    assert "by_kind" in changed["says"].partition("it was: ")[2]
+    assert "by_kind" not in changed["says"].partition("it was: ")[0]
+
+
+def test_a_statement_that_writes_or_can_not_be_run_is_told_and_stops_no_other(
+    shop: Database, sites: SiteFactory
+) -> None:
+    queries = sites.settings["databases"][0]["benchmark"]
+    if isinstance(shop, PostgresDatabase):
+        shop.execute("CREATE FUNCTION noting() RETURNS int LANGUAGE sql AS 'INSERT INTO logs VALUES (0,0) RETURNING 1'")
+    else:
+        shop.execute("CREATE FUNCTION noting() RETURNS INT DETERMINISTIC BEGIN DELETE FROM logs; RETURN 1; END")
+    queries[:] = [
+        {"name": "writes", "sql": "SELECT noting()"},
+        {"name": "gone", "sql": "SELECT * FROM no_such_table"},
+        {"name": "wide", "sql": "SELECT a.id FROM logs a"},
+    ]
+    rows = shop.query("SELECT COUNT(*) FROM logs")
+    job = sites.job()
+    found = measure_benchmark(job, "app")
+    by_name = {query["name"]: query for query in found["queries"]}
+    assert "it wants to write" in by_name["writes"]["says"]
+    assert "can't be run" in by_name["gone"]["says"]
+    assert f"more than {MOST_ROWS:,} rows" in by_name["wide"]["says"]
+    assert by_name["round-trip"]["verdict"] == "new"
+    assert found["light"] == "amber"
+    assert shop.query("SELECT COUNT(*) FROM logs") == rows
+    (act,) = job.ledger.acts("kindergarten", duty="benchmark")
+    assert act.detail["queries"] == found["queries"], "it fits into a row of the ledger"
+
+
+def test_a_query_that_takes_too_long_is_ended(shop: Database, sites: SiteFactory) -> None:
+    long = "SELECT COUNT(*) FROM logs a, logs b, logs c WHERE a.note < b.note AND b.note < c.note"
+    if isinstance(shop, PostgresDatabase):
+        long = "SELECT COUNT(*) FROM generate_series(1, 100000000) a"
+    sites.settings["databases"][0]["benchmark"] = [{"name": "long", "sql": long}]
+    assert "longer than 1 s" in measured(sites, limit_s=1)["long"]["says"]
+
+
+def test_a_dry_run_times_nothing(shop: Database, sites: SiteFactory) -> None:
+    job = sites.job()
+    assert measure_benchmark(job, "app", dry_run=True)["would_time"][0] == "by-kind"
+    assert list(job.ledger.acts("kindergarten")) == []

@@ -1,0 +1,68 @@
+"""Undo, restart and scale on a real control plane: done once, confirmed, refused where they would bring nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.duties.rollouts import Rollouts, finish
+from tests.servers.kubernetes_cluster import Namespace
+from upkeep.duties.restart import plan_restart, restart
+from upkeep.duties.scale import plan_scale, scale
+from upkeep.duties.undo import plan_undo, undo
+from upkeep.errors import RolloutFailed, RolloutRefused
+
+
+def carry_out(scene: Rollouts, duty: Callable[..., Any], plan: dict[str, Any], run_id: str) -> dict[str, Any]:
+    return finish(lambda: duty(scene.job(run_id), plan, approver="li.si"), scene.live)
+
+
+def test_undo_restart_and_scale_are_done_once_and_confirmed(tmp_path: Path, namespace: Namespace) -> None:
+    scene = Rollouts(tmp_path, namespace, "", "a")
+    with pytest.raises(RolloutRefused, match="no ReplicaSet of a previous revision is left"):
+        plan_undo(scene.job("undo"), "a")
+
+    scene.set_image("a", "reg/a:bad")
+    namespace.wait_for("the new pod", lambda: len(scene.live("a").pods) == 2)
+    plan = plan_undo(scene.job("undo"), "a")
+    assert plan["lines"][0].startswith("a: back to revision 1: reg/a:bad -> reg/a:1; 0 of 1 pods ready now")
+    undo(scene.job("undo"), plan, approver="li.si")  # killed before it could wait
+    found = carry_out(scene, undo, plan, "undo")
+    assert (found["images"], found["revision"], found["light"]) == ("reg/a:1", 3, "green")
+    assert [(record.state, record.started.approver) for record in scene.acts("undo", "undo")] == [("done", "li.si")]
+    assert carry_out(scene, undo, plan, "undo")["revision"] == 3, "an undo done twice would be a redo"
+
+    before = set(scene.live("a").restarts)
+    found = carry_out(scene, restart, plan_restart(scene.job("restart"), "a"), "restart")
+    assert (found["revision"], before & set(scene.live("a").restarts)) == (4, set())
+
+    found = carry_out(scene, scale, plan_scale(scene.job("scale"), "a", 3), "scale")
+    assert (found["replicas"], scene.live("a").ready) == (3, 3)
+    with pytest.raises(RolloutRefused, match="has 3 replicas already"):
+        plan_scale(scene.job("scale-2"), "a", 3)
+    with pytest.raises(RolloutRefused, match="no CPU figures for its pods"):
+        plan_scale(scene.job("scale-3"), "a")
+
+    plan = plan_restart(scene.job("late"), "a")
+    scene.set_image("a", "reg/a:hotfix")
+    with pytest.raises(RolloutRefused, match=r"isn't as it was planned|a rollout is under way"):
+        restart(scene.job("late"), plan)
+    scene.require_clean_ledger()
+
+
+def test_a_restart_that_leads_to_unready_pods_fails_with_their_words(tmp_path: Path, namespace: Namespace) -> None:
+    scene = Rollouts(tmp_path, namespace, "", "a")
+    namespace.apps.patch_namespaced_deployment("a", namespace.name, {"spec": {"progressDeadlineSeconds": 2}})
+    scene.set_image("a", "reg/a:bad")
+    namespace.wait_for("it gives up", lambda: scene.live("a").progress.state == "failed")
+    with pytest.raises(RolloutFailed, match=r"exceeded its progress deadline.*running, but not ready"):
+        carry_out(scene, restart, plan_restart(scene.job("restart"), "a"), "restart")
+    namespace.create({
+        "apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "hpa"},
+        "spec": {"maxReplicas": 5, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "a"}},
+    })  # fmt: skip
+    with pytest.raises(RolloutRefused, match="is scaled by autoscaler hpa, which would undo it"):
+        plan_scale(scene.job("scale"), "a", 4)

@@ -1,0 +1,659 @@
+"""Restoring by hand: beside the live database, into scratch, single tables; and over it, killed at every step."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.duties.site_factory import SiteFactory
+from tests.servers.data import (
+    Fingerprint,
+    describe_folder,
+    fill_folder,
+    fill_hostile_mysql,
+    fill_hostile_postgres,
+    fill_redis,
+    fingerprint_mysql,
+    fingerprint_postgres,
+    fingerprint_redis,
+)
+from tests.servers.databases import Database, MySqlDatabase, PostgresDatabase
+from tests.servers.kubernetes_cluster import Namespace
+from tests.servers.postgres import PostgresServer
+from tests.servers.redis_server import RedisServer
+from upkeep.domain.restoring import Wish
+from upkeep.duties.prove import prove
+from upkeep.duties.restore import plan_restore, restore
+from upkeep.duties.restore_over import (
+    Waivers,
+    bring_beside,
+    let_write,
+    restore_over,
+    secure_live,
+    stop_writes,
+    swap_live,
+)
+from upkeep.duties.verify import verify
+from upkeep.errors import NoFreshBackup, ObjectMissing, ProofFailed, RestoreRefused, RestoreUnavailable
+from upkeep.ledger import Ledger, default_url
+
+
+@pytest.fixture(scope="module")
+def postgres_scratch() -> Iterator[PostgresServer]:
+    with PostgresServer() as server:
+        yield server
+
+
+FLAVOURS = ["mariadb", "mysql", "postgres"]
+NAME = "our 库-1; %s--"
+
+
+def like(database: Database, name: str) -> Database:
+    """Another database on the same server."""
+    if isinstance(database, MySqlDatabase):
+        return MySqlDatabase(database.server, name)
+    assert isinstance(database, PostgresDatabase)
+    return PostgresDatabase(database.server, name)
+
+
+def fingerprint(database: Database) -> Fingerprint:
+    if isinstance(database, MySqlDatabase):
+        return fingerprint_mysql(database.connect(), database.name)
+    assert isinstance(database, PostgresDatabase)
+    with database.connect() as connection:
+        return fingerprint_postgres(connection)
+
+
+def proven(sites: SiteFactory, run_id: str = "night-1") -> str:
+    backup_id = sites.back_up("app", run_id).backup.backup_id
+    verify(sites.job(run_id), "app", backup_id)
+    return backup_id
+
+
+@contextmanager
+def oddly_named(database: Database) -> Iterator[Database]:
+    """Whatever is called like it on the server goes at the end."""
+    odd = like(database, NAME)
+    try:
+        with odd.existing():
+            yield odd
+    finally:
+        for name in databases(database):
+            if name.startswith(NAME):
+                like(database, name).drop()
+
+
+def databases(database: Database) -> list[str]:
+    listed = "SHOW DATABASES" if isinstance(database, MySqlDatabase) else "SELECT datname FROM pg_database"
+    return [str(row[0]) for row in database.query(listed)]
+
+
+@pytest.fixture(params=FLAVOURS)
+def hostile(request: pytest.FixtureRequest) -> Iterator[Database]:
+    plain: Database = request.getfixturevalue(f"{request.param}_database")
+    with oddly_named(plain) as database:
+        if isinstance(database, PostgresDatabase):
+            with database.connect() as connection:
+                fill_hostile_postgres(connection, long_row_bytes=100_000)
+        else:
+            assert isinstance(database, MySqlDatabase)
+            fill_hostile_mysql(database.connect(), long_row_bytes=100_000)
+        yield database
+
+
+def test_a_hostile_database_is_restored_beside_and_then_over_live_as_it_was(
+    hostile: Database, sites: SiteFactory
+) -> None:
+    sites.database(hostile, stop_writes="read_only")
+    before = fingerprint(hostile)
+    backup_id = proven(sites)
+    beside = restore(sites.job("evening"), Wish("app"))
+    copy = like(hostile, beside["database"])
+    left_out = ["view broken_view is missing"] if isinstance(hostile, MySqlDatabase) else []
+    assert before.differences(fingerprint(copy)) == left_out, "no dump has a view whose table is gone"
+    texts = "texts" if isinstance(hostile, MySqlDatabase) else "public.texts"
+    hostile.execute(f"DELETE FROM {texts}")
+    hostile.execute(f"CREATE TABLE {texts}_since (id INT PRIMARY KEY)")
+    spoilt = fingerprint(hostile)
+    done = restore_over(sites.job("night"), Wish("app", "over", backup_id), approver="li")
+    assert done["found"] is False
+    assert before.differences(fingerprint(hostile)) == left_out
+    old = like(hostile, done["old"])
+    assert fingerprint(old).tables == spoilt.tables
+    assert copy.name not in databases(hostile)
+    hostile.execute(f"DELETE FROM {texts}")  # nobody is kept from writing any more
+
+
+# Killed at every step.
+
+
+@contextmanager
+def small_shop(plain: Database) -> Iterator[Database]:
+    """Tables that refer to each other, and everything that doesn't move by itself."""
+    with oddly_named(plain) as database:
+        is_mysql = isinstance(database, MySqlDatabase)
+        for statement in MYSQL_SHOP if is_mysql else POSTGRES_SHOP:
+            database.execute(statement)
+        yield database
+
+
+COMMON = [
+    "CREATE TABLE parents (id INT PRIMARY KEY, name VARCHAR(40), children INT NOT NULL DEFAULT 0)",
+    "CREATE TABLE children (id INT PRIMARY KEY, parent INT NOT NULL REFERENCES parents (id), born DATE)",
+    "INSERT INTO parents VALUES (1, 'Wáng 王', 0), (2, 'Lǐ 李', 0)",
+    "CREATE VIEW a_of_b AS SELECT 1 AS one",
+    "CREATE VIEW b AS SELECT p.name, c.born FROM parents p JOIN children c ON c.parent = p.id",
+]
+MYSQL_SHOP = [
+    *COMMON,
+    "ALTER TABLE children ADD CONSTRAINT belongs FOREIGN KEY (parent) REFERENCES parents (id)",
+    "CREATE OR REPLACE VIEW a_of_b AS SELECT COUNT(*) AS how_many FROM b",
+    """CREATE TRIGGER counted AFTER INSERT ON children FOR EACH ROW
+       UPDATE parents SET children = children + 1 WHERE id = NEW.parent""",
+    "CREATE FUNCTION twice(n INT) RETURNS INT DETERMINISTIC RETURN n * 2",
+    "CREATE PROCEDURE clear_out() DELETE FROM children WHERE born < '2000-01-01'",
+    "CREATE EVENT awake ON SCHEDULE EVERY 1 DAY STARTS '2037-01-01' ON COMPLETION PRESERVE ENABLE DO CALL clear_out()",
+    "CREATE EVENT asleep ON SCHEDULE EVERY 1 DAY STARTS '2037-01-01' ON COMPLETION PRESERVE DISABLE DO DO 0",
+    "INSERT INTO children VALUES (1, 1, '2020-05-06'), (2, 2, '2021-07-08')",
+]
+POSTGRES_SHOP = [
+    *COMMON,
+    """CREATE FUNCTION count_it() RETURNS trigger LANGUAGE plpgsql AS
+       'BEGIN UPDATE parents SET children = children + 1 WHERE id = NEW.parent; RETURN NEW; END'""",
+    "CREATE TRIGGER counted AFTER INSERT ON children FOR EACH ROW EXECUTE FUNCTION count_it()",
+    "INSERT INTO children VALUES (1, 1, '2020-05-06'), (2, 2, '2021-07-08')",
+    f"ALTER DATABASE \"{NAME}\" SET work_mem = '7MB'",
+    f'REVOKE CONNECT ON DATABASE "{NAME}" FROM PUBLIC',
+    f"COMMENT ON DATABASE \"{NAME}\" IS 'the shop''s; all of it'",
+]
+SPOIL = [
+    "DROP VIEW a_of_b",
+    "DELETE FROM children WHERE id = 1",
+    "INSERT INTO parents VALUES (7, 'since', 0)",
+    "CREATE TABLE since (id INT PRIMARY KEY)",
+]
+
+MYSQL_MOMENTS = [
+    ("after", "SET GLOBAL read_only = 1"),
+    ("after", "CREATE DATABASE `our 库-1; %s--_restored_"),
+    ("loading", ""),
+    ("after", "CREATE TABLE _upkeep_swap"),
+    ("after", "COMMIT"),
+    ("after", "DROP TRIGGER IF EXISTS `"),
+    ("before", "RENAME TABLE `"),
+    ("after", "RENAME TABLE `"),
+    ("after", " TRIGGER counted "),
+    ("after", " VIEW `a_of_b`"),
+    ("before", "DROP DATABASE"),
+    ("after", "DROP DATABASE"),
+    ("after", "SET GLOBAL read_only = 0"),
+]
+POSTGRES_MOMENTS = [
+    ("after", "SET default_transaction_read_only"),
+    ("after", "CREATE DATABASE"),
+    ("loading", ""),
+    ("loaded", ""),
+    ("before", "RENAME TO"),
+    ("after", '" RENAME TO "our 库-1; %s--_replaced'),
+    ("after", '" RENAME TO "our 库-1; %s--"'),
+    ("swapped", ""),
+]
+
+
+def killed(moment: tuple[str, str], work: Callable[[], Any]) -> None:
+    """``work`` in a process of its own that is killed with SIGKILL at ``moment``."""
+    child = os.fork()
+    if child == 0:  # pragma: no cover - another process
+        try:
+            arm(*moment)
+            work()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(3)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status == -signal.SIGKILL, f"was not killed at {moment}, but ended with {status}"
+
+
+def arm(when: str, match: str) -> None:  # pragma: no cover - another process
+    import psycopg
+    import pymysql.connections
+
+    import upkeep.duties.restore as restoring
+    from upkeep.duties import write_stops
+    from upkeep.duties.read_back import Streams
+    from upkeep.engines import folder_live, folder_scratch, postgres_live, redis_live
+
+    def die(*_: Any, **__: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def text(query: Any) -> str:
+        if isinstance(query, psycopg.sql.Composable):
+            query = query.as_string(None)
+        return query.decode("utf-8", "replace") if isinstance(query, bytes) else str(query)
+
+    def around(plain: Callable[..., Any]) -> Callable[..., Any]:
+        def run(self: Any, query: Any, *rest: Any, **more: Any) -> Any:
+            if when == "before" and match in text(query):
+                die()
+            found = plain(self, query, *rest, **more)
+            if when == "after" and match in text(query):
+                die()
+            return found
+
+        return run
+
+    def first_only(plain: Callable[..., Iterator[bytes]]) -> Callable[..., Iterator[bytes]]:
+        def read(self: Any, stream: str) -> Iterator[bytes]:
+            yield next(plain(self, stream))
+            die()
+
+        return read
+
+    def then_die(plain: Callable[..., Any], only: str = "") -> Callable[..., Any]:
+        def run(*arguments: Any) -> Any:
+            found = plain(*arguments)
+            if only in str(arguments[-1]):
+                die()
+            return found
+
+        return run
+
+    changes: dict[str, list[tuple[Any, str, Any]]] = {
+        "loading": [(Streams, "read", first_only(Streams.read))],
+        "loaded": [(restoring, "compare_database", die)],
+        "swapped": [(postgres_live, "Swapped", die)],
+        "after copy": [(redis_live.RedisLive, "_exchange", die)],
+        "scaled": [(write_stops.ScaledToZero, "_scale", then_die(write_stops.ScaledToZero._scale))],
+        "staged": [(folder_scratch, "compare", die)],
+        "before exchange": [(folder_live, "exchange", die)],
+        "after exchange": [(folder_live, "exchange", then_die(folder_live.exchange))],
+        "after rename": [(Path, "rename", then_die(Path.rename, ".replaced-"))],
+    }
+    statements = [(kind, name, around(getattr(kind, name))) for kind, name in (
+        (pymysql.connections.Connection, "query"), (psycopg.Connection, "execute"),
+    )]  # fmt: skip
+    for place, name, value in changes.get(when, statements):
+        setattr(place, name, value)
+
+
+@pytest.mark.parametrize("flavour", ["mariadb", "postgres"])
+def test_a_restore_over_live_killed_at_any_step_leaves_one_of_both_live_and_is_finished_by_the_next_run(
+    flavour: str, sites: SiteFactory, request: pytest.FixtureRequest
+) -> None:
+    with small_shop(request.getfixturevalue(f"{flavour}_database")) as live:
+        sites.database(live, stop_writes="read_only")
+        good, backup_id = fingerprint(live), proven(sites)
+        wish = Wish("app", "over", backup_id)
+        for number, moment in enumerate(MYSQL_MOMENTS if flavour == "mariadb" else POSTGRES_MOMENTS):
+            for statement in SPOIL:
+                live.execute(statement)
+            spoilt = fingerprint(live)
+            killed(moment, lambda: restore_over(sites.job(f"night {number}"), wish, approver="li"))  # noqa: B023
+            assert fingerprint(live).tables in (good.tables, spoilt.tables), moment
+            done = restore_over(sites.job(f"again {number}"), wish, approver="li")
+            assert good.differences(fingerprint(live)) == [], moment
+            left = sorted(name for name in databases(live) if name.startswith(NAME) and name != NAME)
+            assert left == [done["old"]], moment
+            old = like(live, done["old"])
+            assert fingerprint(old).tables == spoilt.tables, moment
+            assert fingerprint(old).objects.keys() == spoilt.objects.keys(), moment
+            live.execute("INSERT INTO children VALUES (9, 1, '2022-01-01')")
+            assert live.query("SELECT children FROM parents WHERE id = 1") == [(2,)], (
+                f"{moment}: the trigger fires once"
+            )
+            live.execute("DELETE FROM children WHERE id = 9")
+            live.execute("UPDATE parents SET children = 1 WHERE id = 1")
+            old.drop()
+        if isinstance(live, MySqlDatabase):
+            events = live.query(
+                "SELECT event_name, status FROM information_schema.events WHERE event_schema = %s", NAME
+            )
+            assert sorted(events) == [("asleep", "DISABLED"), ("awake", "ENABLED")]
+        else:
+            assert live.query("SHOW work_mem") == [("7MB",)]
+            described = "SELECT shobj_description(oid, 'pg_database'), datacl::text FROM pg_database WHERE datname = %s"
+            ((comment, rights),) = live.query(described, NAME)
+            assert comment == "the shop's; all of it"
+            assert "=T" in rights
+
+
+@pytest.mark.parametrize("flavour", ["mariadb", "postgres"])
+def test_whoever_reads_meanwhile_finds_the_old_rows_and_then_the_new_ones_and_at_no_moment_none(
+    flavour: str, sites: SiteFactory, request: pytest.FixtureRequest
+) -> None:
+    with small_shop(request.getfixturevalue(f"{flavour}_database")) as live:
+        sites.database(live, stop_writes="read_only")
+        wish = Wish("app", "over", proven(sites))
+        live.execute("DELETE FROM children WHERE id = 1")
+        seen: list[int] = []
+        lost: list[str] = []
+        over = threading.Event()
+
+        def read() -> None:
+            while not over.is_set():
+                try:
+                    opened: Any = live
+                    with opened.connect() as connection, connection.cursor() as cursor:
+                        while not over.is_set():
+                            cursor.execute("SELECT COUNT(*) FROM children")
+                            seen.extend(row[0] for row in cursor.fetchall())
+                except Exception as error:
+                    lost.append(str(error))
+
+        readers = [threading.Thread(target=read) for _ in range(3)]
+        for reader in readers:
+            reader.start()
+        restore_over(sites.job("night"), wish, approver="li")
+        over.set()
+        for reader in readers:
+            reader.join()
+        assert set(seen) == {1, 2}
+        if flavour == "mariadb":
+            assert lost == []
+        else:  # sessions are ended when writes are stopped and by the swap; whoever comes back is served
+            told = ("terminating connection", "closed the connection", f'database "{NAME}" does not exist')
+            assert [line for line in lost if not any(words in line for words in told)] == []
+            assert len(lost) <= 4 * len(readers)
+
+
+def test_a_swap_that_was_begun_is_finished_before_any_other_and_without_the_ledger_that_knows_of_it(
+    mariadb_database: Database, sites: SiteFactory, tmp_path: Path
+) -> None:
+    with small_shop(mariadb_database) as live:
+        sites.database(live, stop_writes="read_only")
+        good, first, second = fingerprint(live), proven(sites), proven(sites, "night-2")
+        live.execute("DROP VIEW a_of_b")
+        wish = Wish("app", "over", first)
+        killed(("after", "RENAME TABLE `"), lambda: restore_over(sites.job("killed"), wish, approver="li"))
+        with pytest.raises(RestoreRefused, match="has to be finished"):
+            bring_beside(sites.job("other"), Wish("app", "over", second))
+        with pytest.raises(RestoreRefused, match="writes stay stopped"):
+            let_write(sites.job("given up"), "app")
+        elsewhere = sites.job("by hand", ledger=Ledger(default_url(tmp_path / "laptop")))
+        (tmp_path / "laptop").mkdir()
+        bring_beside(elsewhere, wish)
+        swap_live(elsewhere, wish, approver="li")
+        assert good.differences(fingerprint(live)) == []
+        let_write(sites.job("night"), "app")
+        live.execute("INSERT INTO parents VALUES (8, 'writes', 0)")
+
+
+# What is refused, and what is said before.
+
+
+@pytest.fixture(params=["mariadb", "postgres"])
+def shop(request: pytest.FixtureRequest, sites: SiteFactory) -> Iterator[Database]:
+    with small_shop(request.getfixturevalue(f"{request.param}_database")) as database:
+        sites.database(
+            database, stop_writes="read_only", purge=[{"table": "children", "column": "born", "keep_days": 0}]
+        )
+        yield database
+
+
+def table_of(database: Database, name: str) -> str:
+    return name if isinstance(database, MySqlDatabase) else f"public.{name}"
+
+
+def test_the_plan_says_what_would_be_lost_and_changes_nothing(shop: Database, sites: SiteFactory) -> None:
+    backup_id = proven(sites)
+    for statement in SPOIL:
+        shop.execute(statement)
+    before, acts = fingerprint(shop), len(sites.job().ledger.rows())
+    plan = plan_restore(sites.job(), Wish("app", "over"))
+    text = "\n".join(plan.lines())
+    assert plan.backup_id == backup_id
+    assert f"{table_of(shop, 'parents')}: 2 rows in the backup, 3 rows live" in text
+    assert f"{table_of(shop, 'children')}: 2 rows in the backup, 1 rows live" in text
+    assert f"{table_of(shop, 'since')}: none in the backup, 0 rows live; made since" in text
+    assert "not known: none was measured yet" in text
+    assert f"{NAME} stays as {NAME}_replaced_<time>" in text
+    assert fingerprint(shop) == before
+    assert len(sites.job().ledger.rows()) == acts
+
+
+def test_the_same_restore_twice_finds_the_first_copy_and_one_made_by_somebody_else_is_never_touched(
+    shop: Database, sites: SiteFactory
+) -> None:
+    proven(sites)
+    first = restore(sites.job("evening"), Wish("app"))
+    copy = like(shop, first["database"])
+    copy.execute("INSERT INTO parents VALUES (50, 'somebody works with it', 0)")
+    assert restore(sites.job("later"), Wish("app"))["found"] is True
+    assert copy.query("SELECT COUNT(*) FROM parents") == [(3,)]
+    copy.drop()
+    assert restore(sites.job("later"), Wish("app"))["found"] is False
+    taken = sites.back_up("app", "night-2").backup.backup_id
+    name = copy.name.replace(copy.name[-20:], f"{taken[:8]}_{taken[9:15]}_{taken[-4:]}")
+    with like(shop, name).existing(), pytest.raises(RestoreRefused, match="knows of no restore"):
+        restore(sites.job("later"), Wish("app", backup_id=taken))
+
+
+def test_what_was_changed_in_the_copy_keeps_it_from_going_live_and_writes_are_let_again(
+    shop: Database, sites: SiteFactory
+) -> None:
+    wish = Wish("app", "over", proven(sites))
+    copy = like(shop, bring_beside(sites.job("evening"), wish)["database"])
+    copy.execute("DELETE FROM children WHERE id = 1")
+    before = fingerprint(shop)
+    with pytest.raises(ProofFailed, match="children has 1 rows"):
+        restore_over(sites.job("night"), wish, approver="li")
+    assert fingerprint(shop) == before
+    shop.execute("DELETE FROM children WHERE id = 1")
+
+
+def test_over_live_needs_an_approval_a_hook_or_a_waiver_and_a_fresh_backup(shop: Database, sites: SiteFactory) -> None:
+    sites.settings["databases"][0].pop("stop_writes")
+    wish = Wish("app", "over", proven(sites))
+    later = sites.job("night", now=lambda: datetime.now(UTC) + timedelta(hours=2))
+    with pytest.raises(RestoreRefused, match="nothing keeps applications from writing"):
+        stop_writes(later, wish)
+    bring_beside(later, wish)
+    waivers = Waivers(writes="all pods are scaled down by hand")
+    with pytest.raises(RestoreRefused, match="may write"):
+        swap_live(later, wish, approver="li")
+    with pytest.raises(NoFreshBackup):
+        swap_live(later, wish, approver="li", waivers=waivers)
+    made = secure_live(later, wish)
+    assert made["backup_id"] != wish.backup_id
+    with pytest.raises(RestoreRefused, match="nobody approved"):
+        swap_live(later, wish, waivers=waivers)
+    stop_writes(later, wish, waived=waivers.writes, approver="li")
+    swap_live(later, wish, approver="li", waivers=waivers)
+    (swap,) = later.ledger.acts("kindergarten", duty="swap")
+    assert (swap.started.approver, swap.detail["waived"]) == ("li", {"writes": "all pods are scaled down by hand"})
+
+
+def test_a_database_that_is_gone_altogether_comes_back(shop: Database, sites: SiteFactory) -> None:
+    good, wish = fingerprint(shop), Wish("app", "over", proven(sites))
+    shop.drop()
+    assert "there is no database" in "\n".join(plan_restore(sites.job(), wish).lines())
+    done = restore_over(sites.job("night"), wish, approver="li")
+    assert done["old"] == ""
+    assert good.differences(fingerprint(shop)) == []
+
+
+def test_single_tables_come_with_their_rows_and_all_others_empty(shop: Database, sites: SiteFactory) -> None:
+    proven(sites)
+    with pytest.raises(RestoreRefused, match="no table nobody"):
+        restore(sites.job("night"), Wish("app", "tables", tables=("nobody",)))
+    done = restore(sites.job("night"), Wish("app", "tables", tables=("children",)))
+    copy = like(shop, done["database"])
+    assert copy.query("SELECT COUNT(*) FROM children") == [(2,)]
+    assert copy.query("SELECT COUNT(*) FROM parents") == [(0,)]
+    assert "_tables_" in copy.name
+
+
+def test_a_missing_a_damaged_and_an_unproven_backup_are_refused_and_one_in_the_spool_is_found(
+    shop: Database, sites: SiteFactory
+) -> None:
+    with pytest.raises(ObjectMissing, match="no proven backup"):
+        plan_restore(sites.job(), Wish("app"))
+    first = proven(sites)
+    with pytest.raises(ObjectMissing, match="holds no backup 20200101T000000Z-0000") as missing:
+        plan_restore(sites.job(), Wish("app", backup_id="20200101T000000Z-0000"))
+    assert first in str(missing.value), "says what there is"
+    second = sites.back_up("app", "night-2").backup.backup_id
+    assert plan_restore(sites.job(), Wish("app")).backup_id == first, "only proven ones are chosen unasked"
+    folder = sites.folder / "store" / "kindergarten" / "app" / second
+    (sites.folder / "spool" / "kindergarten" / "app").mkdir(parents=True)
+    folder.rename(sites.folder / "spool" / "kindergarten" / "app" / second)
+    found = restore(sites.job("night"), Wish("app", backup_id=second))
+    assert found["rows"] == 4
+    stored = next((sites.folder / "store" / "kindergarten" / "app" / first).glob("*dump*"))
+    content = bytearray(stored.read_bytes())
+    content[-20] ^= 1
+    stored.write_bytes(content)
+    there = databases(shop)
+    with pytest.raises(ProofFailed):
+        restore(sites.job("night"), Wish("app", backup_id=first))
+    assert databases(shop) == there, "nothing half-loaded stays"
+    with pytest.raises(ProofFailed, match="is damaged"):
+        plan_restore(sites.job(), Wish("app", backup_id=first))
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_made(
+    shop: Database, sites: SiteFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proven(sites)
+    there = databases(shop)
+    for module in ("mysql_restore", "postgres_restore"):
+        monkeypatch.setattr(f"upkeep.engines.{module}.free_bytes_of", lambda folder: 1000)
+    with pytest.raises(RestoreUnavailable, match=r"1\.0 kB of free disk"):
+        restore(sites.job("night"), Wish("app"))
+    assert databases(shop) == there
+
+
+def test_a_foreign_key_from_another_database_is_named_and_refused(
+    mariadb_database: Database, sites: SiteFactory
+) -> None:
+    with small_shop(mariadb_database) as live:
+        sites.database(live, stop_writes="read_only")
+        wish = Wish("app", "over", proven(sites))
+        mariadb_database.execute(
+            f"CREATE TABLE abroad (p INT, CONSTRAINT led FOREIGN KEY (p) REFERENCES `{NAME}`.parents (id))"
+        )
+        with pytest.raises(RestoreRefused, match="foreign key led"):
+            restore_over(sites.job("night"), wish, approver="li")
+        mariadb_database.execute("DROP TABLE abroad")
+
+
+def test_an_account_for_restores_has_to_be_one_on_the_same_server(
+    postgres_database: Database, postgres_scratch: PostgresServer, sites: SiteFactory
+) -> None:
+    sites.database(postgres_database, restore_conn_id=sites.scratch(postgres_scratch))
+    proven(sites)
+    with pytest.raises(RestoreRefused, match="lead to two servers"):
+        plan_restore(sites.job(), Wish("app"))
+
+
+def test_into_scratch_it_stays_there_and_the_next_proof_leaves_it_alone(
+    postgres_database: Database, postgres_scratch: PostgresServer, sites: SiteFactory
+) -> None:
+    postgres_database.execute("CREATE TABLE t AS SELECT generate_series(1, 5) n")
+    sites.database(postgres_database, scratch_conn_id=sites.scratch(postgres_scratch))
+    proven(sites)
+    done = restore(sites.job("night"), Wish("app", "scratch"))
+    prove(sites.job("week"), "app")
+    assert "time: about" in "\n".join(plan_restore(sites.job(), Wish("app")).lines()), "by that proof"
+    copy = PostgresDatabase(postgres_scratch, done["database"])
+    assert copy.query("SELECT count(*) FROM t") == [(5,)]
+
+
+# A Redis and folders.
+
+
+def test_a_redis_is_written_as_a_file_beside_and_swapped_in_over_live_with_the_old_keys_kept(
+    sites: SiteFactory, tmp_path: Path
+) -> None:
+    with RedisServer() as server:
+        with server.connect() as client:
+            fill_redis(client)
+            before = fingerprint_redis(client)
+        sites.cache(server)
+        backup_id = sites.back_up("sessions").backup.backup_id
+        verify(sites.job(), "sessions", backup_id)
+        beside = restore(sites.job("night"), Wish("sessions", folder=str(tmp_path / "out")))
+        assert Path(beside["file"]).read_bytes().startswith(b"REDIS")
+        assert restore(sites.job("later"), Wish("sessions", folder=str(tmp_path / "out")))["found"] is True
+        with server.connect() as client:
+            client.flushall()
+            client.set("since", "then")
+            client.set("session:1", "of then")
+        wish = Wish("sessions", "over", backup_id)
+        assert "db0" in "\n".join(plan_restore(sites.job(), wish).lines())
+        with pytest.raises(RestoreRefused, match="nothing keeps applications from writing"):
+            restore_over(sites.job("night"), wish, approver="li")
+        waivers = Waivers(writes="stopped by hand")
+        killed(("after copy", ""), lambda: restore_over(sites.job("killed"), wish, approver="li", waivers=waivers))
+        with server.connect() as client:
+            assert (client.get("since"), client.dbsize()) == (b"then", 2), "what was live is live, and nothing else"
+        done = restore_over(sites.job("night"), wish, approver="li", waivers=waivers)
+        with server.connect() as client:
+            assert client.get("since") is None
+            for now in done["old"].values():
+                client.execute_command("SELECT", int(now.removeprefix("db")))
+                client.flushdb()
+        with server.connect() as client:
+            assert fingerprint_redis(client) == before
+
+
+@pytest.mark.parametrize("moment", ["before exchange", "after exchange", "after rename", "staged"])
+def test_folders_are_exchanged_in_one_step_each_and_a_killed_exchange_is_finished(
+    sites: SiteFactory, tmp_path: Path, moment: str
+) -> None:
+    paths = [tmp_path / "etc of 店", tmp_path / "data"]
+    for path in paths:
+        path.mkdir()
+        fill_folder(path / "in")
+    before = [describe_folder(path) for path in paths]
+    sites.paths(*paths)
+    backup_id = sites.back_up("config").backup.backup_id
+    verify(sites.job(), "config", backup_id)
+    for path in paths:
+        shutil.rmtree(path / "in")
+        (path / "since").write_text("then")
+    wish, waivers = Wish("config", "over", backup_id), Waivers(writes="nothing runs")
+    assert "files written after the backup, " in "\n".join(plan_restore(sites.job(), wish).lines())
+    killed((moment, ""), lambda: restore_over(sites.job("killed"), wish, approver="li", waivers=waivers))
+    assert all(path.is_dir() for path in paths)
+    restore_over(sites.job("again"), wish, approver="li", waivers=waivers)
+    assert [describe_folder(path) for path in paths] == before
+    replaced = sorted(tmp_path.glob("*.replaced-*"))
+    assert [(path / "since").read_text() for path in replaced] == ["then", "then"]
+    assert not [path for path in tmp_path.iterdir() if "restor" in path.name and path.name != "store"]
+
+
+def test_deployments_that_write_are_scaled_to_zero_and_back_to_what_they_had(
+    mariadb_database: Database, namespace: Namespace, sites: SiteFactory
+) -> None:
+    mariadb_database.execute("CREATE TABLE t (id INT PRIMARY KEY)")
+    namespace.deploy("api", "reg/api:1", progressDeadlineSeconds=60)
+    namespace.wait_until_available("api")
+    namespace.apps.patch_namespaced_deployment_scale("api", namespace.name, {"spec": {"replicas": 2}})
+    sites.settings["cluster"] = {"conn_id": "k8s", "namespace": namespace.name, "deployments": [{"name": "api"}]}
+    sites.endpoints["k8s"] = namespace.endpoint
+    sites.database(mariadb_database, stop_writes={"scale_to_zero": ["api"]})
+    wish = Wish("app", "over", proven(sites))
+
+    def replicas() -> int:
+        return int(namespace.apps.read_namespaced_deployment("api", namespace.name).spec.replicas)
+
+    killed(("scaled", ""), lambda: restore_over(sites.job("killed"), wish, approver="li"))
+    assert replicas() == 0
+    assert stop_writes(sites.job("again"), wish)["how"] in ("stopped already", "scale to zero api=2")
+    restore_over(sites.job("again"), wish, approver="li")
+    assert replicas() == 2
+    for name in databases(mariadb_database):
+        if name.startswith(f"{mariadb_database.name}_"):
+            like(mariadb_database, name).drop()

@@ -36,8 +36,8 @@ ALLOWED = {
     },
     "dags": {"operators", "site", "resources"},
 }  # fmt: skip
-"""``resources`` only finds files, ``settings`` alone reads the environment; ``connections`` is the command line's way to
-an endpoint."""
+"""``resources`` only finds files, ``settings`` alone reads the environment; ``connections`` is the command line's way
+to an endpoint."""
 
 AIRFLOW_ALLOWED = {"operators", "triggers", "dags"}
 HEAVY = {"kubernetes", "oss2", "matplotlib", "pandas", "psycopg", "pymysql", "redis"}

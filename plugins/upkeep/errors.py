@@ -24,7 +24,7 @@
     │                       that is taken, a foreign key from elsewhere
     ├── RestoreUnavailable  a test restore that could not take place: no scratch, disk, client or extension; says
     │                       nothing about the backup
-    ├── DrillFailed         a site that a drill could not rebuild as a whole: a target has no proven backup, or no scratch
+    ├── DrillFailed         a site that a drill could not rebuild whole: a target has no proven backup, or no scratch
     │   └── GoalMissed      it was rebuilt, but more slowly, or with more loss, than its goals allow
     ├── BenchmarkFailed     a query that could not be timed; says nothing about the others
     ├── StoreError

@@ -266,11 +266,11 @@ class Database(Strict):
     )
     stop_writes: Literal["read_only"] | ScaleToZero | None = Field(
         None,
-        description="what keeps applications from writing while a restore takes the live database's place: read_only is "
+        description="what keeps applications from writing while a copy takes the live database's place: read_only is "
         "the database's own setting on PostgreSQL, the whole server's on MySQL; or scale_to_zero: [deployments]",
     )
     via: InPod | None = Field(
-        None, description="reach it through a pod of the site's cluster, whatever host conn_id names: it only logs in there"
+        None, description="reach it through a pod of the site's cluster, whatever host conn_id names: that only logs in"
     )
 
 
@@ -457,8 +457,9 @@ class Drill(Strict):
     """How the monthly drill rebuilds the site."""
 
     order: list[Name] = Field(
-        default_factory=list, description="targets in the order they need each other; those left out come after, as "
-        "databases, caches, folders"
+        default_factory=list,
+        description="targets in the order they need each other; those left out come after, as "
+        "databases, caches, folders",
     )
     backups: Literal["newest", "random"] = Field(
         "newest", description="of each target's proven backups; random also finds an old one that can't be restored"

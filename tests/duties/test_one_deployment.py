@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from tests.duties.rollouts import Rollouts, finish
 from tests.servers.kubernetes_cluster import Namespace
+from upkeep.duties.cluster_work import Wait
 from upkeep.duties.restart import plan_restart, restart
 from upkeep.duties.scale import plan_scale, scale
 from upkeep.duties.undo import plan_undo, undo
@@ -53,13 +55,23 @@ def test_undo_restart_and_scale_are_done_once_and_confirmed(tmp_path: Path, name
     scene.require_clean_ledger()
 
 
-def test_a_restart_that_leads_to_unready_pods_fails_with_their_words(tmp_path: Path, namespace: Namespace) -> None:
+def test_a_step_that_does_not_get_there_in_time_fails_with_the_cluster_s_words(
+    tmp_path: Path, namespace: Namespace
+) -> None:
     scene = Rollouts(tmp_path, namespace, "", "a")
-    namespace.apps.patch_namespaced_deployment("a", namespace.name, {"spec": {"progressDeadlineSeconds": 2}})
-    scene.set_image("a", "reg/a:bad")
-    namespace.wait_for("it gives up", lambda: scene.live("a").progress.state == "failed")
-    with pytest.raises(RolloutFailed, match=r"exceeded its progress deadline.*running, but not ready"):
-        carry_out(scene, restart, plan_restart(scene.job("restart"), "a"), "restart")
+    namespace.create(
+        {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "one"}, "spec": {"hard": {"pods": "1"}}}
+    )
+    core = namespace.core
+    namespace.wait_for(
+        "the quota", lambda: bool(core.read_namespaced_resource_quota("one", namespace.name).status.used)
+    )
+    plan = plan_scale(scene.job(), "a", 2)
+    assert isinstance(scale(scene.job(), plan), Wait)
+    namespace.wait_for("the refusal", lambda: bool(scene.live("a").troubles()))
+    with pytest.raises(RolloutFailed, match=r"not finished within 30 s: 1 of 2 .*pods can't be made: .*exceeded quota"):
+        scale(scene.job(now=lambda: datetime.now(UTC) + timedelta(seconds=31)), plan)
+
     namespace.create({
         "apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "hpa"},
         "spec": {"maxReplicas": 5, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "a"}},

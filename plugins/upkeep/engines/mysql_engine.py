@@ -129,7 +129,7 @@ class MySqlEngine(Engine):
 
     @contextmanager
     def told(self, verb: str) -> Iterator[None]:
-        """Tell in one sentence what the server refuses inside the block: can't <verb> database. Errors: ``SourceError``."""
+        """Tell in a sentence what the server refuses in the block: can't <verb> database. Errors: ``SourceError``."""
         try:
             yield
         except pymysql.MySQLError as error:

@@ -365,9 +365,7 @@ _HINTS = {
     "the connection to pod .* was cut": (
         "the pod was stopped, or the network to the API server or between it and the node broke: run the task again"
     ),
-    'cannot (get|create) resource "pods/': (
-        "let the account do it: include/kubernetes/pod_exec.yaml has the rights"
-    ),
+    'cannot (get|create) resource "pods/': ("let the account do it: include/kubernetes/pod_exec.yaml has the rights"),
     "(open|stat|read|opendir|savedir): permission denied": (
         "let the account that this worker runs as read it, or take it out of the site file"
     ),

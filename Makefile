@@ -28,7 +28,7 @@ demo-weekly: setup ## the same, then the week: every backup restored and compare
 	@python -m demo.weekly
 
 .PHONY: demo-restore
-demo-restore: setup ## a table dropped on MariaDB and on PostgreSQL, and brought back from a backup; about half a minute
+demo-restore: setup ## a table dropped on MariaDB and on PostgreSQL, and brought back from a backup; about 15 seconds
 	@python -m demo.restore
 
 .PHONY: up

@@ -136,6 +136,13 @@ def test_a_key_that_stands_twice_is_an_error(tmp_path: Path) -> None:
         load_site(write(tmp_path, text))
 
 
+def test_deployments_are_only_scaled_to_zero_in_a_cluster_that_the_site_describes(tmp_path: Path) -> None:
+    database = {"name": "app", "engine": "mysql", "conn_id": "shop_mysql", "stop_writes": {"scale_to_zero": ["api"]}}
+    assert "needs the cluster section: app" in problems(tmp_path, databases=[database])[0]
+    with_cluster = {"conn_id": "k8s", "namespace": "shop", "deployments": [{"name": "api"}]}
+    load_site(write(tmp_path, {**MINIMAL, "databases": [database], "cluster": with_cluster}))
+
+
 @pytest.mark.parametrize("text", ["", "just words", "- a\n- list", "name: [unclosed", "name: \x00"])
 def test_what_is_not_a_site_file_is_named(tmp_path: Path, text: str) -> None:
     with pytest.raises(SiteFileError, match=r"shop\.yaml"):

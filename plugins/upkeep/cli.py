@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 from upkeep.connections import connection_from_environment, filesystem_from_environment
 from upkeep.domain.backup import BackupRef, is_backup_id
 from upkeep.domain.first_site import Asked, advice_on, site_text
+from upkeep.domain.migration import ON_FAILURE
 from upkeep.domain.restoring import Wish
 from upkeep.domain.units import human_bytes
 from upkeep.duties.catalogue import pin, read_catalogue, read_manifest, read_pin, unpin
@@ -31,8 +32,11 @@ from upkeep.duties.first_look import first_plan, look_at, looked_at, missing
 from upkeep.duties.forecast_capacity import plan_forecast
 from upkeep.duties.forget import plan_forgetting
 from upkeep.duties.job import Job, Run
+from upkeep.duties.migrate import migrate
+from upkeep.duties.migration_plan import Migration, plan_migration
 from upkeep.duties.prove import prove
 from upkeep.duties.purge_rows import plan_purge
+from upkeep.duties.rehearse_migration import rehearse_migration
 from upkeep.duties.restore import plan_restore, restore
 from upkeep.duties.restore_over import Waivers, let_write, restore_over
 from upkeep.duties.restore_rows import restore_rows
@@ -44,6 +48,8 @@ from upkeep.errors import (
     BackupError,
     ConnectionUnknown,
     GoalMissed,
+    MigrationFailed,
+    MigrationRefused,
     RestoreRefused,
     SiteFileError,
     SourceError,
@@ -431,6 +437,33 @@ def resume_writes(options: argparse.Namespace) -> int:
     return 0
 
 
+def migrate_database(options: argparse.Namespace) -> int:
+    """Rehearse a migration on a restored copy and say what it did; then, once it is typed, run it behind a backup.
+
+    Exit status 1: it failed, and what was chosen for that was done.
+    """
+    job = _job(options.site)
+    rollback = _sql_of(options.rollback) if options.rollback else ""
+    migration = Migration(options.database, _sql_of(options.file), rollback, options.on_failure)
+    print("\n".join(plan_migration(job, migration).lines()))
+    try:
+        if options.start_at is None or options.rehearse:
+            rehearsed = rehearse_migration(job, migration)
+            print(f"rehearsed on {rehearsed['backup_id']}:")
+            print("\n".join(f"  {line}" for line in rehearsed["rehearsal"]))
+        if options.rehearse:
+            return 0
+        if not options.yes and input(f"type {options.database} to run it: ").strip() != options.database:
+            print("nothing was done")
+            return 1
+        done = migrate(job, migration, approver=job.run.actor, start_at=options.start_at)
+    except MigrationFailed as error:
+        print(f"FAILED: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(done, indent=2, ensure_ascii=False))
+    return 0
+
+
 def verify_ledger(options: argparse.Namespace) -> int:
     """Whether any row was altered, removed or reordered; --noted compares with a head that a report printed."""
     ledger = _ledger()
@@ -576,6 +609,18 @@ def _parser() -> argparse.ArgumentParser:
     resume.add_argument("site")
     resume.add_argument("target")
 
+    migrating = add(verbs, "migrate", migrate_database)
+    migrating.add_argument("site")
+    migrating.add_argument("database")
+    migrating.add_argument("file", type=Path, metavar="FILE", help="the SQL that is to run")
+    migrating.add_argument("--rollback", type=Path, metavar="FILE", help="the SQL that takes it back; rehearsed too")
+    migrating.add_argument("--on-failure", choices=ON_FAILURE, default="stop", help="default: stop")
+    migrating.add_argument("--rehearse", action="store_true", help="only on the copy; nothing live is touched")
+    migrating.add_argument(
+        "--start-at", type=int, metavar="N", help="go on with statement N of one that was begun; 1: all of it again"
+    )
+    migrating.add_argument("--yes", action="store_true", help="don't ask")
+
     book = verbs.add_parser("ledger", help="The record of every act.").add_subparsers(required=True, metavar="WHAT")
     checked = add(book, "verify", verify_ledger)
     checked.add_argument("site", nargs="?")
@@ -584,6 +629,13 @@ def _parser() -> argparse.ArgumentParser:
     shown.add_argument("site", nargs="?")
     shown.add_argument("--last", type=int, default=50, metavar="N")
     return parser
+
+
+def _sql_of(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise MigrationRefused(f"{file} can't be read: {error}", hint="check its name and encoding (UTF-8)") from error
 
 
 def _moment(text: str | None, zone: str) -> datetime | None:

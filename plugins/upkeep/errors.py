@@ -24,6 +24,8 @@
     │                       that is taken, a foreign key from elsewhere
     ├── RestoreUnavailable  a test restore that could not take place: no scratch, disk, client or extension; says
     │                       nothing about the backup
+    ├── MigrationRefused    a migration that can't run as it is: not rehearsed, begun before, or not to be cut
+    ├── MigrationFailed     one that was begun and failed; says what stands of it now
     ├── DrillFailed         a site that a drill could not rebuild whole: a target has no proven backup, or no scratch
     │   └── GoalMissed      it was rebuilt, but more slowly, or with more loss, than its goals allow
     ├── BenchmarkFailed     a query that could not be timed; says nothing about the others
@@ -156,6 +158,14 @@ class RestoreRefused(UpkeepError):
 
 
 class RestoreUnavailable(UpkeepError):
+    pass
+
+
+class MigrationRefused(UpkeepError):
+    pass
+
+
+class MigrationFailed(UpkeepError):
     pass
 
 

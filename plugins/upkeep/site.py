@@ -264,6 +264,11 @@ class Database(Strict):
         description="an account on the same server that may make, fill and rename databases, for restores by hand; "
         "default: conn_id, which by `upkeep grants` may not",
     )
+    migrate_conn_id: ConnId | None = Field(
+        None,
+        description="an account on the same server that may change its tables, for migrations by hand; on PostgreSQL "
+        "their owner, for what it makes is its own; default: conn_id, which by `upkeep grants` may not",
+    )
     stop_writes: Literal["read_only"] | ScaleToZero | None = Field(
         None,
         description="what keeps applications from writing while a copy takes the live database's place: read_only is "

@@ -91,6 +91,16 @@ def test_a_new_months_partition_is_no_new_plan() -> None:
         return [{"Plan": {"Node Type": "Append", "Plans": parts}}]
 
     assert digest(essence(scans(1, 2, 3))) == digest(essence(scans(1, 2, 3, 4)))
+    assert digest(essence(scans(1, 2, 3))) == digest(essence(scans(2, 3, 4))), "the oldest was dropped"
+    assert digest(essence(scans(10))) == digest(essence(scans(11))), "only this month's is read"
+
+
+def test_a_date_that_the_server_put_in_is_no_new_plan_and_another_column_is_one() -> None:
+    def node(day: str, *columns: str) -> Any:
+        return {"access_type": "range", "used_key_parts": list(columns), "attached_condition": f"made > '{day}'"}
+
+    assert digest(essence(node("2026-11-01", "k1"))) == digest(essence(node("2026-12-01 02:10:59", "k1")))
+    assert digest(essence(node("2026-11-01", "k1", "k2", "k3"))) != digest(essence(node("2026-11-01", "k1")))
 
 
 def test_both_of_mysqls_forms_are_read() -> None:

@@ -54,6 +54,14 @@ def test_a_disk_is_amber_three_months_ahead_and_red_when_it_is_full_before_the_n
     assert (found.light, found.lines[0].light) == (light, light)
 
 
+@pytest.mark.parametrize(("last", "light"), [(84, "green"), (90, "amber"), (99, "red")])
+def test_a_disk_that_is_full_today_is_told_before_there_is_a_trend(last: float, light: str) -> None:
+    for values in ([50.0] * 100 + [last], [50.0, last]):
+        found = plan(disk_pct__w1=values)
+        assert found.lines[0].light == light
+        assert ("over it in its last sample" in found.lines[0].says) == (last >= 85)
+
+
 def test_a_busy_processor_stops_nothing_and_is_amber_at_most() -> None:
     assert plan(cpu_pct__w1=[99.0] * 120).light == "amber"
 

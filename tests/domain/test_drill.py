@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -102,3 +103,16 @@ def test_both_goals_are_judged_and_the_slowest_step_is_named() -> None:
     assert judge_drill(parts, begun=NOW, total_s=7200, goals=Goals(7200, 25 * 3600)).breaches == ()
     assert judge_drill(parts, begun=NOW, total_s=9e9, goals=Goals()).breaches == ()
     assert judge_drill([], begun=NOW, total_s=1, goals=Goals(10, 10)).breaches == ()
+
+
+def test_only_the_newest_backups_tell_what_a_disaster_would_cost() -> None:
+    backups = [backup(days) for days in (1, 2, 3)]
+    assert picked(*backups).newest and picked(*backups, how=backups[0].backup_id).newest
+    assert not picked(*backups, how=backups[2].backup_id).newest
+    drawn = [pick_backup("app", backups, NOW, "random", seed=f"run-{n}") for n in range(20)]
+    assert {one.newest for one in drawn} == {True, False}
+    assert all(one.newest == (one.backup_id == backups[0].backup_id) for one in drawn)
+    parts = [rebuilt("app", 23), replace(rebuilt("sessions", 70), newest=False)]
+    verdict = judge_drill(parts, begun=NOW, total_s=1, goals=Goals(7200, 24 * 3600))
+    assert (verdict.rpo_target, verdict.rpo_s, verdict.breaches) == ("app", 23 * 3600, ())
+    assert judge_drill(parts[1:], begun=NOW, total_s=1, goals=Goals(rpo_s=1)).rpo_s is None

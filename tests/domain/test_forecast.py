@@ -66,6 +66,30 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
     assert held >= 90
 
 
+@pytest.mark.parametrize(("every", "count"), [(5, 9), (6, 8), (8, 8), (15, 10), (30, 14)])
+def test_so_it_does_where_samples_are_days_apart(every: int, count: int) -> None:
+    days = every * np.arange(count)
+    held = 0
+    for seed in range(100):
+        values = 100 + 0.1 * days + noise(5, count, seed)
+        found = forecast(
+            [
+                Point(NOW - timedelta(days=int(days[-1] - day)), float(value))
+                for day, value in zip(days, values, strict=True)
+            ],
+            now=NOW,
+        )
+        held += bool(found and found.slope and found.slope.low <= 0.1 <= found.slope.high)
+    assert held >= 88
+
+
+def test_what_falls_as_it_would_rise_has_the_mirrored_interval() -> None:
+    values = 10 + 0.5 * DAYS[:10] + noise(1, 10)
+    up, down = told(values, None).slope, told(-values, None).slope
+    assert up and down
+    assert (up.low, up.per_day, up.high) == pytest.approx((-down.high, -down.per_day, -down.low))
+
+
 def test_where_neighbouring_days_err_alike_the_interval_is_wider() -> None:
     alone = noise(1)
     alike = np.convolve(alone, np.ones(10) / 10, "same") * math.sqrt(10)  # as large, but ten days at a time
@@ -196,6 +220,21 @@ def test_a_file_that_is_extended_by_chunks_grows_by_its_steps() -> None:
     assert len(found.shifts) == 6
     assert rate(found) == pytest.approx(0.1, abs=0.02)
     assert any("by steps, 6 of them" in remark for remark in found.remarks)
+
+
+@pytest.mark.parametrize("length", [16, 20, 25, 30, 45, 60, 90])
+@pytest.mark.parametrize("old_step", [0, 4])
+def test_growth_that_began_lately_counts_and_not_the_flat_months_before_it(length: int, old_step: float) -> None:
+    flat = 50 - old_step * (np.arange(150) < 40) + noise(0.3, 150)
+    found = told([*flat, *(50 + 0.5 * np.arange(length) + noise(0.3, length, 8))], limit=100.0)
+    left = (100 - 50 - 0.5 * (length - 1)) / 0.5
+    assert found.days is not None and abs(found.days - left) <= max(4, left / 3)
+
+
+def test_whole_numbers_that_grow_slowly_have_no_shifts() -> None:
+    found = told(np.floor(50 + 0.1 * DAYS))
+    assert (found.shifts, found.remarks) == ((), ())
+    assert found.days is not None and abs(found.days - 151) <= 6
 
 
 def test_a_purge_each_second_month_is_told_and_the_growth_since_the_last_one_counts() -> None:

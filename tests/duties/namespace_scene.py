@@ -75,9 +75,9 @@ def crd(namespace: Namespace) -> Iterator[str]:
     try:
         namespace.wait_for("the kind is served", lambda: _is_served(namespace, word))
         yield word
-        if _is_served(namespace, word) and _has_menu(namespace, word):
-            remove_menu(namespace, word)
     finally:
+        if _has_menu(namespace, word):  # its finalizer would keep the kind and the namespace for ever
+            remove_menu(namespace, word)
         api.delete_custom_resource_definition(f"{word}.{CRD_GROUP}")
 
 

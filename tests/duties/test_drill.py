@@ -244,6 +244,10 @@ def test_a_target_without_a_proven_backup_fails_it(shop: MySqlDatabase, sites: S
         month(sites)
     assert row(sites, "app")["outcome"] == "no backup"
     assert row(sites, "config")["outcome"] == "rebuilt"
+    del sites.settings["databases"][0]["scratch_conn_id"]
+    del sites.settings["goals"]
+    with pytest.raises(DrillFailed, match=r"none of its 1 backups is proven"):
+        month(sites, "month-2")
 
 
 def test_a_dry_run_restores_nothing_and_a_backup_can_be_named(ready: MySqlDatabase, sites: SiteFactory) -> None:
@@ -255,7 +259,25 @@ def test_a_dry_run_restores_nothing_and_a_backup_can_be_named(ready: MySqlDataba
     month(sites, targets=["app"], backups={"app": first})
     assert row(sites, "app")["backup_id"] == first
     assert whole(sites).detail["partial"] is True
+    older = read_catalogue(sites.job().store, "kindergarten", "app").find(first)
+    assert older and older.level is ProofLevel.RESTORED, "a part of the site is no drill of it"
     assert month(sites, "month-2")["last"] is None, "a part is nothing to compare a whole site with"
+
+
+def test_an_older_backup_is_restored_and_not_held_against_the_loss_that_a_disaster_would_cost(
+    ready: MySqlDatabase, sites: SiteFactory
+) -> None:
+    first = newest(sites).ref.backup_id
+    night(sites, run_id="night-2")
+    sites.settings["goals"] = {"rto_min": 10, "rpo_h": 1}
+    later = datetime.now(UTC) + timedelta(hours=3)
+    with pytest.raises(GoalMissed) as error:
+        month(sites, at=later, backups={"app": first})
+    assert "config lost" in str(error.value) and "app lost" not in str(error.value)
+    found = month(sites, "month-2", at=later, targets=["app"], backups={"app": first})
+    assert found["light"] == "green" and "rpo_s" not in found
+    assert "from older backups, so their loss is not judged" in found["summary"]
+    assert row(sites, "app")["rpo_s"] > 3 * 3600 - 600
 
 
 def test_told_to_stop_or_out_of_time_it_takes_away_what_stands(

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.duties.site_factory import SiteFactory
-from tests.duties.test_prove import backup, night
+from tests.duties.test_prove import backup, night, proof
 from tests.duties.test_tend_tables import make_bloated
 from tests.servers.base import Server
 from tests.servers.databases import MySqlDatabase, PostgresDatabase
@@ -202,6 +202,8 @@ def whole_week(
         night(sites)
         assert len(prove(sites.job("week"), "app")["restored"]) == 1
         assert backup(sites).standing == "restored"
+        if isinstance(database, MySqlDatabase):
+            assert proof(sites)["figures"]["rights"] >= 3, proof(sites)["figures"]["notes"]
         (told,) = tend_partitions(sites.job("week", now=lambda: WEEK), "app")["tables"]
         assert told["light"] == "green" and told["done"], told
         tended = tend_tables(sites.job("week"), "app")

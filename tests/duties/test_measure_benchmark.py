@@ -89,6 +89,19 @@ def test_a_statement_that_writes_or_can_not_be_run_is_told_and_stops_no_other(
     assert act.detail["queries"] == found["queries"], "it fits into a row of the ledger"
 
 
+def test_many_queries_are_all_kept_to_compare_the_next_month_with(shop: Database, sites: SiteFactory) -> None:
+    columns = "a.id, a.kind, a.note"
+    sites.settings["databases"][0]["benchmark"] = [
+        {
+            "name": f"a-name-as-people-give-them-{n}",
+            "sql": f"SELECT {columns} FROM logs a JOIN logs b USING (kind) LIMIT {n}",
+        }
+        for n in range(1, 16)
+    ]
+    assert len(measured(sites)) == 18
+    assert {query["verdict"] for query in measured(sites, "month-2").values()}.isdisjoint({"new", "failed"})
+
+
 def test_a_query_that_takes_too_long_is_ended(shop: Database, sites: SiteFactory) -> None:
     long = "SELECT COUNT(*) FROM logs a, logs b, logs c WHERE a.note < b.note AND b.note < c.note"
     if isinstance(shop, PostgresDatabase):

@@ -466,6 +466,9 @@ def test_over_live_needs_an_approval_a_hook_or_a_waiver_and_a_fresh_backup(shop:
         swap_live(later, wish, approver="li", waivers=waivers)
     made = secure_live(later, wish)
     assert made["backup_id"] != wish.backup_id
+    plan = plan_restore(later, Wish("app"))
+    assert plan.backup_id == wish.backup_id, "nobody who asks for the newest means what had to be replaced"
+    assert f"{made['backup_id']} is passed over" in "\n".join(plan.lines())
     with pytest.raises(RestoreRefused, match="nobody approved"):
         swap_live(later, wish, waivers=waivers)
     stop_writes(later, wish, waived=waivers.writes, approver="li")
@@ -481,6 +484,10 @@ def test_a_database_that_is_gone_altogether_comes_back(shop: Database, sites: Si
     done = restore_over(sites.job("night"), wish, approver="li")
     assert done["old"] == ""
     assert good.differences(fingerprint(shop)) == []
+    shop.execute("INSERT INTO parents VALUES (70, 'written since', 0)")
+    again = restore_over(sites.job("night"), wish, approver="li")
+    assert again["found"] is True, "the same run again, as when a task is cleared"
+    assert shop.query("SELECT COUNT(*) FROM parents WHERE id = 70") == [(1,)]
 
 
 def test_single_tables_come_with_their_rows_and_all_others_empty(shop: Database, sites: SiteFactory) -> None:

@@ -35,8 +35,8 @@ from upkeep.errors import SourceError, ToolFailed, ToolUnfit
 
 EVERYTHING = ("SELECT, SHOW VIEW, TRIGGER, EVENT ON {db}.*",)
 FULL_BACKUP_ACCOUNT = {
-    "mariadb": (*EVERYTHING, "SELECT ON mysql.proc", "RELOAD, BINLOG MONITOR ON *.*"),
-    "mysql": (*EVERYTHING, "SHOW_ROUTINE, RELOAD, PROCESS, REPLICATION CLIENT ON *.*"),
+    "mariadb": (*EVERYTHING, "SELECT ON mysql.proc", "SELECT ON mysql.*", "RELOAD, BINLOG MONITOR ON *.*"),
+    "mysql": (*EVERYTHING, "SELECT ON mysql.*", "SHOW_ROUTINE, RELOAD, PROCESS, REPLICATION CLIENT ON *.*"),
 }
 
 

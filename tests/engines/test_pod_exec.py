@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.kubernetes_accounts import account
+from tests.servers.kubernetes_cluster import Namespace
 from tests.servers.kubernetes_exec_server import Dead, FakePod, PodServer
 from upkeep.engines.pipeline import Pipeline, capture
 from upkeep.engines.pod import Pod
+from upkeep.engines.pod_wire import WireCut
 from upkeep.engines.private_file import private_file
 from upkeep.errors import ToolFailed
 
@@ -118,6 +121,18 @@ def test_neither_token_nor_input_shows_in_the_process_list(server: PodServer, po
             pipeline.end()
     assert any(b"upkeep.engines.pod_exec" in line for line in seen)
     assert not any(server.token.encode() in line or b"the-password" in line for line in seen)
+
+
+def test_a_real_api_server_lets_the_sample_account_in_and_no_other(namespace: Namespace, tmp_path: Path) -> None:
+    """By TLS and token. The fake kubelet behind it knows no exec: its 404 shows that the API server passed it on."""
+    namespace.deploy("db", "db:1")
+    namespace.wait_until_available("db")
+    for duty, told in (("read", r'cannot get resource "pods/exec"'), ("pod_exec", "HTTP 404")):
+        real = Pod(account(namespace, duty, folder=tmp_path), namespace.name, "app=db")
+        with real.command(["true"], program="true") as command, pytest.raises(ToolFailed, match=told):
+            capture(command)
+    with pytest.raises(WireCut, match="HTTP 404"):
+        real.tunnel(5432).connect()
 
 
 def _peak_mb(pid: int) -> float:

@@ -62,6 +62,8 @@ _PASSING = re.compile(
     re.IGNORECASE,
 )
 _NUMBERS = re.compile(r"\d+")
+_DATED = re.compile(r"\d{4,}(?:[-_]\d{1,2})*(?:[ T]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?)?")
+"""``visits_p2026_11``, ``'2026-11-01'``: what a partition is called, and what a server makes of today's date."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +126,8 @@ def compare_times(now: Timed, last: Timed | None) -> Compared:
 
 
 def essence(plan: Any) -> Any:
-    """What a plan does, without estimates and figures. Partitions of one table count once, whichever they are: each
-    month has another.
+    """What a plan does, without estimates, figures and dates. Partitions of one table count once, whichever they are:
+    each month has another.
     """
     if isinstance(plan, Mapping):
         return {
@@ -134,8 +136,9 @@ def essence(plan: Any) -> Any:
     if isinstance(plan, list | tuple):
         parts = [essence(part) for part in plan]
         alike = {_NUMBERS.sub("#", json.dumps(part, sort_keys=True, default=str)) for part in parts}
-        return parts[:1] if len(parts) > 2 and len(alike) == 1 else parts
-    return plan
+        nodes = all(isinstance(part, Mapping) for part in parts)  # and no list of columns
+        return parts[:1] if nodes and len(parts) > 2 and len(alike) == 1 else parts
+    return _DATED.sub("#", plan) if isinstance(plan, str) else plan
 
 
 def plan_words(plan: Any) -> str:

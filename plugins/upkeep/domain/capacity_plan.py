@@ -95,7 +95,8 @@ class Line:
         found = self.forecast
         parts = [f"{self.now} now", self.month]
         if found.limit is not None:
-            parts.append(f"reaches {self.limit} {found.words}" if found.days is not None else found.words)
+            reaches = found.days is not None and not found.over
+            parts.append(f"reaches {self.limit} {found.words}" if reaches else found.words)
         return "; ".join(filter(None, [", ".join(filter(None, parts)), self.basis, *found.remarks]))
 
 
@@ -213,9 +214,11 @@ def signed(metric: str, value: float) -> str:
 
 def _light(metric: str, told: Forecast) -> Light:
     full = next((day for day, value in enumerate(told.expected) if value >= RED_PCT), None)
-    if metric in STOPPING and told.limit is not None and full is not None and full <= RED_DAYS:
+    is_full = told.value >= RED_PCT or (full is not None and full <= RED_DAYS)
+    if metric in STOPPING and told.limit is not None and is_full:
         return "red"
-    return "amber" if told.days is not None and told.days <= AMBER_DAYS else "green"
+    soon = told.days is not None and told.days <= AMBER_DAYS
+    return "amber" if soon or told.over else "green"
 
 
 def _odd(told: Forecast, now: datetime) -> Shift | None:

@@ -18,11 +18,14 @@ STEPS = ("fetch", "decrypt", "load", "verify")
 
 @dataclass(frozen=True)
 class Pick:
-    """The backup that one target is rebuilt from, or why there is none."""
+    """The backup that one target is rebuilt from, or why there is none. ``newest``: a disaster now would have taken
+    this very one.
+    """
 
     target: str
     backup_id: str
     reason: str
+    newest: bool = False
 
 
 def pick_backup(
@@ -35,21 +38,21 @@ def pick_backup(
     ordered = sorted(backups, key=lambda backup: (backup.taken_at, backup.backup_id), reverse=True)
     if not ordered:
         return Pick(target, "", "it has no backup")
+    fit = [backup.backup_id for backup in ordered if not _unfit(backup, now, has_key=has_key)]
     if how not in ("newest", "random"):
         found = next((backup for backup in ordered if backup.backup_id == how), None)
         if found is None:
             return Pick(target, "", f"the store holds no backup {how}")
         why = _unfit(found, now, has_key=has_key)
-        return Pick(target, "" if why else how, f"{how} is {why}" if why else "asked for")
-    fit = [backup.backup_id for backup in ordered if not _unfit(backup, now, has_key=has_key)]
+        return Pick(target, "", f"{how} is {why}") if why else Pick(target, how, "asked for", how == fit[0])
     if not fit:
         newest = ordered[0]
         why = _unfit(newest, now, has_key=has_key)
         return Pick(target, "", f"none of its {len(ordered)} backups is proven; {newest.backup_id} is {why}")
     if how == "newest":
-        return Pick(target, fit[0], "the newest that is proven")
+        return Pick(target, fit[0], "the newest that is proven", True)
     chosen = random.Random(f"{seed}/{target}").choice(fit)  # noqa: S311 - a sample, and no secret
-    return Pick(target, chosen, f"picked at random from {len(fit)} proven ones")
+    return Pick(target, chosen, f"picked at random from {len(fit)} proven ones", chosen == fit[0])
 
 
 def _unfit(backup: Candidate, now: datetime, *, has_key: bool) -> str:
@@ -64,12 +67,15 @@ def _unfit(backup: Candidate, now: datetime, *, has_key: bool) -> str:
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """One target that stood again. ``seconds`` by step, and ``total``, which also has what lies between them."""
+    """One target that stood again. ``seconds`` by step, and ``total``, which also has what lies between them.
+    ``newest``: from its newest proven backup; an older one, chosen or drawn, doesn't say what a disaster would cost.
+    """
 
     target: str
     backup_id: str
     seconds: Mapping[str, float]
     recovered: Recovered
+    newest: bool = True
 
 
 @dataclass(frozen=True)
@@ -82,10 +88,12 @@ class Goals:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the drill measured. ``rpo_s`` is the worst of all targets; ``breaches`` are goals missed, in words."""
+    """What the drill measured. ``rpo_s`` is the worst of the targets rebuilt from their newest backup, None where there
+    was none; ``breaches`` are goals missed, in words.
+    """
 
     rto_s: float
-    rpo_s: float
+    rpo_s: float | None
     rpo_target: str
     slowest: tuple[str, str, float] = ("", "", 0.0)
     """Target, step, seconds."""
@@ -102,12 +110,10 @@ def judge_drill(rebuilt: Sequence[Rebuilt], *, begun: datetime, total_s: float, 
     :param total_s: from then until the last of the site's checks held.
     """
     begun = utc(begun, "a drill's begin")
-    losses = {one.target: max(0.0, (begun - one.recovered.at).total_seconds()) for one in rebuilt}
+    losses = {one.target: max(0.0, (begun - one.recovered.at).total_seconds()) for one in rebuilt if one.newest}
     worst = max(losses, key=lambda target: losses[target], default="")
     steps = [(one.target, step, one.seconds.get(step, 0.0)) for one in rebuilt for step in STEPS]
-    verdict = Verdict(
-        total_s, losses.get(worst, 0.0), worst, max(steps, key=lambda step: step[2], default=("", "", 0.0))
-    )
+    verdict = Verdict(total_s, losses.get(worst), worst, max(steps, key=lambda step: step[2], default=("", "", 0.0)))
     breaches = []
     if goals.rto_s is not None and total_s > goals.rto_s:
         breaches.append(

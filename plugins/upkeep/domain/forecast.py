@@ -38,6 +38,8 @@ LEAST_SAMPLES, LEAST_DAYS = 8, 7
 """Days with a sample, and days between the first and the last: with fewer there is no trend."""
 WEEK = 7
 SEASONAL_FROM_DAYS = 4 * WEEK
+LEAST_OF_WEEKDAY = 3
+"""Samples of each weekday; with fewer, the week's pattern isn't known."""
 BEND_FROM_DAYS = 8 * WEEK
 """From here on the later half is compared with the earlier: if it went elsewhere, it alone counts."""
 SIGMAS_95 = 1.96
@@ -117,8 +119,19 @@ class Forecast:
         return self.days == 0
 
     @property
+    def over(self) -> bool:
+        """The last sample is at the limit, and the trend doesn't say so."""
+        return self.limit is not None and self.value >= self.limit and not self.reached
+
+    @property
     def words(self) -> str:
         """``in 43 days (31 to 70)``, ``not within a year``, ``now``, or why nothing can be said."""
+        if not self.over:
+            return self._expected
+        return "over it in its last sample" + (f"; by the trend {self._expected}" if self.slope else "")
+
+    @property
+    def _expected(self) -> str:
         if self.slope is None:
             return "too few samples"
         if self.limit is None:
@@ -226,7 +239,7 @@ def _weekly_pattern(days: Days, values: Values) -> Values:
     apart = values - np.median(np.lib.stride_tricks.sliding_window_view(padded, WEEK), axis=1)
     weekday = days % WEEK
     counts = np.bincount(weekday, minlength=WEEK)
-    if counts.min() < 3:
+    if counts.min() < LEAST_OF_WEEKDAY:
         return none
     pattern = np.array([np.median(apart[weekday == number]) for number in range(WEEK)])
     noise = _spread(apart - pattern[weekday])
@@ -249,7 +262,8 @@ def _shifts(days: Days, level: Values) -> list[tuple[int, Shift]]:
     steps = after - before - drift * (day_after - day_before)
     limit = _unusual(level, steps)
     found: list[tuple[int, Shift]] = []
-    free = np.abs(steps) > limit
+    # Both: whole numbers that grow slowly stand still for a week, which is a step only against their own trend.
+    free = (np.abs(steps) > limit) & (np.abs(after - before) > limit / 2)
     while free.any():
         best = int(places[np.argmax(np.where(free, np.abs(steps), -1.0))])
         cut = _edge(days, level, best, drift)
@@ -310,10 +324,18 @@ def _last_part(days: Days, level: Values, found: Sequence[tuple[int, Shift]]) ->
         return 0, False
     last = len(found) - 1
     first = last
+    on = [int(days[cut]) for cut, _ in found]
     while first and (found[first - 1][1].size > 0) == (found[last][1].size > 0):
+        if first < last and on[first] - on[first - 1] > STAIRS * (on[last] - on[last - 1]):
+            break  # that one stands alone
         first -= 1
-    begin = found[first - 1][0] if first else 0
-    if last - first + 1 >= STAIRS:
+    count = last - first + 1
+    # A ramp of two or three weeks looks like two steps, and too little follows the second to tell by itself.
+    ramp = count == 2 and on[last] - on[first] <= 2 * WEEK and not _is_enough(days[found[last][0] :])
+    if count >= STAIRS or ramp:
+        # They begin one step before the first that is seen: what was flat before them says nothing of them.
+        each = float(np.median(np.diff(on[first:])))
+        begin = max(found[first - 1][0] if first else 0, int(np.searchsorted(days, on[first] - each)))
         by_steps = sum(shift.size for _, shift in found[first:])
         in_all = float(np.median(level[-WEEK:]) - np.median(level[begin : begin + WEEK]))
         if by_steps * in_all > 0 and abs(by_steps) > abs(in_all) / 2:
@@ -356,7 +378,8 @@ def _slope(days: Days, level: Values) -> tuple[float, float, float]:
     import numpy as np
 
     groups = [days % WEEK == number for number in range(WEEK)]
-    if days[-1] - days[0] < SEASONAL_FROM_DAYS:
+    # Weekdays with a sample or two make so few pairs that chance has no say: the interval would be a point.
+    if days[-1] - days[0] < SEASONAL_FROM_DAYS or min(int(group.sum()) for group in groups) < LEAST_OF_WEEKDAY:
         groups = [np.ones(len(days), bool)]
     slopes, variance = [], 0.0
     for group in groups:
@@ -367,7 +390,7 @@ def _slope(days: Days, level: Values) -> tuple[float, float, float]:
     each = np.sort(np.concatenate(slopes))
     middle = float(np.median(each))
     half = SIGMAS_95 * np.sqrt(variance * _likeness(days, level - middle * days)) / 2
-    low = each[max(0, int(len(each) / 2 - half))]
+    low = each[max(0, int(np.floor(len(each) / 2 - half)) - 1)]
     high = each[min(len(each) - 1, int(np.ceil(len(each) / 2 + half)))]
     return middle, float(low), float(high)
 

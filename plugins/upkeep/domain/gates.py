@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 Verdict = Literal["healthy", "broke", "was already failing", "mended", "not looked at before"]
@@ -16,13 +16,6 @@ class Gate:
     name: str
     ok: bool
     said: str
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def of(cls, found: Mapping[str, Any]) -> Gate:
-        return cls(str(found["name"]), bool(found["ok"]), str(found["said"]))
 
 
 @dataclass(frozen=True)

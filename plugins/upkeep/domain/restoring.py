@@ -37,9 +37,7 @@ class Wish:
     folder: str = ""
 
 
-def choose_backup(
-    backups: Sequence[Candidate], wish: Wish, *, where: str, counts_from: ProofLevel, reachable: bool = True
-) -> Candidate:
+def choose_backup(backups: Sequence[Candidate], wish: Wish, *, where: str, counts_from: ProofLevel) -> Candidate:
     """The one backup that is meant.
 
     :param where: what holds them, for errors.

@@ -211,7 +211,24 @@ class DatabaseBench(Bench):
             restored.notes += loaded.notes
             with restored.timed("verify"):
                 compare_database(self._restorer, self._section.engine, manifest, name, restored)
+                if self._section.engine == "mysql":
+                    self._compare_grants(manifest, name, streams, restored)
             yield
+
+    def _compare_grants(self, manifest: Manifest, name: str, streams: Streams, restored: Restored) -> None:
+        """PostgreSQL's are in its archive, and its catalogue has them."""
+        from upkeep.engines.mysql_accounts import GRANTS
+        from upkeep.engines.mysql_grants_proof import compare_grants
+
+        if "grants" not in manifest.contents:
+            restored.notes.append("accounts and rights are not compared: the backup has none")
+        if GRANTS not in {file.stream for file in manifest.files}:
+            return
+        with closing(streams.read(GRANTS)) as chunks, closing(self._restorer.connect(name)) as connection:
+            compared = compare_grants(connection, manifest, name, chunks)
+        restored.differences += compared.differences
+        restored.notes += compared.notes
+        restored.figures["rights"] = compared.rights
 
     def ask(self, manifest: Manifest, restored: Restored) -> None:
         from upkeep.engines.copies import run_checks

@@ -86,7 +86,7 @@ def drill(
     partial = len(names) < len(job.site.drill_order)
     words = f"rebuild {', '.join(names)} of it" if partial else "rebuild the whole site"
     with job.ledger.record(job.act("drill", SITE, command=f"rehearse: {words}" if dry_run else words)) as entry:
-        work = _Drill(job, entry, backups or {}, pick or job.site.drill.backups)
+        work = _Drill(job, entry, backups or {}, pick or job.site.drill.backups, partial)
         try:
             with ExitStack() as holds:
                 for name in names:
@@ -95,7 +95,7 @@ def drill(
                 if not dry_run:
                     work.rebuild(closes_at, told_to_stop)
         finally:
-            found = work.told(partial=partial, dry_run=dry_run)
+            found = work.told(dry_run=dry_run)
             entry.note(**found)
         log.info("%s", found["summary"])
         if error := work.error(dry_run=dry_run):
@@ -112,6 +112,7 @@ class _Target:
     error: UpkeepError | None = None
     recovered: Rebuilt | None = None
     backup_id: str = ""
+    newest: bool = False
 
     def failed(self, outcome: str, error: UpkeepError) -> None:
         self.outcome, self.error = outcome, error
@@ -124,6 +125,7 @@ class _Drill:
     entry: Entry
     backups: Mapping[str, str]
     pick: str
+    partial: bool
     targets: list[_Target] = field(default_factory=list)
     begun: datetime | None = None
     total_s: float = 0.0
@@ -174,8 +176,8 @@ class _Drill:
             target.name, candidates(job.store, catalogue), job.now(), how, seed=job.run.run_id, has_key=has_key
         )
         log.info("%s: %s %s", target.name, pick.backup_id or "no backup", pick.reason)
-        target.backup_id = pick.backup_id
-        if not pick.backup_id and target.error is None:
+        target.backup_id, target.newest = pick.backup_id, pick.newest
+        if not pick.backup_id and target.outcome in ("not tried", "no scratch"):
             target.failed("no backup", DrillFailed(
                 f"{job.site.name}/{target.name} could not be rebuilt after a disaster: {pick.reason}",
                 hint=f"see upkeep backups {job.site.name} {target.name}; back it up, verify that, then drill again",
@@ -241,8 +243,9 @@ class _Drill:
                 raise infrastructure(error) from error
             rebuilding.restored.notes += stamps.remarks
             moments = (datetime.fromisoformat(moment) for moment in (manifest.started_at, manifest.finished_at))
+            recovered = recovered_until(stamps, *moments)
             target.recovered = Rebuilt(
-                target.name, target.backup_id, rebuilding.restored.seconds, recovered_until(stamps, *moments)
+                target.name, target.backup_id, rebuilding.restored.seconds, recovered, target.newest
             )
 
     def _judge(self) -> None:
@@ -252,7 +255,7 @@ class _Drill:
         rebuilt = [target.recovered for target in self.standing if target.recovered]
         self.verdict = judge_drill(rebuilt, begun=self.begun, total_s=self.total_s, goals=self.goals)
         stood = all(target.outcome in ("rebuilt", "no scratch") for target in self.targets)
-        level = ProofLevel.DRILLED if stood else ProofLevel.RESTORED
+        level = ProofLevel.DRILLED if stood and not self.partial else ProofLevel.RESTORED
         for target in self.standing:
             if target.rebuilding and target.recovered:
                 recovered = target.recovered.recovered
@@ -280,12 +283,12 @@ class _Drill:
             )
         return None
 
-    def told(self, *, partial: bool, dry_run: bool) -> dict[str, Any]:
+    def told(self, *, dry_run: bool) -> dict[str, Any]:
         """What the ledger keeps, the report shows, and the next drill compares itself with."""
         rows = [self._row(target) for target in self.targets]
         found: dict[str, Any] = {
             "targets": first(ROWS_CHARS, rows),
-            "partial": partial,
+            "partial": self.partial,
             "dry_run": dry_run,
             "goals": {name: value for name, value in vars(self.goals).items() if value is not None},
             "last": self.last,
@@ -299,13 +302,16 @@ class _Drill:
             ready = [target.name for target in self.targets if target.rebuilding]
             words = f"would rebuild {', '.join(ready) or 'nothing'}" if dry_run else f"rebuilt {counted}, then stopped"
         else:
-            found |= {"begun": str(self.begun), "rto_s": verdict.rto_s, "rpo_s": round(verdict.rpo_s)}
-            found["slowest"] = list(verdict.slowest)
+            found |= {"begun": str(self.begun), "rto_s": verdict.rto_s, "slowest": list(verdict.slowest)}
+            lost = "from older backups, so their loss is not judged" if self.standing else "nothing of it"
+            if verdict.rpo_s is not None:
+                found["rpo_s"] = round(verdict.rpo_s)
+                lost = f"with {human_seconds(verdict.rpo_s)} lost{_against(self.goals.rpo_s)}"
             words = (
-                f"rebuilt {counted} in {human_seconds(verdict.rto_s)}{_against(self.goals.rto_s)}, with "
-                f"{human_seconds(verdict.rpo_s)} lost{_against(self.goals.rpo_s)}; {verdict.slowest_words}"
+                f"rebuilt {counted} in {human_seconds(verdict.rto_s)}{_against(self.goals.rto_s)}, {lost}; "
+                f"{verdict.slowest_words}"
             )
-            if self.last and not partial:
+            if self.last and not self.partial:
                 words += f"; last time {human_seconds(self.last['rto_s'])}"
         left = [f"{target.name}: {target.outcome}" for target in self.targets if target.error]
         return {

@@ -28,6 +28,8 @@ TRIES = 3
 PAUSE_S = 1.0
 """A gate is bad when it is bad three times in a row: services need a moment to notice their new pods."""
 TIMEOUT_S = 5.0
+SAID_CHARS = 150
+SHOWN = 40
 DUTY = "check_gates"
 Restarts = Mapping[str, Mapping[str, int] | None]
 """By deployment what its pods had restarted when the rollout was done; None: restarts don't count."""
@@ -40,7 +42,9 @@ def check_gates_before(job: Job, names: Sequence[str], deployments: Deployments)
         bad = [gate for gate in gates if not gate.ok]
         entry.note(
             stage="before",
-            gates=[gate.as_dict() for gate in gates],
+            # Short, however many there are: what the ledger has no room for would be no baseline.
+            holding=[gate.name for gate in gates if gate.ok],
+            failing={gate.name: gate.said[:SAID_CHARS] for gate in bad},
             light="amber" if bad else "green",
             summary="; ".join(f"{gate.name} fails already: {gate.said}" for gate in bad) or _hold(gates),
             hint="these will not be blamed on the rollout; mend them first if you can" if bad else "",
@@ -52,7 +56,10 @@ def baseline(job: Job) -> tuple[Gate, ...]:
     """This run's newest look before its change, from the ledger."""
     for record in reversed(acts_of(job, DUTY)):
         if record.state == "done" and record.detail.get("stage") == "before":
-            return tuple(Gate.of(found) for found in record.detail["gates"])
+            return (
+                *(Gate(name, True, "it held") for name in record.detail["holding"]),
+                *(Gate(name, False, said) for name, said in record.detail["failing"].items()),
+            )
     return ()
 
 
@@ -88,7 +95,7 @@ def note_after(entry: Entry, compared: Sequence[Compared], **detail: Any) -> Non
     failing = [one for one in compared if one.verdict == "was already failing"]
     entry.note(
         **detail,
-        gates=[one.line()[:300] for one in compared],
+        gates=[one.line()[:SAID_CHARS] for one in compared[:SHOWN]],
         light="red" if bad else "amber" if failing else "green",
         summary="; ".join(one.line() for one in told) or _hold(compared),
     )

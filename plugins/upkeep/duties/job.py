@@ -101,6 +101,7 @@ class Job:
                     lock_timeout_s=section.lock_timeout_s,
                     dump_streams=section.dump_streams,
                     checksum_under_mb=section.checksum_under_mb,
+                    with_passwords=bool(self.site.encryption),
                     pod=self._pod(section),
                 )
             from upkeep.engines.postgres_engine import PostgresEngine

@@ -26,6 +26,8 @@ SLOW_RUNS, SLOW_S = 3, 5
 LIMIT_S = 30
 QUERIES_CHARS = 6500
 """What is left of a ledger row for the queries."""
+WORDS_CHARS = (400, 120, 30)
+"""How much each of many queries may say, so that all of them fit: next month is compared with what the row keeps."""
 LOOK_BACK = 20
 
 
@@ -92,13 +94,28 @@ def _told(rows: list[dict[str, Any]], version: str, last_version: str) -> dict[s
     parts += [f"{row['name']} failed: {row['says']}" for row in failed]
     if last_version and version != last_version:
         parts.append(f"the server is {version}, was {last_version}")
+    kept = _kept(rows)
+    if len(kept) < len(rows):
+        parts.append(f"{len(rows) - len(kept)} of them don't fit into the ledger's row and are new again next time")
     hint = "compare the plans; ANALYZE its tables, then look for an index that is gone" if slower else ""
     return {
         "light": "amber" if slower or failed else "green",
         "summary": "; ".join(parts)[:1000],
         "hint": hint or next((row["hint"] for row in failed), ""),
-        "queries": first(QUERIES_CHARS, rows),
+        "queries": kept,
     }
+
+
+def _kept(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    kept: list[dict[str, Any]] = []
+    for chars in WORDS_CHARS:
+        wordy = ("says", "plan_words", "hint")
+        kept = first(QUERIES_CHARS, [
+            {name: value[:chars] if name in wordy else value for name, value in row.items()} for row in rows
+        ])  # fmt: skip
+        if len(kept) == len(rows):
+            break
+    return kept
 
 
 def _last(job: Job, database: str) -> tuple[dict[str, Timed], str]:

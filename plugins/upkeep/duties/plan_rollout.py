@@ -14,6 +14,9 @@ from upkeep.errors import RolloutRefused
 log = logging.getLogger(__name__)
 
 DUTY = "plan_rollout"
+SHOWN = 20
+LINE_CHARS = 250
+"""As much of the lines as the ledger has room for; the task's result and its log have all of them."""
 
 
 def plan_rollout(job: Job, asked: Mapping[str, str], strategy: Strategy = "all") -> dict[str, Any]:
@@ -44,7 +47,7 @@ def plan_rollout(job: Job, asked: Mapping[str, str], strategy: Strategy = "all")
         after = {deployment.name: deployment.after for deployment in cluster.deployments}
         waves = order_waves([deployment.name for deployment in cluster.deployments if deployment.name in changes],
                             after, strategy)  # fmt: skip
-        entry.note(lines=lines, waves=waves, strategy=strategy, **_light(items))
+        entry.note(lines=[line[:LINE_CHARS] for line in lines[:SHOWN]], waves=waves, strategy=strategy, **_light(items))
         if refused := [item for item in items if item.verdict == "refused"]:
             raise RolloutRefused(
                 f"the rolling update of {cluster.namespace} is refused, nothing was changed: "

@@ -66,6 +66,8 @@ from upkeep.site import Database
 
 log = logging.getLogger(__name__)
 
+SAFETY = "secure_live"
+"""The act that backs up what is live before it is replaced: its backup is only restored by name."""
 LOOK_BACK = 50
 """Acts, and backups, among which an earlier one is looked for."""
 MOST_TOLD = 5
@@ -80,6 +82,8 @@ class Found:
     manifest: Manifest
     source: str
     estimate_s: float | None
+    passed_over: tuple[str, ...] = ()
+    """Newer ones that earlier restores made of what they replaced."""
 
     @property
     def backup_id(self) -> str:
@@ -119,6 +123,9 @@ def find_backup(job: Job, wish: Wish) -> Found:
         known += [one for one in candidates(holder.store, catalogue) if one.backup_id not in found]
         for backup in catalogue.backups:
             found.setdefault(backup.ref.backup_id, (holder, label, backup))
+    safety = _safety_copies(job, target) if wish.backup_id is None else set()
+    passed_over = tuple(one.backup_id for one in known if one.backup_id in safety)
+    known = [one for one in known if one.backup_id not in safety]
     counts_from = min(site.retention.policy(site.timezone).counts_from, ProofLevel.STRUCTURE)
     try:
         chosen = choose_backup(known, wish, where=" and ".join(label for _, label in shelves), counts_from=counts_from)
@@ -128,7 +135,9 @@ def find_backup(job: Job, wish: Wish) -> Found:
         raise
     holder, label, backup = found[chosen.backup_id]
     manifest = trusted_manifest(holder, backup)
-    return Found(holder, backup, manifest, label, _estimate(job, [one for _, _, one in found.values()], backup))
+    estimate = _estimate(job, [one for _, _, one in found.values()], backup)
+    newer = tuple(one for one in passed_over if taken_at(one) > backup.taken_at)
+    return Found(holder, backup, manifest, label, estimate, newer)
 
 
 def plan_restore(job: Job, wish: Wish) -> RestorePlan:
@@ -152,10 +161,15 @@ def plan_restore(job: Job, wish: Wish) -> RestorePlan:
         into="",
         estimate_s=found.estimate_s,
         now=job.now(),
+        remarks=tuple(
+            f"{one} is passed over: an earlier restore made it of what was live then; name it to have it"
+            for one in found.passed_over
+        ),
     )
     if not isinstance(section, Database):
         return others_plan(job, section, found, plan)
     losses, remarks = _losses(job, section, found)
+    remarks[:0] = plan.remarks
     if found.backup.level < ProofLevel.STRUCTURE:
         remarks.append(f"this backup is only {found.backup.standing}: its hashes and rows are checked on the way")
     if wish.destination == "over":
@@ -360,6 +374,12 @@ def load_command(backup_id: str, name: str) -> str:
 def last_act(job: Job, target: str, duty: str, fits: Callable[[Record], bool] = lambda record: True) -> Record | None:
     records = job.ledger.acts(job.site.name, target=target, duty=duty, limit=LOOK_BACK, newest_first=True)
     return next((record for record in records if fits(record)), None)
+
+
+def _safety_copies(job: Job, target: str) -> set[str]:
+    """Whoever asks for the newest doesn't mean what was so broken that it had to be replaced."""
+    acts = job.ledger.acts(job.site.name, target=target, duty=SAFETY, limit=LOOK_BACK, newest_first=True)
+    return {str(act.detail["backup_id"]) for act in acts if act.detail.get("backup_id")}
 
 
 def _only(manifest: Manifest, wish: Wish) -> tuple[str, ...]:

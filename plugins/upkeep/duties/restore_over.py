@@ -25,6 +25,7 @@ from upkeep.duties.back_up import back_up
 from upkeep.duties.catalogue import read_catalogue
 from upkeep.duties.job import Job
 from upkeep.duties.restore import (
+    SAFETY,
     Found,
     check_room,
     compare_again,
@@ -125,16 +126,21 @@ def secure_live(job: Job, wish: Wish, *, waived: str = "", dry_run: bool = False
         if _swapped_already(job, wish) or unfinished(job, section, server):
             return {**result, "backup_id": None, "reason": "the swap was begun behind a backup"}
         refuse_obstacles(server, live)
-    if waived:
-        with job.ledger.record(job.act("secure_live", target, command="go without a fresh backup")) as entry:
+    if waived and not dry_run:
+        with job.ledger.record(job.act(SAFETY, target, command="go without a fresh backup")) as entry:
             entry.note(light="amber", summary=f"no fresh backup of what is live: waived, {waived}", waived=waived)
+    if waived:
         return {**result, "backup_id": None, "reason": f"waived: {waived}"}
     if backup_id := fresh_backup(job, target):
         return {**result, "backup_id": backup_id, "reason": "young enough and proven"}
     if dry_run:
         return {**result, "backup_id": None, "reason": "would be backed up and verified"}
-    made = str(back_up(job, target)["backup_id"])
-    verify(job, target, made)
+    # Noted in an act of its own: by it the next restore knows that this one holds what was wrong.
+    with job.ledger.record(job.act(SAFETY, target, command="back up what is live")) as entry:
+        made = str(back_up(job, target)["backup_id"])
+        entry.note(backup_id=made)
+        verify(job, target, made)
+        entry.note(light="green", summary=f"what is live is kept as {made}")
     return {**result, "backup_id": made, "reason": "made for this restore"}
 
 
@@ -148,9 +154,10 @@ def stop_writes(job: Job, wish: Wish, *, waived: str = "", approver: str = "", d
         return {**result, "how": "there is no live database"}
     if _swapped_already(job, wish):
         return {**result, "how": "nothing is left to be done"}
-    if waived:
+    if waived and not dry_run:
         with job.ledger.record(job.act("stop_writes", target, command="let writes go on", approver=approver)) as entry:
             entry.note(light="amber", summary=f"writes go on: waived, {waived}", waived=waived)
+    if waived:
         return {**result, "how": f"waived: {waived}"}
     if not isinstance(section, Database) or section.stop_writes is None:
         raise RestoreRefused(

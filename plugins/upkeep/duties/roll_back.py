@@ -19,7 +19,7 @@ from upkeep.domain.units import human_seconds
 from upkeep.duties import gates
 from upkeep.duties.cluster_work import Wait, acts_of, cluster_of, deployment_of, held, is_done, opened, require_progress
 from upkeep.duties.job import Job
-from upkeep.duties.roll_out import CHANGE, FINISH
+from upkeep.duties.roll_out import CHANGE, FINISH, PODS
 from upkeep.errors import RollbackFailed, RolloutFailed, RolloutRefused
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class _Rollback:
                 )
             seconds = (self._job.now() - mark.at).total_seconds()
             entry.note(
-                digests=list(live.digests), pods=sorted(live.restarts), revision=live.revision,
+                digests=list(live.digests), pods=sorted(live.restarts)[:PODS], revision=live.revision,
                 seconds=round(seconds, 1), light="green",
                 summary=f"runs {mark.wanted} again: {live.progress.why}, revision {live.revision}, "
                 f"after {human_seconds(seconds)}",
@@ -161,7 +161,9 @@ class _Rollback:
                 "verdict": verdict, "back": list(back), "light": "red" if wrong else "amber",
                 "summary": "; ".join([f"{verdict}: {', '.join(back) or 'nothing'}", *wrong, *failing]),
             }  # fmt: skip
-            entry.note(**result, gates=[one.line()[:300] for one in compared], left=self._left)
+            entry.note(
+                **result, gates=[one.line()[: gates.SAID_CHARS] for one in compared[: gates.SHOWN]], left=self._left
+            )
             if wrong:
                 raise RollbackFailed(
                     f"{verdict}: {'; '.join(wrong)}",

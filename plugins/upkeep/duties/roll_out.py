@@ -30,6 +30,8 @@ CHANGE, CONFIRM, FINISH = "roll_out", "confirm_rollout", "finish_rollout"
 LOOKS = 8
 """How often the gates are looked at while they settle."""
 LOOK_AT_LEAST_EVERY_S = 10.0
+PODS = 100
+"""Names of pods that the ledger's row has room for."""
 
 
 def roll_out(
@@ -190,7 +192,8 @@ class _Rollout:
                 )
             seconds = (self._job.now() - mark.at).total_seconds()
             entry.note(
-                digests=list(live.digests), pods=sorted(live.restarts), restarts=live.restarts, revision=live.revision,
+                digests=list(live.digests), pods=sorted(live.restarts)[:PODS], revision=live.revision,
+                restarts={pod: count for pod, count in live.restarts.items() if count},
                 seconds=round(seconds, 1), light="green",
                 summary=f"{live.progress.why}, revision {live.revision}, after {human_seconds(seconds)}",
             )  # fmt: skip

@@ -47,7 +47,8 @@ def store_snapshot(job: Job, ref: BackupRef, engine: Engine, store: Store, snaps
 
 
 def _store_together(job: Job, ref: BackupRef, engine: Engine, store: Store, streams: Sequence[Stream]) -> list[Stored]:
-    packing = pack(job.site.compression, job.site.encryption, share=len(streams))
+    share = sum(not stream.is_small for stream in streams)
+    packing = pack(job.site.compression, job.site.encryption, share=max(1, share))
     pipelines = [
         Pipeline([stream.command, *packing], secrets=engine.secrets, started=stream.started) for stream in streams
     ]

@@ -22,6 +22,8 @@ class Stream:
     name: str
     command: Command
     started: Callable[[int], None] | None = None
+    is_small: bool = False
+    """Some lines of text, which take no share of the processors from the others."""
 
 
 @dataclass

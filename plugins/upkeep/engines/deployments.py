@@ -50,16 +50,16 @@ class Deployments:
             selector = _selector_text(deployment["spec"]["selector"])
             sets = self._json(self._apps.list_namespaced_replica_set, self._namespace, label_selector=selector)
             pods = self._json(self._core.list_namespaced_pod, self._namespace, label_selector=selector)
-        return _live(deployment, sets["items"], pods["items"])
+        return _live(deployment, _items(sets), _items(pods))
 
     def read_all(self, names: Sequence[str]) -> dict[str, Live]:
         """Several with three requests in all, in the order of ``names``."""
         if len(names) < 2:
             return {name: self.read(name) for name in names}
         with told(self._endpoint, f"read the deployments of {self._namespace}"):
-            found = self._json(self._apps.list_namespaced_deployment, self._namespace)["items"]
-            sets = self._json(self._apps.list_namespaced_replica_set, self._namespace)["items"]
-            pods = self._json(self._core.list_namespaced_pod, self._namespace)["items"]
+            found = _items(self._json(self._apps.list_namespaced_deployment, self._namespace))
+            sets = _items(self._json(self._apps.list_namespaced_replica_set, self._namespace))
+            pods = _items(self._json(self._core.list_namespaced_pod, self._namespace))
         present = {one["metadata"]["name"]: one for one in found}
         # One that isn't there is asked for by name: the API's own words are the error.
         return {name: _live(present[name], sets, pods) if name in present else self.read(name) for name in names}
@@ -67,19 +67,18 @@ class Deployments:
     def surroundings(self) -> Surroundings:
         """Budgets, quotas and autoscalers; what the account may not read is named instead."""
         unread: list[str] = []
+        autoscaling = client.AutoscalingV1Api(self._api)
         return Surroundings(
-            budgets=self._items(unread, "PodDisruptionBudgets", self._budgets),
-            quotas=self._items(
+            budgets=self._listed(unread, "PodDisruptionBudgets", self._budgets),
+            quotas=self._listed(
                 unread,
                 "ResourceQuotas",
-                lambda: self._json(self._core.list_namespaced_resource_quota, self._namespace)["items"],
+                lambda: _items(self._json(self._core.list_namespaced_resource_quota, self._namespace)),
             ),
-            autoscalers=self._items(
+            autoscalers=self._listed(
                 unread,
                 "HorizontalPodAutoscalers",
-                lambda: self._json(
-                    client.AutoscalingV1Api(self._api).list_namespaced_horizontal_pod_autoscaler, self._namespace
-                )["items"],
+                lambda: _items(self._json(autoscaling.list_namespaced_horizontal_pod_autoscaler, self._namespace)),
             ),
             unread=tuple(unread),
         )
@@ -89,9 +88,11 @@ class Deployments:
         without requests.
         """
         try:
-            found = self._custom("metrics.k8s.io", "v1beta1", "pods")
-        except ApiException as error:
-            if error.status in (403, 404, 503):  # 503: it is registered, but nothing serves it
+            with told(self._endpoint, f"read what pods of {self._namespace} use"):
+                found = self._custom("metrics.k8s.io", "v1beta1", "pods")
+        except SourceError as error:
+            # 503: it is registered, but nothing serves it
+            if isinstance(error.__cause__, ApiException) and error.__cause__.status in (403, 404, 503):
                 return None
             raise
         names = {pod["metadata"]["name"]: pod for pod in live.current_pods}
@@ -204,10 +205,9 @@ class Deployments:
         found = client.CustomObjectsApi(self._api).list_namespaced_custom_object(
             group, version, self._namespace, plural, _request_timeout=TIMEOUT_S
         )
-        items: list[dict[str, Any]] = found["items"]
-        return items
+        return _items(found)
 
-    def _items(self, unread: list[str], kind: str, read: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    def _listed(self, unread: list[str], kind: str, read: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
         """The account may lack a right that only makes the plan less sure."""
         try:
             with told(self._endpoint, f"list {kind} of {self._namespace}"):
@@ -231,6 +231,11 @@ class Deployments:
     @property
     def _core(self) -> client.CoreV1Api:
         return client.CoreV1Api(self._api)
+
+
+def _items(answer: Json) -> list[dict[str, Any]]:
+    """An empty list may come as null."""
+    return list(answer["items"] or ())
 
 
 def _live(deployment: Json, replica_sets: Sequence[Json], pods: Sequence[Json]) -> Live:

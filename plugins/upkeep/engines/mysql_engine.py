@@ -19,12 +19,14 @@ from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.masking import mask
 from upkeep.engines.base import Engine, Facts, Snapshot, StartAgain, Stream, StructureCheck
 from upkeep.engines.evidence import Evidence
+from upkeep.engines.mysql_accounts import GRANTS, GrantsCheck, read_accounts
 from upkeep.engines.mysql_catalogue import gather
 from upkeep.engines.mysql_dump import KEEPS_HISTORY, MAIN, dump_words, shares_of, stream_names
 from upkeep.engines.mysql_dump_programs import LocalPrograms, PodPrograms, Programs
 from upkeep.engines.mysql_grants import blind_spots
-from upkeep.engines.pipeline import Ended, hint_for
+from upkeep.engines.pipeline import Command, Ended, hint_for
 from upkeep.engines.pod_wire import WireCut
+from upkeep.engines.private_file import private_file
 from upkeep.engines.sql_check import SqlDumpCheck
 from upkeep.engines.tools import Tool, numbers
 from upkeep.engines.writes_held import NO_PRIVILEGE, NotHeld, writes_held
@@ -44,6 +46,7 @@ class MySqlEngine(Engine):
 
     ``dump_streams``: how many mysqldumps may share a large database.
     ``checksum_under_mb``: the content of tables up to this size is fingerprinted within the snapshot.
+    ``with_passwords``: keep the accounts' password hashes. Only ask for it when the backup is encrypted.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class MySqlEngine(Engine):
         lock_timeout_s: int = 5,
         dump_streams: int = 1,
         checksum_under_mb: int = 0,
+        with_passwords: bool = False,
         pod: Pod | None = None,
     ) -> None:
         """``pod``: where the server runs, if it can only be reached there; the endpoint's host isn't used then."""
@@ -62,6 +66,7 @@ class MySqlEngine(Engine):
         self.endpoint = replace(endpoint, host=pod.where, extra={}) if pod else endpoint
         self.database, self.lock_timeout_s = database, lock_timeout_s
         self.dump_streams, self.checksum_under_mb = dump_streams, checksum_under_mb
+        self.with_passwords = with_passwords
         self.secrets = (*endpoint.secrets(), *(pod.secrets if pod else ()))
 
     def connect(self) -> pymysql.connections.Connection[DictCursor]:
@@ -93,7 +98,7 @@ class MySqlEngine(Engine):
     def snapshot(self) -> Iterator[Snapshot]:
         with ExitStack() as stack, self.connect() as connection:
             try:
-                snapshot = _MySqlSnapshot(self, connection, self._programs(stack))
+                snapshot = _MySqlSnapshot(self, connection, self._programs(stack), stack)
             except pymysql.MySQLError as error:
                 raise self.failed("look into", error) from error
             try:
@@ -110,7 +115,8 @@ class MySqlEngine(Engine):
             f"CHARACTER SET {facts.source['character_set']} COLLATE {facts.source['collation']}"
         )
         # The main stream last: its views want their tables, and only their own.
-        unpacked = " && ".join([*(line for name, line in files.items() if name != MAIN), files[MAIN]])
+        extra = [line for name, line in files.items() if name not in (MAIN, GRANTS)]
+        unpacked = " && ".join([*extra, files[MAIN]])
         line = (
             f"{client} -e {shlex.quote(create)} && "
             f"({unpacked} || printf '\\n!the dump is damaged!\\n') | "
@@ -121,9 +127,16 @@ class MySqlEngine(Engine):
             # --hex-blob doubles binary values: a row that once fitted into max_allowed_packet may not fit again. An
             # account that may not change it goes on with what there is.
             line = f"{client} -e 'SET GLOBAL max_allowed_packet=1073741824'; {line}"
+        if GRANTS in files:
+            # Only told: whoever restores a copy to look at it doesn't want the accounts. --force goes on over rights on
+            # what was dropped long ago, which a server keeps.
+            step = f"{files[GRANTS]} | {client} --force"
+            line += f" && echo {shlex.quote(f'now the accounts and their rights: {step}')}"
         return line
 
     def structure_check(self, stream: str, manifest: Mapping[str, Any]) -> StructureCheck:
+        if stream == GRANTS:
+            return GrantsCheck(manifest["contents"].get("grants", {}))
         tables = manifest["contents"].get("tables", {})
         return SqlDumpCheck({name: table for name, table in tables.items() if table.get("stream", MAIN) == stream})
 
@@ -159,7 +172,9 @@ class _MySqlSnapshot(Snapshot):
         engine: MySqlEngine,
         connection: pymysql.connections.Connection[DictCursor],
         programs: Programs,
+        stack: ExitStack,
     ) -> None:
+        """``stack``: what the streams read from stays until it ends."""
         self._engine, self._connection, self._programs = engine, connection, programs
         self._server = self._one(sql("mysql", "list_server"))
         self._flavour, self._version = server_release(str(self._server["version"]))
@@ -170,6 +185,8 @@ class _MySqlSnapshot(Snapshot):
         self._others = self._all(sql("mysql", "list_objects"))
         self._floats = self._all(sql("mysql", "list_float_columns"))
         self._grants = [str(next(iter(row.values()))) for row in self._all(sql("mysql", "list_grants"))]
+        self._accounts = read_accounts(connection, engine.database, self._flavour, with_passwords=engine.with_passwords)
+        self._grants_stream = self._stream_of_grants(stack)
         self._left_out = self._broken_views()
         self._position: dict[str, Any] = {}
         self._aligned = False
@@ -188,10 +205,19 @@ class _MySqlSnapshot(Snapshot):
             self._tool, self._engine.database, extra, left_out=list(self._left_out), history=self._keeps_history
         )
         self._gates = [self._programs.gate() for _ in words]
-        self.streams = tuple(
-            Stream(name, self._programs.command(self._tool, words[name], gate), self._started)
-            for name, gate in zip(words, self._gates, strict=True)
+        self.streams = (
+            tuple(
+                Stream(name, self._programs.command(self._tool, words[name], gate), self._started)
+                for name, gate in zip(words, self._gates, strict=True)
+            )
+            + self._grants_stream
         )
+
+    def _stream_of_grants(self, stack: ExitStack) -> tuple[Stream, ...]:
+        if not self._accounts.script:
+            return ()
+        script = stack.enter_context(private_file(self._accounts.script))
+        return (Stream(GRANTS, Command(["cat", f"/dev/fd/{script}"], pass_fds=(script,)), is_small=True),)
 
     def _broken_views(self) -> dict[str, str]:
         """Views of tables, columns or functions that are gone, with their definitions: mysqldump ends at the first."""
@@ -211,7 +237,7 @@ class _MySqlSnapshot(Snapshot):
 
     def _started(self, output: int) -> None:
         self._outputs.append(output)
-        if len(self._outputs) < len(self.streams) or self._why_estimated:
+        if len(self._outputs) < len(self._gates) or self._why_estimated:
             return
         try:
             self._align()
@@ -246,7 +272,7 @@ class _MySqlSnapshot(Snapshot):
         except NotHeld as reason:
             self._why_estimated = str(reason)
             self._position = {"missing": self._why_estimated}
-            if len(self.streams) > 1:
+            if len(self._gates) > 1:
                 self._plan(())
                 raise StartAgain from reason
             return
@@ -311,7 +337,7 @@ class _MySqlSnapshot(Snapshot):
             warnings.append(f"row counts are the server's estimates: {self._why_estimated}")
         if "missing" in self._position:
             warnings.append(f"no binlog position: {self._position['missing']}")
-        warnings += [*self._evidence.warnings, *self._warnings_of_contents()]
+        warnings += [*self._evidence.warnings, *self._accounts.warnings, *self._warnings_of_contents()]
         return Facts(
             source={
                 "database": self._engine.database,
@@ -347,6 +373,7 @@ class _MySqlSnapshot(Snapshot):
                     for kind in ("views", "sequences", "routines", "triggers", "events")
                 },
                 "left_out": self._left_out,
+                **self._accounts.contents,
                 **(self._evidence.contents if exact else {}),
             },
             rows_are="exact" if exact else f"estimates: {self._why_estimated}",

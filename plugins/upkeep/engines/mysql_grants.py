@@ -14,6 +14,7 @@ _GRANT = re.compile(
 )
 _WANTED = re.compile(r"^GRANT (?P<what>.*?) ON (?P<where>.*) TO ", re.S)
 _NEVER_LISTED = frozenset({"PROXY", "USAGE", "GRANT OPTION"})
+_HANDED_ON = " WITH GRANT OPTION"
 _PLACE = re.compile(r"^`(?P<database>(?:[^`]|``)*)`\.")
 
 
@@ -39,6 +40,7 @@ def lacks(grants: Iterable[str], statement: str, known: Iterable[str]) -> bool:
     wanted = _WANTED.match(statement)
     if not wanted:
         raise ValueError(f"no GRANT of privileges: {statement}")
+    grants = list(grants)
     held = [
         (privilege, match["where"])
         for grant in grants
@@ -50,6 +52,11 @@ def lacks(grants: Iterable[str], statement: str, known: Iterable[str]) -> bool:
     if wanted["what"] == "ALL":  # dynamic ones, whose names have underscores, are of no use to a restore
         needed = {privilege for privilege in there - _NEVER_LISTED if "_" not in privilege}
     where = wanted["where"] if "`" in wanted["where"] or wanted["where"] == "*.*" else _quoted(wanted["where"])
+    if statement.endswith(_HANDED_ON) and not any(
+        grant.endswith(_HANDED_ON) and (match := _GRANT.match(grant)) and _covers(match["where"], where)
+        for grant in grants
+    ):
+        return True
     return any(
         not any(has in (privilege, "ALL") and _covers(place, where) for has, place in held) for privilege in needed
     )
@@ -95,9 +102,13 @@ def _privileges(text: str) -> list[str]:
 
 
 def _matches(where: str, database: str) -> bool:
+    return covers_database(where, database, any_case=True)
+
+
+def covers_database(where: str, database: str, *, any_case: bool) -> bool:
     r"""Whether `` `pattern`.* `` takes in the database: ``%`` and ``_`` are wildcards there unless escaped by ``\``."""
     pattern = where[1:-3].replace("``", "`")
     parts = re.split(r"(\\.|%|_)", pattern)
     translated = {"%": ".*", "_": "."}
     regex = "".join(translated.get(part, re.escape(part[1:] if part.startswith("\\") else part)) for part in parts)
-    return re.fullmatch(regex, database, re.S | re.I) is not None
+    return re.fullmatch(regex, database, re.S | re.I if any_case else re.S) is not None

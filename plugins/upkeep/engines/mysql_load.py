@@ -20,6 +20,7 @@ from pymysql.connections import Connection
 from pymysql.cursors import DictCursor
 
 from upkeep.domain.manifest import Manifest
+from upkeep.engines.mysql_accounts import GRANTS
 from upkeep.engines.mysql_definition import Later
 from upkeep.engines.mysql_dump import MAIN
 from upkeep.engines.mysql_dump_reader import MySqlDumpReader, Piece, TableLoaded
@@ -95,7 +96,8 @@ class MySqlLoad:
         self._bytes = 0
         self._numbers = itertools.count(1)
         self._marks: dict[int, Callable[[], None]] = {}
-        self._streams = [file.stream for file in manifest.files]
+        # Accounts are no part of a database: making them is left to a person.
+        self._streams = [file.stream for file in manifest.files if file.stream != GRANTS]
         self._loading = set(self._streams)
         self._views_may_follow = threading.Event()
         self._over = threading.Event()

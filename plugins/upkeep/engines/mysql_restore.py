@@ -18,6 +18,7 @@ from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.manifest import Manifest
 from upkeep.domain.masking import mask
 from upkeep.engines.mysql_engine import FIRST_CLIENT_ERROR, MySqlEngine, server_release
+from upkeep.engines.mysql_grants_proof import drop_throwaway
 from upkeep.engines.mysql_load import MySqlLoad, run_statement, said
 from upkeep.engines.pipeline import Command
 from upkeep.engines.restore_base import Loaded, Read, Restorer
@@ -125,6 +126,7 @@ class MySqlRestorer(Restorer):
             if not self.live:
                 with suppress(pymysql.MySQLError):
                     run_statement(connection, UNLOGGED)
+                drop_throwaway(connection, database)
             run_statement(connection, f"SET SESSION lock_wait_timeout = {DROP_WAITS_S}")
             run_statement(connection, f"DROP DATABASE IF EXISTS {_quoted(database)}")
 

@@ -97,7 +97,9 @@ def _drills(attempts: Sequence[Attempt]) -> Iterator[Item]:
         if took is None:
             yield Item(Status.RED, "drill", _day(drill), drill.outcome)
             continue
-        said = f"rebuilt in {human_seconds(took)}, {human_seconds(lost or 0)} lost"
+        partial = bool(drill.detail.get("partial"))
+        said = f"{'a part of it ' if partial else ''}rebuilt in {human_seconds(took)}"
+        said += f", {human_seconds(lost)} lost" if lost is not None else ", from older backups"
         goals = drill.mapping("goals")
         missed = any(
             isinstance(goal := goals.get(name), int | float) and (drill.number(name) or 0) > goal
@@ -107,7 +109,7 @@ def _drills(attempts: Sequence[Attempt]) -> Iterator[Item]:
             said += ", a goal missed"
         elif drill.state != "done":
             said += f"; {drill.outcome}"
-        elif len(goals) > 1:
+        elif len(goals) > 1 and lost is not None and not partial:
             said += ", both goals kept"
         yield Item(light_of(drill), "drill", _day(drill), said)
     if not drills:

@@ -35,7 +35,10 @@ def drilled(own: Sequence[Attempt], _: Sequence[str]) -> Section:
 
 
 def _goals(drill: Attempt) -> Iterator[Item]:
-    """Each goal with what was measured and the last time's."""
+    """Each goal with what was measured and the last time's. Kept is one only by a site that stood as a whole."""
+    stood = not drill.detail.get("partial") and all(
+        row.get("outcome") in ("rebuilt", "no scratch") for row in drill.mappings("targets")
+    )
     goals, last = drill.mapping("goals"), drill.mapping("last")
     for name, words in (("rto_s", "time to recover"), ("rpo_s", "data lost")):
         measured, goal, before = drill.number(name), goals.get(name), last.get(name)
@@ -47,7 +50,7 @@ def _goals(drill: Attempt) -> Iterator[Item]:
             said += f", the goal is {human_seconds(goal)}"
         if isinstance(before, int | float):
             said += f"; last time {human_seconds(before)}"
-        label = "missed" if missed else "kept" if goal is not None else "measured"
+        label = "missed" if missed else "kept" if goal is not None and stood else "measured"
         yield Item(Status.RED if missed else Status.GREEN, label, words, said)
 
 

@@ -16,6 +16,7 @@ from upkeep.domain.units import human_bytes, human_seconds
 from upkeep.reports.attempts import Attempt, last_of_each, one_line
 from upkeep.reports.cluster_section import cluster
 from upkeep.reports.forecast_section import forecasts
+from upkeep.reports.migration_section import MIGRATION_DUTIES, migrated
 from upkeep.reports.month_sections import benchmarked, drilled
 from upkeep.reports.restore_section import RESTORE_DUTIES, by_hand
 from upkeep.reports.rollout_section import ROLLOUT_DUTIES, rollouts
@@ -223,6 +224,7 @@ def _capacity(own: Sequence[Attempt], _: Sequence[str]) -> Section:
 _TELLERS: Mapping[tuple[str, ...], Callable[[Sequence[Attempt], Sequence[str]], Section]] = {
     ROLLOUT_DUTIES: rollouts,
     RESTORE_DUTIES: by_hand,
+    MIGRATION_DUTIES: migrated,
     ("drill", "rebuild"): drilled,
     ("benchmark",): benchmarked,
     ("prove",): restored,

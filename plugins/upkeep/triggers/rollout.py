@@ -81,7 +81,7 @@ class RolloutTrigger(BaseTrigger):
             options["field_selector"] = f"metadata.name={self.names[0]}"
         answer: Any = await apps.list_namespaced_deployment(self.namespace, _preload_content=False, **options)
         found = await answer.json()
-        present = {one["metadata"]["name"]: one for one in found["items"]}
+        present = {one["metadata"]["name"]: one for one in found["items"] or ()}
         for name in self.names:
             self._see(states, name, present.get(name))
         async with Watch(return_type="object") as watch:

@@ -1,0 +1,399 @@
+"""Migrate one database by hand: rehearsed on a restored copy, then run behind a fresh backup.
+
+rehearse_migration -> (a person approves) -> secure_migration -> run_migration. What one step knows of those before it
+comes from the ledger, so any of them may be killed and run again.
+
+**What a kill leaves.** A copy on the scratch server, which the next rehearsal removes; or a migration that was begun.
+Where it is one transaction, the server takes it back, unless its commit had begun: then the server is asked by the
+transaction's number. Elsewhere the ledger says which statement was begun last. Neither is ever run again unless a
+person says with which statement to go on.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from upkeep.domain.backup import taken_at
+from upkeep.domain.likeness import compare_catalogues
+from upkeep.domain.migration import MigrationPlan, Statement, limit_s, rows_missed, stands
+from upkeep.domain.restoring import Wish
+from upkeep.domain.units import human_seconds
+from upkeep.duties.back_up import back_up
+from upkeep.duties.job import Job
+from upkeep.duties.migration_plan import (
+    LiveDatabase,
+    Migration,
+    checks_missed,
+    plan_migration,
+    rehearse_command,
+    run_rollback,
+    section_of,
+    server_of,
+    some,
+)
+from upkeep.duties.restore_over import fresh_backup, restore_over
+from upkeep.duties.verify import verify
+from upkeep.errors import MigrationFailed, MigrationRefused, NoFreshBackup, UpkeepError
+from upkeep.ledger import Record
+from upkeep.site import Database
+
+if TYPE_CHECKING:
+    from upkeep.engines.migration_base import MigrationSession
+
+log = logging.getLogger(__name__)
+
+REHEARSED = timedelta(hours=24)
+"""How long a rehearsal counts."""
+
+
+@dataclass
+class _Progress:
+    """How far a run came: ``done`` statements stand, ``begun`` is the number of the last one that was begun."""
+
+    done: int = 0
+    begun: int = 0
+    commit: str | None = None
+    """The number of the transaction whose commit was begun; empty where the server has none."""
+    before: dict[str, Any] = field(default_factory=dict)
+    """The catalogue as it was."""
+
+
+def secure_migration(
+    job: Job, migration: Migration, *, start_at: int | None = None, dry_run: bool = False
+) -> dict[str, Any]:
+    """Have a proven backup that is younger than the rehearsal; one that goes on half-way has its own, from before it.
+
+    Errors: ``MigrationRefused``; those of ``back_up`` and ``verify``.
+    """
+    target, plan = migration.target, plan_migration(job, migration)
+    result = {"site": job.site.name, "target": target, "dry_run": dry_run}
+    earlier = _earlier(job, target, plan.digest)
+    if earlier and (start_at or 1) > 1:
+        return {**result, "backup_id": _backup_behind(earlier), "reason": "it was begun behind this one"}
+    if backup_id := _secured(job, target, _rehearsal(job, plan, target)):
+        return {**result, "backup_id": backup_id, "reason": "young enough and proven"}
+    if dry_run:
+        return {**result, "backup_id": None, "reason": "would be backed up and verified"}
+    backup_id = str(back_up(job, target)["backup_id"])
+    verify(job, target, backup_id)
+    return {**result, "backup_id": backup_id, "reason": "made for this migration"}
+
+
+def run_migration(
+    job: Job, migration: Migration, *, approver: str, start_at: int | None = None, dry_run: bool = False
+) -> dict[str, Any]:
+    """Run it on the live database; when it fails, what was chosen beforehand.
+
+    :param start_at: the statement to begin with, of a migration that was begun, or done, before; 1 is all of it again.
+
+    Errors: ``MigrationRefused`` and ``NoFreshBackup``, and nothing was done; ``MigrationFailed`` with what stands of it
+    now; ``Busy``.
+    """
+    plan, section, target = plan_migration(job, migration), section_of(job, migration.target), migration.target
+    result = {"site": job.site.name, "target": target, "sha256": plan.digest, "dry_run": dry_run}
+    with job.ledger.hold(f"{job.site.name}/{target}/migrate"):
+        earlier = _earlier(job, target, plan.digest)
+        rehearsal = _rehearsal(job, plan, target, resumed=earlier is not None and (start_at or 1) > 1)
+        with server_of(job, section) as server:
+            first = _first(job, server, plan, target, earlier, start_at)
+            resumed = first > 1 and earlier is not None
+            # What it was before its first statement is what a restore has to bring back.
+            backup_id = _backup_behind(earlier) if resumed and earlier else _secured(job, target, rehearsal)
+            if not backup_id:
+                raise NoFreshBackup(
+                    f"{target} has no proven backup that is younger than the rehearsal",
+                    hint="run the whole migration again: it makes one before it begins",
+                )
+            if dry_run:
+                return {**result, "would_run": [one.words for one in plan.statements[first - 1 :]], "behind": backup_id}
+            if not approver:
+                raise MigrationRefused(f"nobody approved the migration of {target}", hint="have a person approve it")
+            progress = _Progress(first - 1, first - 1)
+            try:
+                figures = _run(job, server, plan, target, first, backup_id, rehearsal, approver, progress)
+            except MigrationFailed as error:
+                failure = error
+            else:
+                return {**result, "outcome": "migrated", "behind": backup_id, **figures}
+        outcome = _after_failure(job, section, plan, migration, backup_id, approver, progress, failure)
+    raise MigrationFailed(f"{outcome}: {failure.message}", hint=failure.hint) from failure
+
+
+def migrate(job: Job, migration: Migration, *, approver: str, start_at: int | None = None) -> dict[str, Any]:
+    """What comes after a person said yes, in one go, for the command line. Errors: as ``run_migration``."""
+    secure_migration(job, migration, start_at=start_at)
+    return run_migration(job, migration, approver=approver, start_at=start_at)
+
+
+def _run(
+    job: Job,
+    server: LiveDatabase,
+    plan: MigrationPlan,
+    target: str,
+    first: int,
+    backup_id: str,
+    rehearsal: Record,
+    approver: str,
+    progress: _Progress,
+) -> dict[str, Any]:
+    """Errors: ``MigrationFailed``; ``progress`` says what stands then."""
+    act = job.act("migrate", target, command=_command(plan, first, backup_id), approver=approver)
+    begun = time.monotonic()
+    # The night's backup must not read a half.
+    with job.hold(target), job.ledger.record(act, secrets=server.restorer.secrets) as entry:
+        entry.note(backup_id=backup_id, on_failure=plan.on_failure, light="red", stands=first - 1)
+        if first == 1 and (failed := checks_missed(server.section, server.restorer, server.name)):
+            raise MigrationFailed(
+                f"before it began the site's checks don't hold: {some(failed)}", hint="mend that first"
+            )
+        before, progress.before = server.count(), server.catalogue()
+        try:
+            with server.session() as session:
+                if plan.whole:
+                    _run_whole(job, session, plan, target, rehearsal, progress)
+                else:
+                    for statement in plan.statements[first - 1 :]:
+                        _run_one(job, session, plan, statement, target, rehearsal, progress)
+                        progress.done = statement.number
+        finally:
+            entry.note(stands=progress.done, begun=progress.begun)
+            entry.note(summary=stands(progress.done, len(plan.statements)))
+        failed = checks_missed(server.section, server.restorer, server.name)
+        if first == 1:
+            failed += rows_missed(_changed(rehearsal), before, server.count())
+        if failed:
+            raise MigrationFailed(
+                f"all statements ran, but {some(failed)}", hint="see what the application says; then mend by hand"
+            )
+        seconds = round(time.monotonic() - begun, 3)
+        entry.note(
+            seconds=seconds,
+            light="green",
+            summary=f"migrated in {human_seconds(seconds)}: {stands(progress.done, len(plan.statements))}, "
+            f"{len(server.section.checks)} checks and the row counts hold",
+        )
+    return {"seconds": seconds, "statements": len(plan.statements) - first + 1}
+
+
+def _run_whole(
+    job: Job, session: MigrationSession, plan: MigrationPlan, target: str, rehearsal: Record, progress: _Progress
+) -> None:
+    number = session.begin()
+    for statement in plan.statements:
+        _run_one(job, session, plan, statement, target, rehearsal, progress)
+    count = len(plan.statements)
+    progress.commit = number
+    with job.ledger.record(job.act("commit_migration", target, command=f"{plan.digest} commit {number}".strip())):
+        session.commit()
+    progress.done = count
+
+
+def _run_one(
+    job: Job,
+    session: MigrationSession,
+    plan: MigrationPlan,
+    statement: Statement,
+    target: str,
+    rehearsal: Record,
+    progress: _Progress,
+) -> None:
+    progress.begun = statement.number
+    command = f"{plan.digest} {statement.number}/{len(plan.statements)}: {statement.words}"
+    with job.ledger.record(job.act("migrate_statement", target, command=command)) as entry:
+        begun = time.monotonic()
+        rows = session.run(statement, limit_s=limit_s(_rehearsed_s(rehearsal, statement)))
+        entry.note(rows=max(0, rows), seconds=round(time.monotonic() - begun, 3))
+
+
+def _after_failure(
+    job: Job,
+    section: Database,
+    plan: MigrationPlan,
+    migration: Migration,
+    backup_id: str,
+    approver: str,
+    progress: _Progress,
+    failure: MigrationFailed,
+) -> str:
+    """Do what was chosen; in words what the live database is now. Errors: ``MigrationFailed`` when that fails too."""
+    count, target = len(plan.statements), migration.target
+    if progress.commit is not None and not progress.done:
+        _ask_of_commit(job, section, plan, progress)
+    if not progress.done and plan.whole:
+        return "failed, rolled back by its transaction: nothing of it stands"
+    if not progress.done and plan.engine == "mysql":
+        return "failed, nothing of it stands: its first statement was refused"
+    ran = stands(progress.done, count)
+    if plan.on_failure == "stop":
+        return f"failed, left as it is: {ran}" + (f", statement {progress.begun} did not" * (progress.done < count))
+    try:
+        if plan.on_failure == "rollback":
+            with server_of(job, section) as server:
+                act = job.act("undo_migration", target, command=f"undo {plan.digest}: {ran}", approver=approver)
+                with job.hold(target), job.ledger.record(act, secrets=server.restorer.secrets) as entry:
+                    with server.session() as session:
+                        run_rollback(session, plan.rollback)
+                    if unlike := compare_catalogues(progress.before, server.catalogue())[0]:
+                        raise MigrationFailed(
+                            f"after the rollback script {some(unlike)}", hint="compare, and mend by hand"
+                        )
+                    entry.note(light="amber", summary=f"failed, rolled back by the rehearsed script: {ran} before it")
+            return "failed, rolled back by the rehearsed script"
+        done = restore_over(job, Wish(target, "over", backup_id), approver=approver)
+    except UpkeepError as second:
+        raise MigrationFailed(
+            f"failed, and the {plan.on_failure} failed too: {ran}; {second.message}; the migration itself: "
+            f"{failure.message}",
+            hint=f"{second.hint}; the backup from right before it is {backup_id}",
+        ) from second
+    return f"failed, restored: {backup_id} is live, the half-migrated one stays as {done.get('old')}"
+
+
+def _ask_of_commit(job: Job, section: Database, plan: MigrationPlan, progress: _Progress) -> None:
+    """Errors: ``MigrationFailed`` when nobody knows whether it was committed."""
+    number = progress.commit or ""
+    with server_of(job, section) as server, server.session() as session:
+        committed = session.was_committed(number) if number else None
+    if committed is None:
+        raise MigrationFailed(
+            "failed in its commit, and the server can't say whether it stands",
+            hint="look at the database; if it doesn't stand, run it again and say start at 1",
+        )
+    progress.done = len(plan.statements) if committed else 0
+
+
+def _first(
+    job: Job, server: LiveDatabase, plan: MigrationPlan, target: str, earlier: Record | None, start_at: int | None
+) -> int:
+    """The statement to begin with. Errors: ``MigrationRefused`` for one that was begun before, unless it is said."""
+    count = len(plan.statements)
+    if start_at is not None and not 1 <= start_at <= count:
+        raise MigrationRefused(f"there is no statement {start_at}: it has {count}", hint="see the plan")
+    if start_at is not None and start_at > 1 and plan.whole:
+        raise MigrationRefused(
+            "this migration is one transaction, none of whose statements can stand alone", hint="start at 1"
+        )
+    if start_at is not None:
+        return start_at
+    if earlier is None or _was_undone(job, target, plan, earlier):
+        return 1
+    when, told = earlier.started.at[:19], f"this migration of {target} (SHA-256 {plan.digest[:12]})"
+    if earlier.state == "done":
+        raise MigrationRefused(
+            f"{told} was done on {when}Z by {earlier.started.actor}",
+            hint="nothing is to be done; to run it once more all the same, say start at 1",
+        )
+    what, hint = _half(job, server, plan, target, earlier)
+    raise MigrationRefused(f"{told} was begun on {when}Z and {what}", hint=hint)
+
+
+def _half(job: Job, server: LiveDatabase, plan: MigrationPlan, target: str, earlier: Record) -> tuple[str, str]:
+    """What stands of a migration that did not end well, and how to go on."""
+    count = len(plan.statements)
+    if plan.whole:
+        commit = _last_of(job, target, "commit_migration", plan, earlier)
+        if commit is None:
+            return "was killed before its commit: the server took all of it back", "say start at 1 to run it"
+        number = commit.started.command.rpartition(" commit ")[2]
+        with server.session() as session:
+            committed = session.was_committed(number) if number.isdigit() else None
+        if committed is None:
+            return "was killed in its commit: nobody knows whether it stands", "look; if it doesn't, say start at 1"
+        if committed:
+            return "was killed right after its commit: all of it stands", "nothing is to be done; look at the checks"
+        return "its commit was taken back: nothing of it stands", "say start at 1 to run it"
+    last = _last_of(job, target, "migrate_statement", plan, earlier)
+    if last is None:
+        return "was killed before its first statement", "say start at 1 to run it"
+    at = int(last.started.command.split()[1].partition("/")[0])
+    if last.state == "done":
+        go_on = f"say start at {at + 1} to go on" if at < count else "nothing is left to run; look at the checks"
+        return f"did not end well: {stands(at, count)}", go_on
+    ran = stands(at - 1, count)
+    if last.state == "failed":
+        return f"failed: {ran}, statement {at} was refused", f"say start at {at} to go on with that one"
+    return (
+        f"was killed: {ran}, statement {at} was begun, and nobody knows whether it took: {last.started.command}",
+        f"look at the database; say start at {at} if it did not, at {at + 1} if it did",
+    )
+
+
+def _last_of(job: Job, target: str, duty: str, plan: MigrationPlan, earlier: Record) -> Record | None:
+    """The last act of that migration after it was begun."""
+    records = job.ledger.acts(job.site.name, target=target, duty=duty, newest_first=True, limit=1)
+    fits = [
+        one
+        for one in records
+        if one.started.seq > earlier.started.seq and one.started.command.startswith(f"{plan.digest} ")
+    ]
+    return fits[0] if fits else None
+
+
+def _was_undone(job: Job, target: str, plan: MigrationPlan, earlier: Record) -> bool:
+    """Whether nothing of it stands any more, by what the ledger says for certain."""
+    if earlier.state == "failed" and earlier.detail.get("stands") == 0 and (plan.whole or plan.engine == "mysql"):
+        return _last_of(job, target, "commit_migration", plan, earlier) is None
+    for duty, command in (("undo_migration", f"undo {plan.digest}"), ("swap", "")):
+        for one in job.ledger.acts(job.site.name, target=target, duty=duty, newest_first=True, limit=1):
+            after = one.state == "done" and one.started.seq > earlier.started.seq
+            if after and one.started.command.startswith(command):
+                return True
+    return False
+
+
+def _rehearsal(job: Job, plan: MigrationPlan, target: str, *, resumed: bool = False) -> Record:
+    """The rehearsal of exactly this, of any age for one that was begun behind it. Errors: ``MigrationRefused``."""
+    wanted = rehearse_command(plan, "")
+    since = None if resumed else job.now() - REHEARSED
+    records = job.ledger.acts(job.site.name, target=target, duty="rehearse_migration", since=since, newest_first=True)
+    record = next((one for one in records if one.started.command.startswith(wanted)), None)
+    if record is None or record.state != "done":
+        raise MigrationRefused(
+            f"this migration of {target} (SHA-256 {plan.digest[:12]}) was not rehearsed well within the last "
+            f"{human_seconds(REHEARSED.total_seconds())}",
+            hint="rehearse it: upkeep migrate ... --rehearse, or run the DAG from its beginning",
+        )
+    if plan.on_failure == "rollback" and (unlike := record.detail.get("unlike")):
+        raise MigrationRefused(
+            f"in the rehearsal the rollback script did not bring back what was: {some(unlike)}",
+            hint="mend the rollback script and rehearse it, or choose restore or stop",
+        )
+    return record
+
+
+def _secured(job: Job, target: str, rehearsal: Record) -> str:
+    backup_id = fresh_backup(job, target)
+    return backup_id if backup_id and taken_at(backup_id) >= _second(rehearsal) else ""
+
+
+def _second(rehearsal: Record) -> datetime:
+    """Backups' ids have no fractions of a second."""
+    return datetime.fromisoformat(rehearsal.started.at).replace(microsecond=0)
+
+
+def _earlier(job: Job, target: str, digest: str) -> Record | None:
+    records = job.ledger.acts(job.site.name, target=target, duty="migrate", newest_first=True)
+    return next((one for one in records if one.started.command.startswith(f"migrate {digest} ")), None)
+
+
+def _command(plan: MigrationPlan, first: int, backup_id: str) -> str:
+    return f"migrate {plan.digest} from statement {first} of {len(plan.statements)}, behind {backup_id}"
+
+
+def _backup_behind(earlier: Record) -> str:
+    return earlier.started.command.rpartition(" behind ")[2]
+
+
+def _changed(rehearsal: Record) -> dict[str, tuple[int | None, int | None]]:
+    changed: Mapping[str, Any] = rehearsal.detail.get("changed", {})
+    return {name: (counts[0], counts[1]) for name, counts in changed.items()}
+
+
+def _rehearsed_s(rehearsal: Record, statement: Statement) -> float:
+    each = rehearsal.detail.get("each_s") or []
+    return float(each[statement.number - 1] if each else rehearsal.detail.get("slowest_s", 0))

@@ -1,0 +1,177 @@
+"""What the steps of a migration share: what a person wants, the plan, and the sessions it runs in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from upkeep.domain.migration import MigrationPlan, OnFailure, Statement, is_whole, plan_of
+from upkeep.duties.benches import CHECK_LIMIT_S, open_restorer
+from upkeep.duties.job import Job
+from upkeep.duties.restore import live_name
+from upkeep.engines.restore_base import Restorer
+from upkeep.errors import MigrationRefused
+from upkeep.site import Database
+
+if TYPE_CHECKING:
+    from upkeep.engines.migration_base import MigrationSession
+
+ROLLBACK_LIMIT_S = 600.0
+"""How long one statement of a rollback script may take."""
+MOST_TOLD = 5
+
+
+@dataclass(frozen=True)
+class Migration:
+    """What a person wants run on database ``target``; ``text`` and ``rollback`` are SQL."""
+
+    target: str
+    text: str
+    rollback: str = ""
+    on_failure: OnFailure = "stop"
+
+
+@dataclass(frozen=True)
+class LiveDatabase:
+    """The live database: its ``restorer`` logs in, ``mode`` is MySQL's sql_mode there."""
+
+    section: Database
+    restorer: Restorer
+    name: str
+    mode: str
+
+    @contextmanager
+    def session(self) -> Iterator[MigrationSession]:
+        with open_session(self.section, self.restorer, self.name, self.mode) as session:
+            yield session
+
+    def count(self) -> dict[str, int]:
+        """Rows of each table that could be counted in a few seconds."""
+        from upkeep.engines.live_rows import count_rows
+
+        with closing(self.restorer.connect(self.name)) as connection:
+            counted = count_rows(connection, self.section.engine)
+        return {name: rows for name, (rows, exact) in counted.items() if exact}
+
+    def catalogue(self) -> dict[str, Any]:
+        """Its objects, with a digest of each one's definition."""
+        with self.session() as session:
+            return session.catalogue(self.name)
+
+
+def plan_migration(job: Job, migration: Migration) -> MigrationPlan:
+    """What would run, and what would stand if it failed half-way; changes nothing and asks no server.
+
+    Errors: ``MigrationRefused``.
+    """
+    section = section_of(job, migration.target)
+    remarks = [f"no statement waits longer than {section.lock_timeout_s} s (lock_timeout_s) for others' locks"]
+    if migration.on_failure == "restore" and section.stop_writes is None:
+        raise MigrationRefused(
+            f"on failure {migration.target} is to be restored, but the site has no stop_writes for it",
+            hint="set stop_writes in the site file, or choose rollback or stop",
+        )
+    if section.via and not section.migrate_conn_id:
+        raise MigrationRefused(
+            f"database {migration.target} is reached through a pod, where no migration is run",
+            hint="name a connection that reaches its server directly under migrate_conn_id",
+        )
+    if section.scratch_conn_id is None:
+        raise MigrationRefused(
+            f"{job.site.name}/{migration.target} has no scratch server, so the migration can't be rehearsed",
+            hint="name one under scratch_conn_id in the site file: an empty server that holds nothing else",
+        )
+    if not section.checks:
+        remarks.append("the site has no checks for this database: only row counts are looked at afterwards")
+    return plan_of(
+        section.engine,
+        migration.text,
+        rollback=migration.rollback,
+        on_failure=migration.on_failure,
+        remarks=tuple(remarks),
+    )
+
+
+def section_of(job: Job, target: str) -> Database:
+    section = job.site.section(target)
+    if not isinstance(section, Database):
+        raise MigrationRefused(f"{job.site.name}/{target} is no database", hint="migrations are for databases only")
+    return section
+
+
+@contextmanager
+def server_of(job: Job, section: Database) -> Iterator[LiveDatabase]:
+    conn_id = section.migrate_conn_id or section.conn_id
+    restorer = open_restorer(job, section.engine, conn_id, live=True)
+    is_other = conn_id != section.conn_id and not section.via
+    if is_other and restorer.identity() != open_restorer(job, section.engine, section.conn_id).identity():
+        raise MigrationRefused(
+            f"the connections {section.conn_id} and {conn_id} of {section.name} lead to two servers",
+            hint="migrate_conn_id is another account on the server of conn_id: mend it in the site file",
+        )
+    yield LiveDatabase(section, restorer, live_name(job, section), sql_mode(job, section))
+
+
+def sql_mode(job: Job, section: Database) -> str:
+    """MySQL: what applications get there, so that the rehearsal judges values as the live server does."""
+    if section.engine != "mysql":
+        return ""
+    conn_id = section.migrate_conn_id or section.conn_id
+    restorer = open_restorer(job, section.engine, conn_id, live=True)
+    with closing(restorer.connect(live_name(job, section))) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT @@GLOBAL.sql_mode AS mode")
+        mode = str(cursor.fetchone()["mode"])
+    if "NO_BACKSLASH_ESCAPES" in mode:
+        raise MigrationRefused(
+            f"the server of {section.name} has sql_mode NO_BACKSLASH_ESCAPES, in which strings end otherwise",
+            hint="run the migration by hand with the server's own client",
+        )
+    return mode
+
+
+@contextmanager
+def open_session(section: Database, restorer: Restorer, name: str, mode: str) -> Iterator[MigrationSession]:
+    """A session of its own; whatever its transaction has not committed when the block ends is taken back."""
+    connect = partial(restorer.connect, name)
+    with closing(connect()) as connection:
+        if section.engine == "mysql":
+            from upkeep.engines.mysql_migration import MySqlMigration
+
+            yield MySqlMigration(connection, connect, lock_timeout_s=section.lock_timeout_s, sql_mode=mode)
+        else:
+            from upkeep.engines.postgres_migration import PostgresMigration
+
+            yield PostgresMigration(connection, lock_timeout_s=section.lock_timeout_s)
+
+
+def run_rollback(session: MigrationSession, statements: tuple[Statement, ...]) -> None:
+    """In one transaction where that can be."""
+    whole = is_whole(statements)
+    if whole:
+        session.begin()
+    for statement in statements:
+        session.run(statement, limit_s=ROLLBACK_LIMIT_S)
+    if whole:
+        session.commit()
+
+
+def checks_missed(section: Database, restorer: Restorer, name: str) -> list[str]:
+    """The site's checks that don't hold in database ``name``, those that can't be run any more included."""
+    from upkeep.engines.copies import run_checks
+
+    with closing(restorer.connect(name)) as connection:
+        # Not ok: a check that can't be run is no trouble of the server's here, the migration took what it asks for.
+        return run_checks(connection, section.engine, section.checks, CHECK_LIMIT_S, ok=False)
+
+
+def rehearse_command(plan: MigrationPlan, backup_id: str) -> str:
+    rollback = f" with rollback {plan.rollback_digest}" if plan.rollback else ""
+    return f"rehearse migration {plan.digest}{rollback}, on {backup_id}"
+
+
+def some(lines: list[str]) -> str:
+    rest = len(lines) - MOST_TOLD
+    return "; ".join(lines[:MOST_TOLD]) + (f"; and {rest} more" if rest > 0 else "")

@@ -1,0 +1,237 @@
+"""Rehearse a migration, and its rollback script, on a restored copy of the newest proven backup.
+
+The copy stands on the scratch server for as long as it takes, as in ``prove``; a killed rehearsal leaves it there, and
+the next one removes it. What was found stands in the ledger, where ``run_migration`` looks for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from upkeep.domain.likeness import compare_catalogues, compare_tables
+from upkeep.domain.manifest import Manifest
+from upkeep.domain.migration import MigrationPlan, rehearsal_lines, tables_changed
+from upkeep.domain.proving import scratch_name
+from upkeep.domain.restoring import Wish
+from upkeep.domain.units import human_seconds
+from upkeep.duties.benches import bench_of, open_restorer
+from upkeep.duties.job import Job
+from upkeep.duties.migration_plan import (
+    MOST_TOLD,
+    ROLLBACK_LIMIT_S,
+    Migration,
+    checks_missed,
+    open_session,
+    plan_migration,
+    rehearse_command,
+    run_rollback,
+    section_of,
+    some,
+    sql_mode,
+)
+from upkeep.duties.rebuilding import Rebuilding, RemovedMeanwhile, sweep
+from upkeep.duties.restore import find_backup
+from upkeep.engines.restore_base import Restorer
+from upkeep.errors import MigrationFailed, NoFreshBackup, ObjectMissing
+from upkeep.site import Database
+
+if TYPE_CHECKING:
+    from upkeep.engines.copies import Copy
+
+log = logging.getLogger(__name__)
+
+YOUNG = timedelta(hours=36)
+"""How old the backup may be on which a migration is rehearsed: last night's, and a night that was late."""
+HALVES_LIMIT_S = 600.0
+"""How long rehearsing the rollback after every possible half may take altogether."""
+MOST_KEPT = 60
+"""Statements, and tables, whose figures the ledger keeps."""
+
+
+@dataclass
+class _Rehearsed:
+    """``ran``: seconds, rows, locks of each statement; ``unlike``: what the rollback script doesn't bring back."""
+
+    ran: list[tuple[float, int, str]] = field(default_factory=list)
+    changed: dict[str, tuple[int | None, int | None]] = field(default_factory=dict)
+    unlike: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def rehearse_migration(job: Job, migration: Migration) -> dict[str, Any]:
+    """Run it, and its rollback script, on a restored copy of the newest proven backup; nothing live is touched.
+
+    Errors: ``MigrationRefused``; ``MigrationFailed`` when a statement, a check or the rollback fails on the copy;
+    ``NoFreshBackup``, ``ObjectMissing``, ``RestoreUnavailable`` and ``ProofFailed`` when there is nothing to rehearse
+    on; ``Busy``.
+    """
+    plan, section, target = plan_migration(job, migration), section_of(job, migration.target), migration.target
+    for line in plan.lines():
+        log.info("%s", line)
+    found = find_backup(job, Wish(target))
+    if job.now() - found.backup.taken_at > YOUNG:
+        raise NoFreshBackup(
+            f"the newest proven backup of {target} is of {found.backup.taken_at:%Y-%m-%d %H:%M}Z: what is rehearsed on "
+            "it says little about today",
+            hint=f"back it up first: run {job.site.name}_daily, or see why it has not",
+        )
+    bench = bench_of(job, target)
+    rehearsed = _Rehearsed()
+    with job.ledger.hold(f"{job.site.name}/{target}/scratch"):
+        sweep(job, target, bench)
+        act = job.act("rehearse_migration", target, command=rehearse_command(plan, found.backup_id))
+        with job.ledger.record(act, secrets=bench.secrets) as entry:
+            rebuilding = Rebuilding(found.job, found.backup, bench)
+            try:
+                rebuilding.check(entry)
+                with rebuilding.standing(entry):
+                    rebuilding.require_alike(entry)
+                    _rehearse(job, section, plan, rebuilding.manifest, rehearsed)
+            except RemovedMeanwhile as error:
+                raise ObjectMissing(
+                    f"the backup {found.backup_id} was removed while it was restored", hint="rehearse again"
+                ) from error
+            lines = list(rehearsal_lines(plan, rehearsed.ran, rehearsed.changed))
+            lines += [*(_told_rollback(plan, rehearsed)), *rehearsed.notes]
+            for line in lines:
+                log.info("%s", line)
+            seconds = sum(ran[0] for ran in rehearsed.ran)
+            entry.note(
+                backup_id=found.backup_id,
+                where=bench.place,
+                seconds=round(seconds, 3),
+                **_kept(rehearsed),
+                light="amber" if rehearsed.unlike else "green",
+                summary=f"rehearsed on {found.backup_id} in {human_seconds(seconds)}: "
+                f"{len(plan.statements)} statements, {len(rehearsed.changed)} tables with other counts",
+            )
+            if rehearsed.unlike and migration.on_failure == "rollback":
+                raise MigrationFailed(
+                    f"the rollback script does not bring back what was: {some(rehearsed.unlike)}",
+                    hint="mend the rollback script, or choose restore or stop",
+                )
+    return {
+        "site": job.site.name, "target": target, "sha256": plan.digest, "backup_id": found.backup_id,
+        "seconds": round(seconds, 3), "plan": list(plan.lines())[:MOST_KEPT], "rehearsal": lines[:MOST_KEPT],
+    }  # fmt: skip
+
+
+def _rehearse(job: Job, section: Database, plan: MigrationPlan, manifest: Manifest, rehearsed: _Rehearsed) -> None:
+    ref = manifest.backup
+    name = scratch_name(ref.site, ref.target, ref.backup_id)
+    restorer = open_restorer(job, section.engine, str(section.scratch_conn_id))
+    look = partial(_look, section.engine, restorer, name, manifest)
+    mode = sql_mode(job, section)
+    before = look()
+    with open_session(section, restorer, name, mode) as session:
+        try:
+            if plan.whole:
+                session.begin()
+            for statement in plan.statements:
+                begun = time.monotonic()
+                rows, how = session.rehearse(statement, whole=plan.whole)
+                rehearsed.ran.append((round(time.monotonic() - begun, 3), rows, how))
+            if plan.whole:
+                session.commit()
+        except MigrationFailed as error:
+            raise MigrationFailed(f"in the rehearsal {error.message}", hint=error.hint) from error
+    after = look()
+    rehearsed.changed = tables_changed(_rows(before), _rows(after))
+    if failed := checks_missed(section, restorer, name):
+        raise MigrationFailed(
+            f"after the rehearsal the site's checks don't hold: {some(failed)}",
+            hint="mend the migration, or the checks in the site file if they no longer fit",
+        )
+    if plan.rollback:
+        again = partial(_rehearse_rollback, section, plan, restorer, name, mode, look, before)
+        again(rehearsed, "")
+        _rehearse_halves(section, plan, restorer, name, mode, again, rehearsed)
+
+
+def _rehearse_halves(
+    section: Database,
+    plan: MigrationPlan,
+    restorer: Restorer,
+    name: str,
+    mode: str,
+    again: Callable[[_Rehearsed, str], None],
+    rehearsed: _Rehearsed,
+) -> None:
+    """Where each statement stands by itself, the rollback script has to take back every half of the migration too."""
+    halves = range(1, len(plan.statements)) if not plan.whole else ()
+    expected_s = sum(ran[0] for ran in rehearsed.ran) * len(halves)
+    if expected_s > HALVES_LIMIT_S:
+        rehearsed.notes.append(
+            f"the rollback after a failure half-way was not rehearsed: it would take about {human_seconds(expected_s)}"
+        )
+        return
+    for done in halves:
+        if rehearsed.unlike:
+            return  # the copy is no longer what it was
+        with open_session(section, restorer, name, mode) as session:
+            for statement in plan.statements[:done]:
+                session.run(statement, limit_s=ROLLBACK_LIMIT_S)
+        again(rehearsed, f"after a failure of statement {done + 1} ")
+
+
+def _rehearse_rollback(
+    section: Database,
+    plan: MigrationPlan,
+    restorer: Restorer,
+    name: str,
+    mode: str,
+    look: Callable[[], Copy],
+    before: Copy,
+    rehearsed: _Rehearsed,
+    when: str,
+) -> None:
+    try:
+        with open_session(section, restorer, name, mode) as session:
+            run_rollback(session, plan.rollback)
+    except MigrationFailed as error:
+        rehearsed.unlike.append(f"{when}its {error.message}")
+        return
+    back = look()
+    unlike, _ = compare_catalogues(before.catalogue, back.catalogue)
+    unlike += compare_tables(before.tables, back.tables, exact=True)
+    rehearsed.unlike += [f"{when}{line.replace('its manifest says', 'it had')}" for line in unlike]
+
+
+def _look(engine: str, restorer: Restorer, name: str, manifest: Manifest) -> Copy:
+    from upkeep.engines.copies import look_at_mysql, look_at_postgres
+
+    with closing(restorer.connect(name)) as connection:
+        if engine == "mysql":
+            return look_at_mysql(connection, name, manifest)
+        return look_at_postgres(connection, manifest)
+
+
+def _rows(copy: Copy) -> dict[str, int]:
+    return {name: int(table["rows"]) for name, table in copy.tables.items()}
+
+
+def _told_rollback(plan: MigrationPlan, rehearsed: _Rehearsed) -> Iterator[str]:
+    if plan.rollback and not rehearsed.unlike:
+        yield "rollback script: rehearsed, structure, row counts and checksums are as before"
+    for line in rehearsed.unlike[:MOST_TOLD]:
+        yield f"rollback script does not bring back: {line}"
+
+
+def _kept(rehearsed: _Rehearsed) -> dict[str, Any]:
+    """For the ledger, within its bounds; the slowest statement speaks for those that are left out."""
+    kept: dict[str, Any] = {
+        "slowest_s": max(ran[0] for ran in rehearsed.ran),
+        "unlike": [line[:200] for line in rehearsed.unlike[:MOST_TOLD]],
+        "notes": rehearsed.notes[:MOST_TOLD],
+        "changed": dict(list(rehearsed.changed.items())[:MOST_KEPT]),
+    }
+    if len(rehearsed.ran) <= MOST_KEPT:
+        kept["each_s"] = [ran[0] for ran in rehearsed.ran]
+    return kept

@@ -1,0 +1,113 @@
+"""PostgreSQL: the statements of a migration, in one transaction wherever the server allows one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+
+from upkeep.domain.migration import Statement
+from upkeep.engines import postgres_catalogue
+from upkeep.engines.migration_base import MigrationSession
+from upkeep.errors import MigrationFailed
+from upkeep.resources import sql
+
+REHEARSAL_LIMIT_S = 4 * 3600
+_MEANING = {
+    "AccessShareLock": "",  # what every SELECT takes
+    "RowExclusiveLock": "",  # what every UPDATE takes; waits only for changes of the table itself
+    "RowShareLock": "",
+    "ShareUpdateExclusiveLock": "reads and writes go on",
+    "ShareLock": "writes wait",
+    "ShareRowExclusiveLock": "writes wait",
+    "ExclusiveLock": "writes wait",
+    "AccessExclusiveLock": "reads and writes wait",
+}
+"""What others feel of a lock on a table, by the server's name for it."""
+
+
+class PostgresMigration(MigrationSession):
+    _locked: frozenset[tuple[str, str]] = frozenset()
+
+    def run(self, statement: Statement, *, limit_s: float) -> int:
+        with self._told(f"statement {statement.number}"):
+            # Before each: the migration may have set them itself.
+            self._connection.execute(f"SET lock_timeout = '{self._lock_timeout_s}s'".encode())
+            self._connection.execute(f"SET statement_timeout = {int(limit_s * 1000)}".encode())
+            return int(self._connection.execute(statement.text.encode()).rowcount)
+
+    def rehearse(self, statement: Statement, *, whole: bool) -> tuple[int, str]:
+        if not whole and not statement.by_itself:
+            self.begin()
+            rows = self.run(statement, limit_s=REHEARSAL_LIMIT_S)
+            locks = self._locks()
+            self.commit()
+            return rows, locks
+        rows = self.run(statement, limit_s=REHEARSAL_LIMIT_S)
+        if not whole:
+            return rows, "locks: not seen, for it runs outside of a transaction"
+        return rows, self._locks()
+
+    def begin(self) -> str:
+        self._locked = frozenset()
+        with self._told("the beginning of the transaction"):
+            self._connection.execute("BEGIN")
+            # Asking gives it a number at once, before anything is changed.
+            return str(self._connection.execute("SELECT txid_current() AS number").fetchone()["number"])
+
+    def commit(self) -> None:
+        with self._told("the commit"):
+            self._connection.execute("COMMIT")
+
+    def roll_back(self) -> None:
+        with self._told("the end of the transaction"):
+            self._connection.execute("ROLLBACK")
+
+    def was_committed(self, number: str) -> bool | None:
+        with self._told("the question what became of its transaction"):
+            found = self._connection.execute("SELECT txid_status(%s::bigint) AS status", [number]).fetchone()
+        return {"committed": True, "aborted": False}.get(str(found["status"]))
+
+    def catalogue(self, database: str) -> dict[str, Any]:
+        with self._told("a look at the catalogue"), self._connection.transaction():
+            postgres_catalogue.prepare(self._connection)
+            return postgres_catalogue.catalogue(self._connection)
+
+    def _locks(self) -> str:
+        """What the transaction has locked since this was asked last, and what others feel of it."""
+        rows = self._connection.execute(sql("postgres", "list_own_locks").encode()).fetchall()
+        held = frozenset((str(row["name"]), str(row["mode"])) for row in rows)
+        new, self._locked = held - self._locked, held
+        felt: dict[str, list[str]] = {}
+        for name, mode in sorted(new):
+            if meaning := _MEANING.get(mode, mode):
+                felt.setdefault(f"{mode}: {meaning} until the commit", []).append(name)
+        return "; ".join(f"{', '.join(names)} {what}" for what, names in felt.items()) or "locks: none that others feel"
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.errors.LockNotAvailable as error:
+            raise MigrationFailed(
+                f"{what} failed: another session uses what it has to lock, and did not let go within "
+                f"{self._lock_timeout_s} s (lock_timeout_s)",
+                hint="see who it is (pg_stat_activity, pg_blocking_pids); try again when it is quiet",
+            ) from error
+        except psycopg.errors.QueryCanceled as error:
+            raise MigrationFailed(
+                f"{what} failed: it took longer than its limit: {_words(error)}",
+                hint="live is larger or busier than the copy: see what it waited for, and rehearse again",
+            ) from error
+        except psycopg.Error as error:
+            raise MigrationFailed(
+                f"{what} failed: {_words(error)}", hint="mend the migration, then rehearse it again"
+            ) from error
+
+
+def _words(error: psycopg.Error) -> str:
+    """Without the line of the statement, whose values are nobody's business."""
+    told = (error.diag.message_primary, error.diag.message_detail, error.diag.message_hint)
+    return "; ".join(part for part in told if part) or " ".join(str(error).split())

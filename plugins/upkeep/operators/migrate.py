@@ -1,0 +1,154 @@
+"""Operators of a migration by hand; the rehearsal's result before a person's eyes, then a backup, then the run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import Param
+from airflow.sdk.exceptions import AirflowSkipException
+
+from upkeep.domain.migration import ON_FAILURE
+from upkeep.duties.job import Job
+from upkeep.duties.migrate import run_migration, secure_migration
+from upkeep.duties.migration_plan import Migration
+from upkeep.duties.rehearse_migration import rehearse_migration
+from upkeep.errors import MigrationFailed, MigrationRefused, NoFreshBackup
+from upkeep.operators.base import UpkeepOperator
+from upkeep.operators.rollout import approver_of
+from upkeep.site import Site
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
+
+DECIDED: tuple[type[BaseException], ...] = (MigrationRefused, MigrationFailed, NoFreshBackup)
+"""A second try meets these again; a person has to act first."""
+IN_STORE = "_migrations/"
+"""Below the site's folder in the store: where files lie that a form names without a leading slash."""
+
+
+def migrate_form(site: Site) -> dict[str, Param]:
+    names = [database.name for database in site.databases]
+    return {
+        "database": Param(names[0], type="string", enum=names, title="Database", description="What to migrate."),
+        "migration": Param(
+            None, type=["null", "string"], format="multiline", title="Migration",
+            description="The SQL that is to run. It is rehearsed on a restored copy first.",
+        ),
+        "migration_file": Param(
+            None, type=["null", "string"], pattern=r"^[^\0]+\.sql$", title="Or a file with it",
+            description=f"A path on the worker, or without a leading slash below {site.name}/{IN_STORE} in the store.",
+        ),
+        "rollback": Param(
+            None, type=["null", "string"], format="multiline", title="Rollback script",
+            description="The SQL that takes it back, from any half of it; it is rehearsed too.",
+        ),
+        "on_failure": Param(
+            "stop", type="string", enum=list(ON_FAILURE), title="On failure",
+            values_display={
+                "rollback": "rollback: run the rehearsed rollback script",
+                "restore": "RESTORE: the backup made right before it takes the live database's place",
+                "stop": "stop: leave it as it is and say what ran",
+            },
+            description="Chosen now, not at night.",
+        ),
+        "start_at": Param(
+            None, type=["null", "integer"], minimum=1, title="Start at statement",
+            description="Only for a migration that was begun, or done, before: it says so itself. 1: all of it again.",
+        ),
+    }  # fmt: skip
+
+
+class RehearseMigrationOperator(UpkeepOperator):
+    """Run it on a restored copy of last night's backup; one that goes on half-way was rehearsed when it was begun."""
+
+    def work(self, job: Job, context: Context) -> dict[str, Any]:
+        migration, start_at = _migration(job, context), _start_at(context)
+        if start_at and start_at > 1:
+            raise AirflowSkipException(f"it goes on at statement {start_at}: rehearsed when it was begun")
+        return rehearse_migration(job, migration)
+
+
+class ApproveMigrationOperator(ApprovalOperator):
+    """Ask a person, with the rehearsal before their eyes. No answer in time is a no; a no fails the run."""
+
+    template_fields = (*ApprovalOperator.template_fields, "rehearsal")
+
+    def __init__(self, *, site: Site, rehearsal: Any, **kwargs: Any) -> None:
+        super().__init__(
+            subject=f"{site.title}: may the live database be migrated?",
+            defaults=self.REJECT,
+            fail_on_reject=True,
+            assigned_users=[{"id": name, "name": name} for name in site.approval.approvers] or None,
+            response_timeout=timedelta(hours=site.approval.timeout_h),
+            retries=0,
+            **kwargs,
+        )
+        self.rehearsal = rehearsal
+
+    def execute(self, context: Context) -> Any:
+        if _is_dry(context):
+            raise AirflowSkipException("only a rehearsal was asked for")
+        found = self.rehearsal or {"plan": [f"it goes on at statement {_start_at(context)}"], "rehearsal": []}
+        self.body = "\n".join(f"- {line.strip()}" for line in (*found["plan"], *found["rehearsal"]))
+        return super().execute(context)
+
+
+class SecureMigrationOperator(UpkeepOperator):
+    """Have a proven backup that is younger than the rehearsal."""
+
+    def work(self, job: Job, context: Context) -> dict[str, Any]:
+        return secure_migration(job, _migration(job, context), start_at=_start_at(context))
+
+
+class RunMigrationOperator(UpkeepOperator):
+    """Run it on the live database; when it fails, what the form chose."""
+
+    template_fields: Sequence[str] = ("approval",)
+
+    def __init__(self, *, approval: Any, **kwargs: Any) -> None:
+        # No retries: what was begun goes on only when a person says where.
+        super().__init__(**{**kwargs, "retries": 0})
+        self.approval = approval
+
+    def work(self, job: Job, context: Context) -> dict[str, Any]:
+        approver = approver_of(self.approval, needed=True)
+        return run_migration(job, _migration(job, context), approver=approver, start_at=_start_at(context))
+
+
+def _migration(job: Job, context: Context) -> Migration:
+    """What the form asks for. Errors: ``MigrationRefused``, ``ObjectMissing``."""
+    params = context["params"]
+    text, file = str(params.get("migration") or ""), str(params.get("migration_file") or "")
+    if bool(text.strip()) == bool(file):
+        raise MigrationRefused("the form has no migration, or two", hint="give its SQL, or the file that holds it")
+    return Migration(
+        str(params["database"]), _read(job, file) if file else text, str(params.get("rollback") or ""),
+        params["on_failure"],
+    )  # fmt: skip
+
+
+def _read(job: Job, file: str) -> str:
+    try:
+        if file.startswith("/"):
+            return Path(file).read_text(encoding="utf-8")
+        return job.store.get(f"{job.site.name}/{IN_STORE}{file}").decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise MigrationRefused(
+            f"{file} can't be read on {job.run.host}: {error}", hint="check its name, mode and encoding (UTF-8)"
+        ) from error
+
+
+def _start_at(context: Context) -> int | None:
+    start_at = context["params"].get("start_at")
+    return int(start_at) if start_at is not None else None
+
+
+def _is_dry(context: Context) -> bool:
+    return bool(context["params"].get("dry_run"))

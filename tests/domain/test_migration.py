@@ -1,0 +1,86 @@
+"""How a migration is cut into statements, what is refused of it, and what must be true after it."""
+
+from __future__ import annotations
+
+import pytest
+
+from upkeep.domain.migration import plan_of, read_statements, rows_missed, tables_changed
+from upkeep.errors import MigrationRefused
+
+
+def cut(engine: str, text: str) -> list[tuple[str, bool]]:
+    return [(one.bare, one.by_itself) for one in read_statements(engine, text, "the migration")]
+
+
+def test_a_statement_ends_where_psql_ends_it() -> None:
+    text = """-- first; comment
+        CREATE FUNCTION f() RETURNS int AS $b$ BEGIN RETURN 1; END $b$ LANGUAGE plpgsql;
+        CREATE FUNCTION g() RETURNS int BEGIN ATOMIC SELECT 1; SELECT CASE WHEN true THEN 2 END; END;
+        /* a /* nested; */ b; */ INSERT INTO t VALUES ('a;''b', 'x\\', E'x\\';y', "c;d", a$1, $1);;
+        CREATE RULE r AS ON INSERT TO t DO ALSO (SELECT 1; SELECT 2);
+        CREATE INDEX CONCURRENTLY i ON t (a)"""
+    assert cut("postgres", text) == [
+        ("CREATE FUNCTION f() RETURNS int AS '' LANGUAGE plpgsql", False),
+        ("CREATE FUNCTION g() RETURNS int BEGIN ATOMIC SELECT 1; SELECT CASE WHEN true THEN 2 END; END", False),
+        ("INSERT INTO t VALUES ('', '', '', \"c;d\", a$1, $1)", False),
+        ("CREATE RULE r AS ON INSERT TO t DO ALSO (SELECT 1; SELECT 2)", False),
+        ("CREATE INDEX CONCURRENTLY i ON t (a)", True),
+    ]
+
+
+def test_a_statement_ends_where_the_mysql_client_ends_it() -> None:
+    text = """ALTER TABLE a ADD b INT; # x;y
+DELIMITER //
+CREATE TRIGGER x BEFORE INSERT ON a FOR EACH ROW BEGIN SET NEW.b = 1; SET @a = '//'; END//
+delimiter ;
+INSERT INTO `a;` VALUES ("x;\\";y", 'it''s -- no', 1--1) -- last; comment
+"""
+    assert cut("mysql", text) == [
+        ("ALTER TABLE a ADD b INT", True),
+        ("CREATE TRIGGER x BEFORE INSERT ON a FOR EACH ROW BEGIN SET NEW.b = 1; SET @a = ''; END", True),
+        ("INSERT INTO `a;` VALUES ('', '', 1--1)", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("engine", "text", "why"),
+    [
+        ("postgres", "BEGIN; ALTER TABLE a ADD b int; COMMIT", "begins or ends transactions"),
+        ("postgres", "ALTER SYSTEM SET fsync = off", "whole server"),
+        ("postgres", "GRANT admin TO li", "whole server"),
+        ("postgres", "COPY a FROM STDIN", "needs a file or a client"),
+        ("postgres", "\\connect other", "command of the client's own in line 1"),
+        ("postgres", "INSERT INTO a VALUES ('x); SELECT 1", "line 1 with ' has no end"),
+        ("postgres", "SELECT $$ body", "line 1"),
+        ("mysql", "SELECT 1;\nUSE other", "leaves the database"),
+        ("mysql", "set @@global.fsync = 0", "whole server"),
+        ("mysql", "GRANT ALL ON *.* TO li", "whole server"),
+        ("mysql", "LOCK TABLES a WRITE", "wait for its lock"),
+        ("mysql", "/*!50003 DROP TABLE a */", "depends on the server's release"),
+        ("mysql", "SELECT 1 /* open", "has no end"),
+        ("mysql", "-- nothing", "holds no statement"),
+    ],
+)
+def test_what_can_not_be_rehearsed_or_cut_is_refused(engine: str, text: str, why: str) -> None:
+    with pytest.raises(MigrationRefused) as refused:
+        read_statements(engine, text, "the migration")
+    assert why in refused.value.message
+
+
+def test_the_plan_says_plainly_what_would_stand() -> None:
+    text = "ALTER TABLE a ADD b INT; UPDATE a SET b = 1; DROP TABLE c"
+    told = "\n".join(plan_of("mysql", text, rollback="", on_failure="stop").lines())
+    assert "statements 1, 3 commit by themselves (MySQL's DDL is not transactional)" in told
+    assert "if statement 3 fails, statements 1 to 2 stand" in told
+    assert "nothing of it stands" in "\n".join(plan_of("postgres", text, rollback="", on_failure="stop").lines())
+    with pytest.raises(MigrationRefused, match="there is none"):
+        plan_of("mysql", text, rollback=" ", on_failure="rollback")
+
+
+def test_rows_are_missed_where_live_lost_more_than_the_rehearsal() -> None:
+    rehearsed = tables_changed({"a": 1000, "b": 50, "gone": 3}, {"a": 500, "b": 50, "made": 2})
+    assert rehearsed == {"a": (1000, 500), "gone": (3, None), "made": (None, 2)}
+    before = {"a": 2000, "b": 60, "gone": 4, "other": 5}
+    assert rows_missed(rehearsed, before, {"a": 990, "b": 55, "made": 2, "other": 9}) == []
+    missed = rows_missed(rehearsed, before, {"a": 500, "b": 40, "gone": 4})
+    assert [line.split()[1] for line in missed] == ["a", "b", "gone", "made", "other"]

@@ -1,0 +1,293 @@
+"""Migrating by hand: rehearsed on a copy, run behind a fresh backup, and taken back as it was chosen beforehand."""
+
+from __future__ import annotations
+
+import os
+import signal
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from typing import Any
+
+import psycopg
+import pymysql.connections
+import pytest
+
+from tests.duties.site_factory import SiteFactory
+from tests.servers.base import Server
+from tests.servers.databases import Database, PostgresDatabase
+from tests.servers.mariadb import MariaDbServer
+from tests.servers.mysql import MYSQL_BIN, MySqlServer
+from tests.servers.postgres import PostgresServer
+from upkeep.duties.job import Job
+from upkeep.duties.migrate import migrate, run_migration, secure_migration
+from upkeep.duties.migration_plan import Migration
+from upkeep.duties.rehearse_migration import rehearse_migration
+from upkeep.duties.verify import verify
+from upkeep.errors import MigrationFailed, MigrationRefused
+
+SCRATCHES: dict[str, Callable[[], Server]] = {
+    "mariadb": lambda: MariaDbServer(server_id=7),
+    "mysql": lambda: MySqlServer(server_id=7),
+    "postgres": PostgresServer,
+}
+
+
+@pytest.fixture(scope="module")
+def scratches() -> Iterator[Callable[[str], Server]]:
+    """Scratch servers by flavour, each started when it is first asked for."""
+    running: dict[str, Server] = {}
+    with ExitStack() as stack:
+
+        def scratch(flavour: str) -> Server:
+            if flavour not in running:
+                running[flavour] = stack.enter_context(SCRATCHES[flavour]())
+            return running[flavour]
+
+        yield scratch
+
+
+class Shop:
+    """A database with students, backed up last night, whose site has a scratch server and one check."""
+
+    def __init__(self, flavour: str, database: Database, sites: SiteFactory) -> None:
+        self.flavour, self.database, self.sites = flavour, database, sites
+
+    @property
+    def is_mysql(self) -> bool:
+        return self.flavour != "postgres"
+
+    def job(self, run_id: str = "by-hand") -> Job:
+        return self.sites.job(run_id)
+
+    def rehearsed(self, migration: Migration) -> dict[str, Any]:
+        return rehearse_migration(self.job(), migration)
+
+    def columns(self) -> list[str]:
+        schema = "DATABASE()" if self.is_mysql else "current_schema()"
+        found = self.database.query(
+            "SELECT column_name FROM information_schema.columns WHERE table_name = 'students' AND table_schema = "
+            f"{schema} ORDER BY ordinal_position"
+        )
+        return [str(name) for (name,) in found]
+
+    def count(self) -> int:
+        return int(self.database.query("SELECT COUNT(*) FROM students")[0][0])
+
+
+def open_shop(flavour: str, database: Database, sites: SiteFactory, scratches: Callable[[str], Server]) -> Shop:
+    database.execute("CREATE TABLE students (id INT PRIMARY KEY, name VARCHAR(40))")
+    database.execute("INSERT INTO students VALUES (1, '王小明'), (2, '李雷'), (3, 'Zoë; --')")
+    sites.database(
+        database,
+        scratch_conn_id=sites.scratch(scratches(flavour)),
+        lock_timeout_s=1,
+        stop_writes="read_only",
+        checks=[{"sql": "SELECT COUNT(*) FROM students", "at_least": 3}],
+    )
+    verify(sites.job(), "app", sites.back_up("app").backup.backup_id)
+    return Shop(flavour, database, sites)
+
+
+@pytest.fixture(params=["mariadb", "mysql", "postgres"])
+def shop(request: pytest.FixtureRequest, sites: SiteFactory, scratches: Callable[[str], Server]) -> Iterator[Shop]:
+    flavour = str(request.param)
+    if flavour == "mysql" and not os.environ.get(MYSQL_BIN):
+        pytest.skip(f"{MYSQL_BIN} isn't set")
+    database: Any = request.getfixturevalue(f"{flavour}_database")
+    yield open_shop(flavour, database, sites, scratches)
+    # What a restore over live has put aside.
+    for (name,) in database.query("SHOW DATABASES" if flavour != "postgres" else "SELECT datname FROM pg_database"):
+        if str(name).startswith(f"{database.name}_"):
+            type(database)(database.server, str(name)).drop()
+
+
+GOOD = """
+-- a class for everybody; first nobody has one
+ALTER TABLE students ADD COLUMN class VARCHAR(10);
+UPDATE students SET class = 'A;1' WHERE id < 3;
+CREATE TABLE classes (name VARCHAR(10) PRIMARY KEY);
+INSERT INTO classes VALUES ('A;1');
+"""
+BACK = "DROP TABLE IF EXISTS classes; ALTER TABLE students DROP COLUMN class;"
+
+
+def test_a_good_migration_is_rehearsed_run_and_recorded_and_never_run_twice(shop: Shop) -> None:
+    migration = Migration("app", GOOD, BACK, on_failure="stop")
+    rehearsal = shop.rehearsed(migration)
+    assert shop.columns() == ["id", "name"], "nothing live is touched by a rehearsal"
+    assert len(shop.job().ledger.acts(duty="rehearse_migration")) == 1
+    told = "\n".join(rehearsal["rehearsal"])
+    table = "classes" if shop.is_mysql else "public.classes"
+    assert f"table {table}: none before, 1 rows after" in told
+    assert ("INSTANT" if shop.is_mysql else "AccessExclusiveLock: reads and writes wait") in told
+    done = migrate(shop.job(), migration, approver="li")
+    assert done["outcome"] == "migrated"
+    assert shop.columns() == ["id", "name", "class"]
+    assert shop.database.query("SELECT class FROM students ORDER BY id") == [("A;1",), ("A;1",), (None,)]
+    (act,) = shop.job().ledger.acts(duty="migrate")
+    assert act.state == "done" and act.started.approver == "li" and rehearsal["sha256"] in act.started.command
+    with pytest.raises(MigrationRefused, match="was done on"):
+        migrate(shop.job("again"), migration, approver="li")
+    assert shop.columns() == ["id", "name", "class"]
+
+
+# One that fails on live, where somebody has taken a number since the rehearsal.
+
+CLASH = """
+ALTER TABLE students ADD COLUMN class VARCHAR(10);
+INSERT INTO students (id, name, class) VALUES (9, 'new', 'B');
+CREATE TABLE classes (name VARCHAR(10) PRIMARY KEY);
+"""
+CLASH_BACK = """
+DROP TABLE IF EXISTS classes;
+DELETE FROM students WHERE id = 9 AND class = 'B';
+ALTER TABLE students DROP COLUMN class;
+"""
+
+
+def clash(shop: Shop, on_failure: Any) -> Migration:
+    """On PostgreSQL with a statement for which it allows no transaction."""
+    alone = "" if shop.is_mysql else "CREATE INDEX CONCURRENTLY by_name ON students (name);"
+    back = "" if shop.is_mysql else "DROP INDEX IF EXISTS by_name;"
+    return Migration("app", CLASH + alone, CLASH_BACK + back, on_failure)
+
+
+def take_the_number(shop: Shop) -> None:
+    shop.database.execute("INSERT INTO students (id, name) VALUES (9, 'since')")
+
+
+@pytest.mark.parametrize("on_failure", ["rollback", "restore", "stop"])
+def test_a_failure_half_way_is_taken_back_or_left_as_it_was_chosen(shop: Shop, on_failure: str) -> None:
+    migration = clash(shop, on_failure)
+    shop.rehearsed(migration)
+    take_the_number(shop)
+    before = shop.database.query("SELECT id, name FROM students ORDER BY id")
+    outcome = {
+        "rollback": "failed, rolled back by the rehearsed script",
+        "restore": "failed, restored: .* is live",
+        "stop": "failed, left as it is: statement 1 of . ran, statement 2 did not",
+    }[on_failure]
+    with pytest.raises(MigrationFailed, match=f"(?s){outcome}.*statement 2 failed"):
+        migrate(shop.job("failing"), migration, approver="li")
+    columns = ["id", "name", "class"] if on_failure == "stop" else ["id", "name"]
+    assert shop.columns() == columns
+    assert shop.database.query("SELECT id, name FROM students ORDER BY id") == before
+    shop.database.execute("INSERT INTO students (id, name) VALUES (10, 'after')")  # nobody is kept from writing
+    if on_failure == "stop":
+        with pytest.raises(MigrationRefused, match=r"statement 1 of . ran, statement 2 was refused") as refused:
+            migrate(shop.job("again"), migration, approver="li")
+        assert "start at 2" in refused.value.hint
+        shop.database.execute("DELETE FROM students WHERE id = 9")
+        assert migrate(shop.job("on"), migration, approver="li", start_at=2)["outcome"] == "migrated"
+        assert shop.database.query("SELECT class FROM students WHERE id = 9") == [("B",)]
+
+
+def test_on_postgres_a_failure_takes_back_all_of_it_and_a_second_try_is_free(
+    postgres_database: PostgresDatabase, sites: SiteFactory, scratches: Callable[[str], Server]
+) -> None:
+    shop = open_shop("postgres", postgres_database, sites, scratches)
+    migration = Migration("app", CLASH, CLASH_BACK, "restore")
+    shop.rehearsed(migration)
+    take_the_number(shop)
+    with pytest.raises(MigrationFailed, match="failed, rolled back by its transaction: nothing of it stands"):
+        migrate(shop.job("failing"), migration, approver="li")
+    assert shop.columns() == ["id", "name"]
+    shop.database.execute("DELETE FROM students WHERE id = 9")
+    assert migrate(shop.job("again"), migration, approver="li")["outcome"] == "migrated"
+
+
+def test_nobody_waits_for_long_behind_a_migration_that_does_not_get_its_lock(shop: Shop) -> None:
+    migration = Migration("app", GOOD, BACK)
+    shop.rehearsed(migration)
+    secure_migration(shop.job(), migration)
+    database: Any = shop.database
+    with closing(database.connect()) as other:
+        other.cursor().execute("BEGIN")
+        other.cursor().execute("SELECT * FROM students")
+        with pytest.raises(MigrationFailed, match="another session uses what it has to lock") as failed:
+            run_migration(shop.job("blocked"), migration, approver="li")
+        assert "nothing of it stands" in failed.value.message
+    assert shop.columns() == ["id", "name"]
+    assert run_migration(shop.job("quiet"), migration, approver="li")["outcome"] == "migrated"
+
+
+def test_a_migration_that_fails_in_its_rehearsal_never_gets_to_the_live_database(shop: Shop) -> None:
+    wrong = Migration("app", GOOD.replace("students SET", "pupils SET"), BACK)
+    with pytest.raises(MigrationFailed, match=r"in the rehearsal statement 2 failed: .*pupils"):
+        shop.rehearsed(wrong)
+    emptying = Migration("app", "DELETE FROM students WHERE id > 1")
+    with pytest.raises(MigrationFailed, match="after the rehearsal the site's checks don't hold: .* gives 1"):
+        shop.rehearsed(emptying)
+    losing = Migration("app", GOOD, "DROP TABLE classes;", on_failure="rollback")
+    with pytest.raises(MigrationFailed, match="does not bring back what was: .*class"):
+        shop.rehearsed(losing)
+    for migration in (wrong, emptying, losing):
+        with pytest.raises(MigrationRefused, match="was not rehearsed well"):
+            migrate(shop.job(), migration, approver="li")
+    assert shop.columns() == ["id", "name"]
+    assert shop.count() == 3
+    assert not shop.job().ledger.acts(duty="migrate")
+
+
+# Killed half-way.
+
+
+def killed(when: str, match: str, work: Callable[[], Any]) -> None:
+    """``work`` in a process of its own that is killed with SIGKILL before or after it sends a statement."""
+    child = os.fork()
+    if child == 0:  # pragma: no cover - another process
+        try:
+            for kind, name in ((pymysql.connections.Connection, "query"), (psycopg.Connection, "execute")):
+                setattr(kind, name, around(getattr(kind, name), when, match))
+            work()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(3)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status == -signal.SIGKILL, f"was not killed {when} {match}, but ended with {status}"
+
+
+def around(plain: Callable[..., Any], when: str, match: str) -> Callable[..., Any]:  # pragma: no cover
+    def run(self: Any, query: Any, *rest: Any, **more: Any) -> Any:
+        text = query.decode() if isinstance(query, bytes) else str(query)
+        if when == "before" and match in text:
+            os.kill(os.getpid(), signal.SIGKILL)
+        found = plain(self, query, *rest, **more)
+        if when == "after" and match in text:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return found
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("flavour", "when", "match", "told", "start_at", "columns"),
+    [
+        ("mariadb", "before", "UPDATE students", "statement 1 of 4 ran, statement 2 was begun", 2, 3),
+        ("mariadb", "after", "ALTER TABLE students", "nothing of it stands, statement 1 was begun", 2, 3),
+        ("postgres", "after", "CREATE TABLE classes", "killed before its commit: the server took all of it back", 1, 2),
+        ("postgres", "before", "COMMIT", "its commit was taken back: nothing of it stands", 1, 2),
+        ("postgres", "after", "COMMIT", "killed right after its commit: all of it stands", None, 3),
+    ],
+)
+def test_a_killed_migration_goes_on_only_where_a_person_says(
+    flavour: str, when: str, match: str, told: str, start_at: int | None, columns: int,
+    request: pytest.FixtureRequest, sites: SiteFactory, scratches: Callable[[str], Server],
+) -> None:  # fmt: skip
+    shop = open_shop(flavour, request.getfixturevalue(f"{flavour}_database"), sites, scratches)
+    migration = Migration("app", GOOD, BACK)
+    shop.rehearsed(migration)
+    secure_migration(shop.job(), migration)
+    killed(when, match, lambda: run_migration(shop.job("killed"), migration, approver="li"))
+    assert len(shop.columns()) == columns
+    with pytest.raises(MigrationRefused) as refused:
+        run_migration(shop.job("again"), migration, approver="li")
+    assert told in refused.value.message
+    if start_at:
+        assert f"at {start_at}" in refused.value.hint
+        done = migrate(shop.job("on"), migration, approver="li", start_at=start_at)
+        assert done["outcome"] == "migrated"
+    assert shop.database.query("SELECT class FROM students ORDER BY id") == [("A;1",), ("A;1",), (None,)]
+    assert shop.database.query("SELECT name FROM classes") == [("A;1",)]

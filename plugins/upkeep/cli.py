@@ -32,7 +32,7 @@ from upkeep.duties.first_look import first_plan, look_at, looked_at, missing
 from upkeep.duties.forecast_capacity import plan_forecast
 from upkeep.duties.forget import plan_forgetting
 from upkeep.duties.job import Job, Run
-from upkeep.duties.migrate import migrate
+from upkeep.duties.migrate import migrate, refuse_begun
 from upkeep.duties.migration_plan import Migration, plan_migration
 from upkeep.duties.prove import prove
 from upkeep.duties.purge_rows import plan_purge
@@ -446,8 +446,10 @@ def migrate_database(options: argparse.Namespace) -> int:
     rollback = _sql_of(options.rollback) if options.rollback else ""
     migration = Migration(options.database, _sql_of(options.file), rollback, options.on_failure)
     print("\n".join(plan_migration(job, migration).lines()))
+    if not options.rehearse:
+        refuse_begun(job, migration, start_at=options.start_at)
     try:
-        if options.start_at is None or options.rehearse:
+        if (options.start_at or 1) == 1 or options.rehearse:
             rehearsed = rehearse_migration(job, migration)
             print(f"rehearsed on {rehearsed['backup_id']}:")
             print("\n".join(f"  {line}" for line in rehearsed["rehearsal"]))

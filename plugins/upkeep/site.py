@@ -481,6 +481,9 @@ class Docker(Strict):
     volume_label: str | None = Field(None, min_length=1, description="unused volumes with this label, key or key=value")
 
 
+_HOLDS_SECRET = re.compile(r"-*[\w.-]*(password|passwd|secret|token|api[._-]?key)(=|$)", re.IGNORECASE)
+
+
 class Scan(Strict):
     """One look for vulnerabilities, by a program that the worker has. ``args`` ask for more than its own defaults."""
 
@@ -509,6 +512,11 @@ class Scan(Strict):
             raise ValueError(f"target {self.target!r} would be taken for an option: those belong into args")
         if self.tool == "zap" and not re.fullmatch(r"https?://[^@\s]+", self.target or ""):
             raise ValueError("zap needs a URL without credentials, such as https://shop.example/")
+        if told := next((arg for arg in self.args if _HOLDS_SECRET.match(arg)), None):
+            raise ValueError(
+                f"{told.partition('=')[0]} would stand in the list of processes, the log and the ledger: programs take "
+                "such things from the worker's environment (trivy: TRIVY_PASSWORD, TRIVY_TOKEN)"
+            )
         if self.ports is not None and self.tool != "nmap":
             raise ValueError("ports is for nmap only")
         return self

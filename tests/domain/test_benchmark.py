@@ -37,6 +37,8 @@ def test_what_reads_may_be_timed(statement: str) -> None:
         ("SELECT * INTO OUTFILE '/tmp/x' FROM t", "INTO"),
         ("SELECT nextval('s')", "NEXTVAL"),
         ("SELECT pg_terminate_backend(1)", "PG_TERMINATE_BACKEND"),
+        ("SELECT * FROM pg_logical_slot_get_changes('s', NULL, NULL)", "PG_LOGICAL_SLOT_GET_CHANGES"),
+        ("SELECT pg_stat_reset()", "PG_STAT_RESET"),
         ("SELECT 1 /*!50000 INTO OUTFILE '/tmp/x' */", "comments"),
         ("SELECT 1 # it's\n; DELETE FROM t -- '", "begin with --"),
         ("SHOW TABLES", "begins with SELECT"),

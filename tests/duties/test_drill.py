@@ -261,6 +261,7 @@ def test_a_dry_run_restores_nothing_and_a_backup_can_be_named(ready: MySqlDataba
     assert whole(sites).detail["partial"] is True
     older = read_catalogue(sites.job().store, "kindergarten", "app").find(first)
     assert older and older.level is ProofLevel.RESTORED, "a part of the site is no drill of it"
+    assert row(sites, "app")["proven"] == "restored"
     assert month(sites, "month-2")["last"] is None, "a part is nothing to compare a whole site with"
 
 

@@ -217,10 +217,10 @@ def test_a_migration_that_fails_in_its_rehearsal_never_gets_to_the_live_database
     with pytest.raises(MigrationFailed, match=r"in the rehearsal statement 2 failed: .*pupils"):
         shop.rehearsed(wrong)
     emptying = Migration("app", "DELETE FROM students WHERE id > 1")
-    with pytest.raises(MigrationFailed, match="after the rehearsal the site's checks don't hold: .* gives 1"):
+    with pytest.raises(MigrationFailed, match=r"after the rehearsal the site's checks don't hold: .* gives 1"):
         shop.rehearsed(emptying)
     losing = Migration("app", GOOD, "DROP TABLE classes;", on_failure="rollback")
-    with pytest.raises(MigrationFailed, match="does not bring back what was: .*class"):
+    with pytest.raises(MigrationFailed, match=r"does not bring back what was: table (public\.)?students differs"):
         shop.rehearsed(losing)
     for migration in (wrong, emptying, losing):
         with pytest.raises(MigrationRefused, match="was not rehearsed well"):

@@ -152,6 +152,8 @@ def test_a_missing_program_is_named_with_where_it_is_found(
         ({"tool": "zap", "target": "localhost"}, "needs a URL"),
         ({"tool": "zap", "target": "http://me:secret@localhost/"}, "without credentials"),
         ({"tool": "trivy", "target": "shop:1", "ports": [22]}, "for nmap only"),
+        ({"tool": "trivy", "target": "shop:1", "args": ["image", "--password=x"]}, "--password would stand"),
+        ({"tool": "zap", "target": "http://localhost", "args": ["-config", "api.key=x"]}, "api.key would stand"),
         ({"tool": "nessus", "target": "db1"}, "lynis"),
     ],
 )

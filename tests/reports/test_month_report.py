@@ -19,7 +19,8 @@ from upkeep.reports.section import Section
 
 TARGETS = [
     {"target": "app", "outcome": "rebuilt", "backup_id": "20261120T180000Z-0a1b", "fetch": 1.0, "decrypt": 2.0,
-     "load": 90.0, "verify": 7.0, "total": 100.0, "rpo_s": 7200, "by": "its newest row (users.updated_at)"},
+     "load": 90.0, "verify": 7.0, "total": 100.0, "rpo_s": 7200, "by": "its newest row (users.updated_at)",
+     "proven": "restored"},
     {"target": "pics", "outcome": "infrastructure", "backup_id": "", "why": "the scratch | server <b>is</b> away"},
 ]  # fmt: skip
 
@@ -112,14 +113,14 @@ def test_the_month_counts_runs_proofs_space_findings_and_changes_by_person(month
     month.record(
         "check_security", "site", "check", counts={"new": 2, "standing": 1, "gone": 4, "high": 1}, light="amber"
     )
-    drill(month)
+    drill(month, targets=[*TARGETS, {"target": "config", "outcome": "bad", "why": "another SHA-256"}])
     runs = {"daily": Tally(30, 28, 1, 1), "weekly": Tally(4, 4, 0, 0), "monthly": Tally(0, 0, 0, 0)}
     told = tell_month(month.site, month.ledger, since, month.now + timedelta(days=25), runs)
     assert told.summary.startswith("the last 25 days: 32 of 34 runs that were due took place and ended well (94.1%)")
     assert told.summary.endswith("3 changes by airflow, li")
     says = {(item.label, item.subject): item.says for item in told.items}
     assert says["runs", "daily"] == "30 due, 28 well, 1 failed, 1 missing"
-    assert says["proofs", ""] == "3 structure, 2 restored, 1 drilled"
+    assert says["proofs", ""] == "3 structure, 3 restored, 1 bad", "a site that did not stand whole drilled nothing"
     assert says["space", ""].startswith("150.0 MB of backups, +50.0 MB since")
     assert says["space", ""].endswith("most of it app, +50.0 MB")
     assert says["findings", "security"] == "3 open, 1 of them high; 2 came, 4 went"

@@ -23,7 +23,8 @@ _WRITES = re.compile(
     re.IGNORECASE,
 )
 _ACTS = re.compile(
-    r"\b(nextval|setval|set_config|pg_\w*(?:terminate|cancel|reload|advisory|promote|switch|rotate|create|drop)\w*|"
+    r"\b(nextval|setval|set_config|pg_\w*(?:terminate|cancel|reload|advisory|promote|switch|rotate|create|drop|"
+    r"slot|backup|reset|file_write|emit|import)\w*|"
     r"lo_\w+|dblink\w*|get_lock|release_lock|sleep|pg_sleep\w*|benchmark|load_file)\s*\(",
     re.IGNORECASE,
 )

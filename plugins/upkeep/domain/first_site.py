@@ -83,6 +83,7 @@ def site_text(asked: Asked, looked: Looked | None = None) -> str:
             "rhythms:                        # cron in that time zone + how long the window stays open",
             '  daily:   {at: "0 2 * * *", length_h: 3}',
             '  weekly:  {at: "0 1 * * 0", length_h: 6}',
+            '  # monthly: {at: "0 21 1 * *", length_h: 4}   # rebuilds it all in scratch, forecasts, scans',
             "",
             "store:                          # where backups go; credentials only as an Airflow connection",
             *store,

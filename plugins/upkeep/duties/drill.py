@@ -113,6 +113,8 @@ class _Target:
     recovered: Rebuilt | None = None
     backup_id: str = ""
     newest: bool = False
+    proven: str = ""
+    """The rung whose proof was written."""
 
     def failed(self, outcome: str, error: UpkeepError) -> None:
         self.outcome, self.error = outcome, error
@@ -262,6 +264,7 @@ class _Drill:
                 target.rebuilding.prove(
                     level, recovered_until=recovered.at.isoformat(), recovered_by=recovered.by, site_s=self.total_s
                 )
+                target.proven = level.label
 
     def error(self, *, dry_run: bool) -> UpkeepError | None:
         """The one that matters most."""
@@ -330,6 +333,8 @@ class _Drill:
             recovered = target.recovered.recovered
             row["rpo_s"] = max(0, round((self.begun - recovered.at).total_seconds()))
             row["by"] = recovered.by[:WHY_CHARS]
+        if target.proven:
+            row["proven"] = target.proven
         if target.error:
             row["why"] = target.error.message[:WHY_CHARS]
         return row

@@ -63,6 +63,13 @@ class _Progress:
     """The catalogue as it was."""
 
 
+def refuse_begun(job: Job, migration: Migration, *, start_at: int | None = None) -> None:
+    """Before anybody takes any trouble. Errors: ``MigrationRefused`` for one that was begun, or done, before."""
+    plan, section = plan_migration(job, migration), section_of(job, migration.target)
+    with server_of(job, section) as server:
+        _first(job, server, plan, migration.target, _earlier(job, migration.target, plan.digest), start_at)
+
+
 def secure_migration(
     job: Job, migration: Migration, *, start_at: int | None = None, dry_run: bool = False
 ) -> dict[str, Any]:
@@ -72,6 +79,7 @@ def secure_migration(
     """
     target, plan = migration.target, plan_migration(job, migration)
     result = {"site": job.site.name, "target": target, "dry_run": dry_run}
+    refuse_begun(job, migration, start_at=start_at)
     earlier = _earlier(job, target, plan.digest)
     if earlier and (start_at or 1) > 1:
         return {**result, "backup_id": _backup_behind(earlier), "reason": "it was begun behind this one"}

@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from upkeep.domain.migration import ON_FAILURE
 from upkeep.duties.job import Job
-from upkeep.duties.migrate import run_migration, secure_migration
+from upkeep.duties.migrate import refuse_begun, run_migration, secure_migration
 from upkeep.duties.migration_plan import Migration
 from upkeep.duties.rehearse_migration import rehearse_migration
 from upkeep.errors import MigrationFailed, MigrationRefused, NoFreshBackup
@@ -70,6 +70,8 @@ class RehearseMigrationOperator(UpkeepOperator):
 
     def work(self, job: Job, context: Context) -> dict[str, Any]:
         migration, start_at = _migration(job, context), _start_at(context)
+        if not _is_dry(context):
+            refuse_begun(job, migration, start_at=start_at)
         if start_at and start_at > 1:
             raise AirflowSkipException(f"it goes on at statement {start_at}: rehearsed when it was begun")
         return rehearse_migration(job, migration)

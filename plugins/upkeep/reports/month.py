@@ -76,13 +76,13 @@ def _runs(rhythm: str, tally: Tally) -> Item:
 def _proofs(attempts: Sequence[Attempt]) -> Item:
     """Each proof counts, also several of one backup: checksum and structure by night, restored by week."""
     reached: Counter[str] = Counter()
+    bad = sum(attempt.failed_as in _BAD for attempt in attempts if attempt.duty in ("verify", "prove"))
     for attempt in attempts:
         if attempt.duty in ("verify", "prove") and attempt.state == "done" and attempt.text("level"):
             reached[attempt.text("level")] += 1
-        elif attempt.duty == "drill" and attempt.state == "done" and not attempt.detail.get("dry_run"):
-            rebuilt = [row for row in attempt.mappings("targets") if row.get("outcome") == "rebuilt"]
-            reached[ProofLevel.DRILLED.label] += len(rebuilt)
-    bad = sum(attempt.failed_as in _BAD for attempt in attempts if attempt.duty in ("verify", "prove", "rebuild"))
+        elif attempt.duty == "drill":
+            reached.update(str(row["proven"]) for row in attempt.mappings("targets") if row.get("proven"))
+            bad += sum(row.get("outcome") == "bad" for row in attempt.mappings("targets"))
     words = [f"{reached[level.label]} {level.label}" for level in ProofLevel if reached[level.label]]
     words += [f"{bad} bad"] if bad else []
     return Item(Status.RED if bad else Status.GREEN, "proofs", "", ", ".join(words) or "none was reached")

@@ -42,10 +42,7 @@ def migrate(site: Site) -> DAG:
         decided=DECIDED,
     ) as dag:  # fmt: skip
         rehearse = RehearseMigrationOperator(task_id="rehearse", site=site.name)
-        # none_failed: one that goes on half-way is not rehearsed again, and a person is asked all the same.
-        approve = ApproveMigrationOperator(
-            task_id="approve", site=site, rehearsal=rehearse.output, trigger_rule="none_failed"
-        )
+        approve = ApproveMigrationOperator(task_id="approve", site=site, rehearsal=rehearse.output)
         secure = SecureMigrationOperator(task_id="back_up", site=site.name)
         run = RunMigrationOperator(task_id="migrate", site=site.name, approval=approve.output)
         report = ReportRunOperator(task_id="report", site=site.name, rhythm="migrate", trigger_rule="all_done")

@@ -58,7 +58,10 @@ def restore(site: Site) -> DAG:
         swap = SwapLiveOperator(
             task_id="swap", site=site.name, plan=plan.output, approval=approve.output, trigger_rule="none_failed"
         )
-        let = LetWriteOperator(task_id="let_write", site=site.name, plan=plan.output, trigger_rule="all_done")
+        # A server that starts again takes minutes, and until it is told nobody can write.
+        let = LetWriteOperator(
+            task_id="let_write", site=site.name, plan=plan.output, trigger_rule="all_done", retries=20
+        )
         report = ReportRunOperator(task_id="report", site=site.name, rhythm="restore", trigger_rule="all_done")
         watch = CheckRunOperator(
             task_id="watch", site=site.name, report=report.output, trigger_rule="all_done", retries=0

@@ -444,7 +444,10 @@ def migrate_database(options: argparse.Namespace) -> int:
     """
     job = _job(options.site)
     rollback = _sql_of(options.rollback) if options.rollback else ""
-    migration = Migration(options.database, _sql_of(options.file), rollback, options.on_failure)
+    if bool(options.file) == bool(options.command_label):
+        raise MigrationRefused("there is no migration, or two", hint="name its FILE, or give --command RELEASE")
+    text = _sql_of(options.file) if options.file else ""
+    migration = Migration(options.database, text, rollback, options.on_failure, options.command_label or "")
     print("\n".join(plan_migration(job, migration).lines()))
     if not options.rehearse:
         refuse_begun(job, migration, start_at=options.start_at)
@@ -614,7 +617,10 @@ def _parser() -> argparse.ArgumentParser:
     migrating = add(verbs, "migrate", migrate_database)
     migrating.add_argument("site")
     migrating.add_argument("database")
-    migrating.add_argument("file", type=Path, metavar="FILE", help="the SQL that is to run")
+    migrating.add_argument("file", type=Path, nargs="?", metavar="FILE", help="the SQL that is to run")
+    migrating.add_argument(
+        "--command", dest="command_label", metavar="RELEASE", help="run the site's migrations.command for this release"
+    )
     migrating.add_argument("--rollback", type=Path, metavar="FILE", help="the SQL that takes it back; rehearsed too")
     migrating.add_argument("--on-failure", choices=ON_FAILURE, default="stop", help="default: stop")
     migrating.add_argument("--rehearse", action="store_true", help="only on the copy; nothing live is touched")

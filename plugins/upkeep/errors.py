@@ -24,6 +24,7 @@
     │                       that is taken, a foreign key from elsewhere
     ├── RestoreUnavailable  a test restore that could not take place: no scratch, disk, client or extension; says
     │                       nothing about the backup
+    │   └── NameTaken       there is a database already under the name that it would make
     ├── MigrationRefused    a migration that can't run as it is: not rehearsed, begun before, or not to be cut
     ├── MigrationFailed     one that was begun and failed; says what stands of it now
     ├── DrillFailed         a site that a drill could not rebuild whole: a target has no proven backup, or no scratch
@@ -158,6 +159,10 @@ class RestoreRefused(UpkeepError):
 
 
 class RestoreUnavailable(UpkeepError):
+    pass
+
+
+class NameTaken(RestoreUnavailable):
     pass
 
 

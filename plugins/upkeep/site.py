@@ -226,6 +226,15 @@ class InPod(Strict):
     container: str | None = Field(None, description="default: the pod's only container")
 
 
+class Migrations(Strict):
+    """A program that migrates a database, for the copy and for live alike."""
+
+    command: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] = Field(
+        description="program and arguments, never a shell; it finds the database in its environment: DATABASE_URL, and "
+        "PGHOST... or MYSQL_HOST..."
+    )
+
+
 class ScaleToZero(Strict):
     """Deployments of the site's cluster that must not run while what they write to is replaced."""
 
@@ -269,6 +278,7 @@ class Database(Strict):
         description="an account on the same server that may change its tables, for migrations by hand; on PostgreSQL "
         "their owner, for what it makes is its own; default: conn_id, which by `upkeep grants` may not",
     )
+    migrations: Migrations | None = None
     stop_writes: Literal["read_only"] | ScaleToZero | None = Field(
         None,
         description="what keeps applications from writing while a copy takes the live database's place: read_only is "
@@ -481,7 +491,7 @@ class Docker(Strict):
     volume_label: str | None = Field(None, min_length=1, description="unused volumes with this label, key or key=value")
 
 
-_HOLDS_SECRET = re.compile(r"-*[\w.-]*(password|passwd|secret|token|api[._-]?key)(=|$)", re.IGNORECASE)
+_HOLDS_SECRET = re.compile(r"-*[\w.-]*(password|passwd|token|api[._-]?key)(=|$)", re.IGNORECASE)
 
 
 class Scan(Strict):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -19,11 +23,17 @@ from tests.servers.databases import Database, PostgresDatabase
 from tests.servers.mariadb import MariaDbServer
 from tests.servers.mysql import MYSQL_BIN, MySqlServer
 from tests.servers.postgres import PostgresServer
+from upkeep.domain.migration import Statement
 from upkeep.duties.job import Job
 from upkeep.duties.migrate import migrate, run_migration, secure_migration
 from upkeep.duties.migration_plan import Migration
 from upkeep.duties.rehearse_migration import rehearse_migration
+from upkeep.duties.report import report_run
 from upkeep.duties.verify import verify
+from upkeep.engines.mysql_migration import MySqlMigration
+from upkeep.engines.mysql_restore import MySqlRestorer
+from upkeep.engines.postgres_migration import PostgresMigration
+from upkeep.engines.postgres_restore import PostgresRestorer
 from upkeep.errors import MigrationFailed, MigrationRefused
 
 SCRATCHES: dict[str, Callable[[], Server]] = {
@@ -75,7 +85,9 @@ class Shop:
         return int(self.database.query("SELECT COUNT(*) FROM students")[0][0])
 
 
-def open_shop(flavour: str, database: Database, sites: SiteFactory, scratches: Callable[[str], Server]) -> Shop:
+def open_shop(
+    flavour: str, database: Database, sites: SiteFactory, scratches: Callable[[str], Server], **settings: Any
+) -> Shop:
     database.execute("CREATE TABLE students (id INT PRIMARY KEY, name VARCHAR(40))")
     database.execute("INSERT INTO students VALUES (1, '王小明'), (2, '李雷'), (3, 'Zoë; --')")
     sites.database(
@@ -84,6 +96,7 @@ def open_shop(flavour: str, database: Database, sites: SiteFactory, scratches: C
         lock_timeout_s=1,
         stop_writes="read_only",
         checks=[{"sql": "SELECT COUNT(*) FROM students", "at_least": 3}],
+        **settings,
     )
     verify(sites.job(), "app", sites.back_up("app").backup.backup_id)
     return Shop(flavour, database, sites)
@@ -173,6 +186,8 @@ def test_a_failure_half_way_is_taken_back_or_left_as_it_was_chosen(shop: Shop, o
     columns = ["id", "name", "class"] if on_failure == "stop" else ["id", "name"]
     assert shop.columns() == columns
     assert shop.database.query("SELECT id, name FROM students ORDER BY id") == before
+    section = report_run(shop.job("failing"), "migrate")["text"]
+    assert re.search(outcome, section), "whoever is woken reads it there first"
     shop.database.execute("INSERT INTO students (id, name) VALUES (10, 'after')")  # nobody is kept from writing
     if on_failure == "stop":
         with pytest.raises(MigrationRefused, match=r"statement 1 of . ran, statement 2 was refused") as refused:
@@ -269,7 +284,7 @@ def around(plain: Callable[..., Any], when: str, match: str) -> Callable[..., An
         ("mariadb", "after", "ALTER TABLE students", "nothing of it stands, statement 1 was begun", 2, 3),
         ("postgres", "after", "CREATE TABLE classes", "killed before its commit: the server took all of it back", 1, 2),
         ("postgres", "before", "COMMIT", "its commit was taken back: nothing of it stands", 1, 2),
-        ("postgres", "after", "COMMIT", "killed right after its commit: all of it stands", None, 3),
+        ("postgres", "after", "COMMIT", "killed after its commit: all of it stands", None, 3),
     ],
 )
 def test_a_killed_migration_goes_on_only_where_a_person_says(
@@ -291,3 +306,73 @@ def test_a_killed_migration_goes_on_only_where_a_person_says(
         assert done["outcome"] == "migrated"
     assert shop.database.query("SELECT class FROM students ORDER BY id") == [("A;1",), ("A;1",), (None,)]
     assert shop.database.query("SELECT name FROM classes") == [("A;1",)]
+
+
+# A program of the site's own.
+
+
+def test_the_sites_own_command_is_rehearsed_on_the_copy_and_run_once_for_a_release(
+    postgres_database: PostgresDatabase, sites: SiteFactory, scratches: Callable[[str], Server], tmp_path: Path
+) -> None:
+    script = tmp_path / "migrate.sh"
+    script.write_text(
+        f'env > {tmp_path}/env.$PGDATABASE\npsql -v ON_ERROR_STOP=1 -c "ALTER TABLE students ADD COLUMN class text"\n'
+        f"test ! -e {tmp_path}/fail.$PGDATABASE || {{ echo it broke >&2; exit 3; }}\n"
+    )
+    command = {"migrations": {"command": ["sh", str(script)]}}
+    shop = open_shop("postgres", postgres_database, sites, scratches, **command)
+    migration = Migration("app", "", on_failure="restore", label="2.4.1")
+    shop.rehearsed(migration)
+    assert shop.columns() == ["id", "name"]
+    (tmp_path / f"fail.{shop.database.name}").touch()
+    with pytest.raises(MigrationFailed, match=r"failed, restored: .* is live.*it broke"):
+        migrate(shop.job("failing"), migration, approver="li")
+    assert shop.columns() == ["id", "name"]
+    (tmp_path / f"fail.{shop.database.name}").unlink()
+    assert migrate(shop.job("again"), migration, approver="li")["outcome"] == "migrated"
+    assert shop.columns() == ["id", "name", "class"]
+    told = (tmp_path / f"env.{shop.database.name}").read_text()
+    assert "UPKEEP_MIGRATION=2.4.1" in told and "AIRFLOW" not in told
+    with pytest.raises(MigrationRefused, match="was done on"):
+        migrate(shop.job("twice"), migration, approver="li")
+
+
+@pytest.mark.parametrize("flavour", ["mariadb", "postgres"])
+def test_a_statement_that_takes_too_long_is_ended(flavour: str, request: pytest.FixtureRequest) -> None:
+    database: Any = request.getfixturevalue(f"{flavour}_database")
+    settings: Any = {"lock_timeout_s": 1, "environment": {}, "secrets": ()}
+    if flavour == "postgres":
+        text = "SELECT pg_sleep(20)"
+        session: Any = PostgresMigration(PostgresRestorer(database.endpoint()).connect(database.name), **settings)
+    else:
+        database.execute("CREATE TABLE slow (a INT)")
+        database.execute("INSERT INTO slow VALUES (1), (2), (3), (4), (5), (6), (7), (8), (9), (10), (11), (12)")
+        text = "UPDATE slow SET a = a + SLEEP(1)"
+        restorer = MySqlRestorer(database.endpoint())
+        connect = partial(restorer.connect, database.name)
+        session = MySqlMigration(connect(), connect, sql_mode="", **settings)
+    begun = time.monotonic()
+    with pytest.raises(MigrationFailed, match=r"longer than its limit|ended after 0\.5 s"):
+        session.run(Statement(1, text, text, False), limit_s=0.5)
+    assert time.monotonic() - begun < 10
+
+
+@pytest.mark.parametrize("flavour", ["mariadb", "postgres"])
+def test_a_migration_that_is_whole_but_fails_the_checks_is_taken_back_by_the_script(
+    flavour: str, request: pytest.FixtureRequest, sites: SiteFactory, scratches: Callable[[str], Server]
+) -> None:
+    shop = open_shop(flavour, request.getfixturevalue(f"{flavour}_database"), sites, scratches)
+    # On live alone, where row 2 has been renamed since, it takes a row too many.
+    text = "CREATE TABLE gone (id INT PRIMARY KEY); DELETE FROM students WHERE name = 'twin';"
+    migration = Migration("app", text, "DROP TABLE IF EXISTS gone;", on_failure="rollback")
+    shop.rehearsed(migration)
+    shop.database.execute("UPDATE students SET name = 'twin' WHERE id = 2")
+    with pytest.raises(
+        MigrationFailed, match=r"rolled back by the rehearsed script: all statements ran, but .* gives 2"
+    ):
+        migrate(shop.job("failing"), migration, approver="li")
+    assert "gone" not in {row[0] for row in shop.database.query("SELECT table_name FROM information_schema.tables")}
+    shop.database.execute("DELETE FROM students WHERE id = 1")
+    with pytest.raises(MigrationRefused, match="before it begins the site's checks don't hold"):
+        migrate(shop.job("again"), migration, approver="li")
+    assert len(shop.job().ledger.acts(duty="migrate")) == 1

@@ -44,6 +44,9 @@ from upkeep.duties.restore_over import (
     swap_live,
 )
 from upkeep.duties.verify import verify
+from upkeep.engines import folder_live, mysql_live, mysql_programs
+from upkeep.engines.mysql_restore import MySqlRestorer
+from upkeep.engines.postgres_restore import PostgresRestorer
 from upkeep.errors import NoFreshBackup, ObjectMissing, ProofFailed, RestoreRefused, RestoreUnavailable
 from upkeep.ledger import Ledger, default_url
 
@@ -382,11 +385,83 @@ def test_a_swap_that_was_begun_is_finished_before_any_other_and_without_the_ledg
             let_write(sites.job("given up"), "app")
         elsewhere = sites.job("by hand", ledger=Ledger(default_url(tmp_path / "laptop")))
         (tmp_path / "laptop").mkdir()
+        store = sites.folder / "store"
+        store.rename(store.with_name("away"))  # all that it takes is on the server
         bring_beside(elsewhere, wish)
         swap_live(elsewhere, wish, approver="li")
+        store.with_name("away").rename(store)
         assert good.differences(fingerprint(live)) == []
         let_write(sites.job("night"), "app")
         live.execute("INSERT INTO parents VALUES (8, 'writes', 0)")
+
+
+def test_a_swap_that_the_server_refuses_gives_everything_back_and_lets_writes_go_on(
+    mariadb_database: Database, sites: SiteFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with small_shop(mariadb_database) as live:
+        assert isinstance(live, MySqlDatabase)
+        sites.database(live, stop_writes="read_only", lock_timeout_s=1)
+        good, wish = fingerprint(live), Wish("app", "over", proven(sites))
+        live.execute("RENAME TABLE parents TO people")  # a migration that went wrong: a view where the table was
+        live.execute("CREATE VIEW parents AS SELECT * FROM people")
+        spoilt = fingerprint(live)
+        monkeypatch.setattr(mysql_live, "TRIES", 2)
+        monkeypatch.setattr(mysql_live, "PAUSE_S", 0.01)
+        with live.connect() as reader:
+            reader.autocommit(False)
+            with reader.cursor() as cursor:
+                cursor.execute("SELECT * FROM children")
+            with pytest.raises(RestoreUnavailable, match="the old database is live as it was"):
+                restore_over(sites.job("night"), wish, approver="li")
+        assert fingerprint(live) == spoilt, "with its triggers and views, and the events that were awake"
+        live.execute("UPDATE children SET born = born")
+        assert [name for name in databases(live) if "_replaced_" in name] == []
+        done = restore_over(sites.job("again"), wish, approver="li")
+        assert good.differences(fingerprint(live)) == []
+        assert fingerprint(like(live, done["old"])).tables == spoilt.tables
+
+
+def test_a_table_that_an_application_makes_in_an_empty_place_is_not_taken_for_the_restored_one(
+    mariadb_database: Database, sites: SiteFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with small_shop(mariadb_database) as live:
+        sites.database(live, stop_writes="read_only")
+        good, wish = fingerprint(live), Wish("app", "over", proven(sites))
+        live.drop()
+        plain = mysql_programs.drop_triggers
+
+        def meanwhile(connection: Any, names: Any) -> None:
+            plain(connection, names)
+            live.execute("CREATE TABLE IF NOT EXISTS children (id INT PRIMARY KEY)")
+
+        monkeypatch.setattr(mysql_live, "drop_triggers", meanwhile)
+        with pytest.raises(RestoreUnavailable, match="already exists"):
+            restore_over(sites.job("night"), wish, approver="li")
+        monkeypatch.undo()
+        done = restore_over(sites.job("night"), wish, approver="li")
+        assert good.differences(fingerprint(live)) == []
+        assert like(live, done["old"]).query("SELECT COUNT(*) FROM children") == [(0,)]
+
+
+def test_triggers_that_name_their_database_stay_with_their_tables_and_reach_into_no_other(
+    mariadb_database: Database, sites: SiteFactory
+) -> None:
+    with small_shop(mariadb_database) as live:
+        sites.database(live, stop_writes="read_only")
+        live.execute(
+            f"CREATE TRIGGER `{NAME}`.`named in full`\n BEFORE UPDATE\n ON `{NAME}` . parents FOR EACH ROW\n"
+            f"SET NEW.name = CONCAT(NEW.name, (SELECT COUNT(*) FROM `{NAME}`.children))"
+        )
+        good, wish = fingerprint(live), Wish("app", "over", proven(sites))
+        copy = like(live, restore(sites.job("evening"), Wish("app"))["database"])
+        assert fingerprint(live) == good, "what is beside leaves the live one as it is"
+        triggers = "SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = %s ORDER BY 1"
+        assert copy.query(triggers, copy.name) == [("counted",), ("named in full",)]
+        live.execute("DROP TRIGGER `named in full`")
+        live.execute(f"CREATE TRIGGER `{NAME}`.since BEFORE INSERT ON `{NAME}`.parents FOR EACH ROW SET NEW.id = 0")
+        done = restore_over(sites.job("night"), wish, approver="li")
+        assert good.differences(fingerprint(live)) == [], "the old one's triggers are not made on it"
+        assert like(live, done["old"]).query(triggers, done["old"]) == [("counted",), ("since",)]
 
 
 # What is refused, and what is said before.
@@ -423,7 +498,7 @@ def test_the_plan_says_what_would_be_lost_and_changes_nothing(shop: Database, si
 
 
 def test_the_same_restore_twice_finds_the_first_copy_and_one_made_by_somebody_else_is_never_touched(
-    shop: Database, sites: SiteFactory
+    shop: Database, sites: SiteFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proven(sites)
     first = restore(sites.job("evening"), Wish("app"))
@@ -435,8 +510,15 @@ def test_the_same_restore_twice_finds_the_first_copy_and_one_made_by_somebody_el
     assert restore(sites.job("later"), Wish("app"))["found"] is False
     taken = sites.back_up("app", "night-2").backup.backup_id
     name = copy.name.replace(copy.name[-20:], f"{taken[:8]}_{taken[9:15]}_{taken[-4:]}")
-    with like(shop, name).existing(), pytest.raises(RestoreRefused, match="knows of no restore"):
-        restore(sites.job("later"), Wish("app", backup_id=taken))
+    theirs = like(shop, name)
+    with theirs.existing():
+        with pytest.raises(RestoreRefused, match="knows of no restore"):
+            restore(sites.job("later"), Wish("app", backup_id=taken))
+        for restorer in (MySqlRestorer, PostgresRestorer):  # some account, or spelling, that doesn't see it there
+            monkeypatch.setattr(restorer, "databases", lambda self: [])
+        with pytest.raises(RestoreUnavailable, match="already a database"):
+            restore(sites.job("later"), Wish("app", backup_id=taken))
+        assert theirs.name in databases(shop)
 
 
 def test_what_was_changed_in_the_copy_keeps_it_from_going_live_and_writes_are_let_again(
@@ -608,7 +690,13 @@ def test_a_redis_is_written_as_a_file_beside_and_swapped_in_over_live_with_the_o
         done = restore_over(sites.job("night"), wish, approver="li", waivers=waivers)
         with server.connect() as client:
             assert client.get("since") is None
-            for now in done["old"].values():
+            client.set("since", "once more")
+        killed(("after copy", ""), lambda: restore_over(sites.job("killed 2"), wish, approver="li", waivers=waivers))
+        again = restore_over(sites.job("night 2"), wish, approver="li", waivers=waivers)
+        assert again["found"] is False, "what the first restore kept doesn't make the second one done"
+        with server.connect() as client:
+            assert client.get("since") is None
+            for now in [*done["old"].values(), *again["old"].values()]:
                 client.execute_command("SELECT", int(now.removeprefix("db")))
                 client.flushdb()
         with server.connect() as client:
@@ -639,6 +727,30 @@ def test_folders_are_exchanged_in_one_step_each_and_a_killed_exchange_is_finishe
     replaced = sorted(tmp_path.glob("*.replaced-*"))
     assert [(path / "since").read_text() for path in replaced] == ["then", "then"]
     assert not [path for path in tmp_path.iterdir() if "restor" in path.name and path.name != "store"]
+
+
+def test_an_exchange_that_the_kernel_refused_does_not_keep_another_backup_from_taking_its_place(
+    sites: SiteFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, waivers = tmp_path / "data", Waivers(writes="nothing runs")
+    path.mkdir()
+    sites.paths(path)
+    taken = []
+    for number in range(2):
+        (path / "which").write_text(str(number))
+        taken.append(sites.back_up("config", f"night-{number}").backup.backup_id)
+        verify(sites.job(), "config", taken[-1])
+    (path / "which").write_text("live")
+
+    def refuse(*_: Path) -> None:
+        raise RestoreUnavailable("can't swap", hint="wait")
+
+    with monkeypatch.context() as patched, pytest.raises(RestoreUnavailable, match="can't swap"):
+        patched.setattr(folder_live, "exchange", refuse)
+        restore_over(sites.job("night"), Wish("config", "over", taken[1]), approver="li", waivers=waivers)
+    done = restore_over(sites.job("later"), Wish("config", "over", taken[0]), approver="li", waivers=waivers)
+    assert (path / "which").read_text() == "0"
+    assert (Path(done["old"][str(path)]) / "which").read_text() == "live"
 
 
 def test_deployments_that_write_are_scaled_to_zero_and_back_to_what_they_had(

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.providers.standard.operators.hitl import ApprovalOperator
 
 from tests.operators.test_cluster_dags import answer
 from tests.operators.test_daily_dag import ledger, states
 from tests.servers.databases import Database, MySqlDatabase
 from upkeep.ledger import verify
+from upkeep.operators.restore import ApproveRestoreOperator
+from upkeep.resources import sites_folder
+from upkeep.site import load_sites
 
 Sites = Callable[..., None]
 RunDag = Callable[..., Any]
@@ -85,3 +89,15 @@ def test_a_no_leaves_everything_as_it_is(shop: MySqlDatabase, run_dag: RunDag, t
     assert copies(shop) == []
     assert shop.query("SELECT @@GLOBAL.read_only") == [(0,)]
     assert not ledger(tmp_path).acts("shop", duty="swap")
+
+
+def test_a_plan_that_was_changed_on_its_way_does_not_take_the_question_away(
+    sites: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by somebody who may write XComs through the API, but not approve."""
+    sites("shop", databases=[{"name": "app", "engine": "mysql", "conn_id": "shop_mysql"}], folders=[])
+    site = load_sites(sites_folder())[0]["shop"]
+    monkeypatch.setattr(ApprovalOperator, "execute", lambda self, context: "asked")
+    approve = ApproveRestoreOperator(task_id="approve", site=site, plan={"destination": "beside", "lines": []})
+    context: Any = {"params": {"destination": "over", "dry_run": False}}
+    assert approve.execute(context) == "asked"

@@ -7,8 +7,9 @@ strings, comments, quoted names, ``$$`` and ``BEGIN ATOMIC`` bodies, nor until t
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -88,9 +89,13 @@ class Statement:
     bare: str
     by_itself: bool
     """Whether it commits by itself whatever is around it, so that nothing takes it back."""
+    argv: tuple[str, ...] = ()
+    """A program instead of SQL."""
 
     @property
     def verb(self) -> str:
+        if self.argv:
+            return "command"
         found = _VERB.match(self.bare)
         return " ".join(found[0].upper().split()) if found else self.bare[:20]
 
@@ -117,6 +122,10 @@ class MigrationPlan:
         """Whether all of it is one transaction: it takes effect as a whole, or not at all."""
         return is_whole(self.statements)
 
+    @property
+    def is_command(self) -> bool:
+        return any(statement.argv for statement in self.statements)
+
     def lines(self) -> Iterator[str]:
         count = len(self.statements)
         yield f"{count} {'statement' if count == 1 else 'statements'}, SHA-256 {self.digest}"
@@ -133,6 +142,9 @@ class MigrationPlan:
             yield "it runs in one transaction: if any statement fails, nothing of it stands"
             if self.engine == "mysql":
                 yield "tables of engines without transactions, MyISAM say, keep what was done to them all the same"
+            return
+        if self.is_command:
+            yield "it is a program: nobody knows beforehand what of it stands when it fails"
             return
         alone = [str(statement.number) for statement in self.statements if statement.by_itself]
         which = f"statement {alone[0]} commits by itself"
@@ -155,11 +167,28 @@ _ON_FAILURE_WORDS = {
 }
 
 
+def command_text(argv: Sequence[str], label: str) -> str:
+    """What stands for a command in place of SQL: what it is known and recognised by."""
+    return json.dumps({"command": list(argv), "label": label}, ensure_ascii=False, sort_keys=True)
+
+
 def plan_of(
-    engine: str, text: str, *, rollback: str, on_failure: OnFailure, remarks: tuple[str, ...] = ()
+    engine: str,
+    text: str,
+    *,
+    rollback: str,
+    on_failure: OnFailure,
+    remarks: tuple[str, ...] = (),
+    argv: Sequence[str] = (),
 ) -> MigrationPlan:
-    """Errors: ``MigrationRefused`` for what can't be rehearsed, cut, or taken back as chosen."""
-    statements = read_statements(engine, text, "the migration")
+    """``argv``: of a command; ``text`` is its ``command_text`` then.
+
+    Errors: ``MigrationRefused`` for what can't be rehearsed, cut, or taken back as chosen.
+    """
+    if argv:
+        statements: tuple[Statement, ...] = (Statement(1, text, text, True, tuple(argv)),)
+    else:
+        statements = read_statements(engine, text, "the migration")
     back = read_statements(engine, rollback, "the rollback script") if rollback.strip() else ()
     if on_failure == "rollback" and not back:
         raise MigrationRefused(

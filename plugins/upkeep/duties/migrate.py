@@ -14,16 +14,18 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from upkeep.domain.backup import taken_at
 from upkeep.domain.likeness import compare_catalogues
 from upkeep.domain.migration import MigrationPlan, Statement, limit_s, rows_missed, stands
+from upkeep.domain.proof import ProofLevel, is_proven
 from upkeep.domain.restoring import Wish
 from upkeep.domain.units import human_seconds
 from upkeep.duties.back_up import back_up
+from upkeep.duties.catalogue import read_catalogue
 from upkeep.duties.job import Job
 from upkeep.duties.migration_plan import (
     LiveDatabase,
@@ -36,7 +38,7 @@ from upkeep.duties.migration_plan import (
     server_of,
     some,
 )
-from upkeep.duties.restore_over import fresh_backup, restore_over
+from upkeep.duties.restore_over import FRESH, restore_over
 from upkeep.duties.verify import verify
 from upkeep.errors import MigrationFailed, MigrationRefused, NoFreshBackup, UpkeepError
 from upkeep.ledger import Record
@@ -49,6 +51,8 @@ log = logging.getLogger(__name__)
 
 REHEARSED = timedelta(hours=24)
 """How long a rehearsal counts."""
+LOOK_BACK = 20
+"""Acts among which the one that made the newest backup is looked for."""
 
 
 @dataclass
@@ -115,20 +119,24 @@ def run_migration(
             if not backup_id:
                 raise NoFreshBackup(
                     f"{target} has no proven backup that is younger than the rehearsal",
-                    hint="run the whole migration again: it makes one before it begins",
+                    hint="start the migration anew, as another run: it makes one before it begins",
                 )
             if dry_run:
                 return {**result, "would_run": [one.words for one in plan.statements[first - 1 :]], "behind": backup_id}
             if not approver:
                 raise MigrationRefused(f"nobody approved the migration of {target}", hint="have a person approve it")
-            progress = _Progress(first - 1, first - 1)
+            progress = _Progress(first - 1)
             try:
                 figures = _run(job, server, plan, target, first, backup_id, rehearsal, approver, progress)
             except MigrationFailed as error:
                 failure = error
             else:
                 return {**result, "outcome": "migrated", "behind": backup_id, **figures}
-        outcome = _after_failure(job, section, plan, migration, backup_id, approver, progress, failure)
+        act = job.act("end_migration", target, command=f"{plan.digest} failed, chosen for that: {plan.on_failure}")
+        with job.ledger.record(act) as entry:
+            outcome = _after_failure(job, section, plan, migration, backup_id, approver, progress, failure)
+            light = "red" if outcome.startswith("failed, left as it is") else "amber"
+            entry.note(light=light, summary=f"{outcome}: {failure.message}", hint=failure.hint, behind=backup_id)
     raise MigrationFailed(f"{outcome}: {failure.message}", hint=failure.hint) from failure
 
 
@@ -153,13 +161,10 @@ def _run(
     act = job.act("migrate", target, command=_command(plan, first, backup_id), approver=approver)
     begun = time.monotonic()
     # The night's backup must not read a half.
-    with job.hold(target), job.ledger.record(act, secrets=server.restorer.secrets) as entry:
+    with job.hold(target), ExitStack() as stack:
+        before = _look_before(server, first, progress)
+        entry = stack.enter_context(job.ledger.record(act, secrets=server.restorer.secrets))
         entry.note(backup_id=backup_id, on_failure=plan.on_failure, light="red", stands=first - 1)
-        if first == 1 and (failed := checks_missed(server.section, server.restorer, server.name)):
-            raise MigrationFailed(
-                f"before it began the site's checks don't hold: {some(failed)}", hint="mend that first"
-            )
-        before, progress.before = server.count(), server.catalogue()
         try:
             with server.session() as session:
                 if plan.whole:
@@ -186,6 +191,20 @@ def _run(
             f"{len(server.section.checks)} checks and the row counts hold",
         )
     return {"seconds": seconds, "statements": len(plan.statements) - first + 1}
+
+
+def _look_before(server: LiveDatabase, first: int, progress: _Progress) -> dict[str, int]:
+    """Rows of its tables; the catalogue goes to ``progress``. Errors: ``MigrationRefused``, before anything is done."""
+    try:
+        failed = checks_missed(server.section, server.restorer, server.name) if first == 1 else []
+        progress.before = server.catalogue()
+    except MigrationFailed as error:
+        raise MigrationRefused(error.message, hint=error.hint) from error
+    if failed:
+        raise MigrationRefused(
+            f"before it begins the site's checks don't hold: {some(failed)}", hint="mend that first, or the checks"
+        )
+    return server.count()
 
 
 def _run_whole(
@@ -230,15 +249,21 @@ def _after_failure(
 ) -> str:
     """Do what was chosen; in words what the live database is now. Errors: ``MigrationFailed`` when that fails too."""
     count, target = len(plan.statements), migration.target
+    if not progress.begun:
+        return "failed, nothing was begun"
     if progress.commit is not None and not progress.done:
         _ask_of_commit(job, section, plan, progress)
     if not progress.done and plan.whole:
         return "failed, rolled back by its transaction: nothing of it stands"
-    if not progress.done and plan.engine == "mysql":
+    if not progress.done and _takes_back_the_first(plan):
         return "failed, nothing of it stands: its first statement was refused"
     ran = stands(progress.done, count)
+    if plan.is_command and not progress.done:
+        ran = "nobody knows what the command did before it failed"
+    elif progress.done < count:
+        ran = f"{ran}, statement {progress.begun} did not"
     if plan.on_failure == "stop":
-        return f"failed, left as it is: {ran}" + (f", statement {progress.begun} did not" * (progress.done < count))
+        return f"failed, left as it is: {ran}"
     try:
         if plan.on_failure == "rollback":
             with server_of(job, section) as server:
@@ -260,6 +285,11 @@ def _after_failure(
             hint=f"{second.hint}; the backup from right before it is {backup_id}",
         ) from second
     return f"failed, restored: {backup_id} is live, the half-migrated one stays as {done.get('old')}"
+
+
+def _takes_back_the_first(plan: MigrationPlan) -> bool:
+    """Whether a first statement that fails leaves nothing. PostgreSQL's CONCURRENTLY leaves an invalid index."""
+    return plan.engine == "mysql" and not plan.is_command
 
 
 def _ask_of_commit(job: Job, section: Database, plan: MigrationPlan, progress: _Progress) -> None:
@@ -303,21 +333,22 @@ def _first(
 def _half(job: Job, server: LiveDatabase, plan: MigrationPlan, target: str, earlier: Record) -> tuple[str, str]:
     """What stands of a migration that did not end well, and how to go on."""
     count = len(plan.statements)
+    ended = "was killed" if earlier.state == "died" else "failed"
     if plan.whole:
         commit = _last_of(job, target, "commit_migration", plan, earlier)
         if commit is None:
-            return "was killed before its commit: the server took all of it back", "say start at 1 to run it"
+            return f"{ended} before its commit: the server took all of it back", "say start at 1 to run it"
         number = commit.started.command.rpartition(" commit ")[2]
         with server.session() as session:
             committed = session.was_committed(number) if number.isdigit() else None
         if committed is None:
-            return "was killed in its commit: nobody knows whether it stands", "look; if it doesn't, say start at 1"
+            return f"{ended} in its commit: nobody knows whether it stands", "look; if it doesn't, say start at 1"
         if committed:
-            return "was killed right after its commit: all of it stands", "nothing is to be done; look at the checks"
+            return f"{ended} after its commit: all of it stands", "nothing is to be done; look at the checks"
         return "its commit was taken back: nothing of it stands", "say start at 1 to run it"
     last = _last_of(job, target, "migrate_statement", plan, earlier)
     if last is None:
-        return "was killed before its first statement", "say start at 1 to run it"
+        return f"{ended} before its first statement", "say start at 1 to run it"
     at = int(last.started.command.split()[1].partition("/")[0])
     if last.state == "done":
         go_on = f"say start at {at + 1} to go on" if at < count else "nothing is left to run; look at the checks"
@@ -344,7 +375,8 @@ def _last_of(job: Job, target: str, duty: str, plan: MigrationPlan, earlier: Rec
 
 def _was_undone(job: Job, target: str, plan: MigrationPlan, earlier: Record) -> bool:
     """Whether nothing of it stands any more, by what the ledger says for certain."""
-    if earlier.state == "failed" and earlier.detail.get("stands") == 0 and (plan.whole or plan.engine == "mysql"):
+    unharmed = plan.whole or _takes_back_the_first(plan)
+    if earlier.state == "failed" and earlier.detail.get("stands") == 0 and unharmed:
         return _last_of(job, target, "commit_migration", plan, earlier) is None
     for duty, command in (("undo_migration", f"undo {plan.digest}"), ("swap", "")):
         for one in job.ledger.acts(job.site.name, target=target, duty=duty, newest_first=True, limit=1):
@@ -375,13 +407,19 @@ def _rehearsal(job: Job, plan: MigrationPlan, target: str, *, resumed: bool = Fa
 
 
 def _secured(job: Job, target: str, rehearsal: Record) -> str:
-    backup_id = fresh_backup(job, target)
-    return backup_id if backup_id and taken_at(backup_id) >= _second(rehearsal) else ""
-
-
-def _second(rehearsal: Record) -> datetime:
-    """Backups' ids have no fractions of a second."""
-    return datetime.fromisoformat(rehearsal.started.at).replace(microsecond=0)
+    """A proven backup of the last hour that was begun after the rehearsal, by the ledger's order: what was written in
+    between would be lost by a restore, and backups' ids know whole seconds only. Else empty.
+    """
+    catalogue = read_catalogue(job.store, job.site.name, target)
+    counts_from = min(job.site.retention.policy(job.site.timezone).counts_from, ProofLevel.STRUCTURE)
+    for one in job.ledger.acts(job.site.name, target=target, duty="back_up", newest_first=True, limit=LOOK_BACK):
+        backup = catalogue.find(str(one.detail.get("backup_id")))
+        if backup is None or one.detail.get("found") or job.now() - backup.taken_at > FRESH:
+            continue
+        proven = is_proven(backup.level, backup.failure is not None, counts_from=counts_from)
+        if proven and rehearsal.finished and one.started.seq > rehearsal.finished.seq:
+            return backup.ref.backup_id
+    return ""
 
 
 def _earlier(job: Job, target: str, digest: str) -> Record | None:

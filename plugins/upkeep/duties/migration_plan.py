@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from upkeep.domain.migration import MigrationPlan, OnFailure, Statement, is_whole, plan_of
+from upkeep.domain.migration import MigrationPlan, OnFailure, Statement, command_text, is_whole, plan_of
 from upkeep.duties.benches import CHECK_LIMIT_S, open_restorer
 from upkeep.duties.job import Job
 from upkeep.duties.restore import live_name
+from upkeep.engines.migration_command import environment_of
 from upkeep.engines.restore_base import Restorer
 from upkeep.errors import MigrationRefused
 from upkeep.site import Database
@@ -32,6 +33,8 @@ class Migration:
     text: str
     rollback: str = ""
     on_failure: OnFailure = "stop"
+    label: str = ""
+    """For the site's own command instead of ``text``: which release it is for; the same is not run twice."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +89,18 @@ def plan_migration(job: Job, migration: Migration) -> MigrationPlan:
         )
     if not section.checks:
         remarks.append("the site has no checks for this database: only row counts are looked at afterwards")
+    argv: list[str] = []
+    if migration.label:
+        if section.migrations is None:
+            raise MigrationRefused(
+                f"the site has no migrations.command for {migration.target}",
+                hint="set it in the site file, or give SQL",
+            )
+        argv = section.migrations.command
     return plan_of(
         section.engine,
-        migration.text,
+        command_text(argv, migration.label) if argv else migration.text,
+        argv=argv,
         rollback=migration.rollback,
         on_failure=migration.on_failure,
         remarks=tuple(remarks),
@@ -136,15 +148,20 @@ def sql_mode(job: Job, section: Database) -> str:
 def open_session(section: Database, restorer: Restorer, name: str, mode: str) -> Iterator[MigrationSession]:
     """A session of its own; whatever its transaction has not committed when the block ends is taken back."""
     connect = partial(restorer.connect, name)
+    settings: dict[str, Any] = {
+        "lock_timeout_s": section.lock_timeout_s,
+        "environment": environment_of(section.engine, restorer.endpoint, name),
+        "secrets": restorer.secrets,
+    }
     with closing(connect()) as connection:
         if section.engine == "mysql":
             from upkeep.engines.mysql_migration import MySqlMigration
 
-            yield MySqlMigration(connection, connect, lock_timeout_s=section.lock_timeout_s, sql_mode=mode)
+            yield MySqlMigration(connection, connect, sql_mode=mode, **settings)
         else:
             from upkeep.engines.postgres_migration import PostgresMigration
 
-            yield PostgresMigration(connection, lock_timeout_s=section.lock_timeout_s)
+            yield PostgresMigration(connection, **settings)
 
 
 def run_rollback(session: MigrationSession, statements: tuple[Statement, ...]) -> None:

@@ -53,6 +53,7 @@ from upkeep.duties.read_back import Streams, key_of, plain_bytes, trusted_manife
 from upkeep.engines.live_base import LiveServer
 from upkeep.engines.restore_base import Restorer
 from upkeep.errors import (
+    NameTaken,
     ObjectMissing,
     ProofFailed,
     RestoreRefused,
@@ -426,6 +427,8 @@ def _taken_back(place: Place) -> Iterator[None]:
     """What could not be loaded to its end is of no use, and takes room."""
     try:
         yield
+    except NameTaken:  # it isn't ours: a server may keep from this account, or spell otherwise, what it has
+        raise
     except BaseException as error:
         try:
             place.restorer.drop(place.name)

@@ -94,7 +94,7 @@ def bring_other_beside(job: Job, section: Section, found: Found) -> dict[str, An
     """What a swap needs. A Redis has nothing to stand beside: its keys are brought in the swap itself."""
     if isinstance(section, Folder):
         with job.ledger.hold(hold_name(job, section.name)):
-            if _begun(job, section.name):
+            if _begun(job, section.name, found.backup_id):
                 return {"site": job.site.name, "target": section.name, "found": True}
             return _unpack_beside(job, found)
     return {"site": job.site.name, "target": section.name, "backup_id": found.backup_id}
@@ -164,9 +164,11 @@ def _swap_keys(job: Job, section: Cache, found: Found, approver: str, waived: st
     command = f"swap in the keys of {found.backup_id}"
     last = last_act(job, section.name, "swap")
     same = last is not None and last.started.command == command
-    died_after = same and last is not None and last.state != "done" and live.kept(found.backup_id)
+    begun_by = last.started.run_id if same and last is not None else ""
+    kept_then = live.kept(found.backup_id, begun_by) if same else {}
+    died_after = same and last is not None and last.state != "done" and kept_then
     if died_after or (same and last is not None and last.state == "done" and last.started.run_id == job.run.run_id):
-        return {**result, "found": True, "old": {f"db{a}": f"db{b}" for a, b in live.kept(found.backup_id).items()}}
+        return {**result, "found": True, "old": {f"db{a}": f"db{b}" for a, b in kept_then.items()}}
     with job.ledger.record(job.act("swap", section.name, command=command, approver=approver)) as entry:
         entry.hide(*live.secrets)
         streams = Streams(found.job, found.manifest, key_of(found.job, found.manifest))
@@ -178,7 +180,7 @@ def _swap_keys(job: Job, section: Cache, found: Found, approver: str, waived: st
             counted = count_keys(file)
             with scratch_redis(file, databases=databases) as scratch:
                 loaded = scratch.keys()
-                old = live.swap(scratch, loaded, found.backup_id)
+                old = live.swap(scratch, loaded, found.backup_id, job.run.run_id)
         kept = {f"db{before}": f"db{now}" for before, now in old.items()}
         entry.note(
             backup_id=found.backup_id, old=kept, keys=sum(loaded.values()), waived={"writes": waived} if waived else {},
@@ -292,9 +294,12 @@ def _last_exchange(job: Job, target: str, path: Path) -> Record | None:
     return last_act(job, target, "swap", lambda record: record.started.command.endswith(f" for {path}"))
 
 
-def _begun(job: Job, target: str) -> bool:
+def _begun(job: Job, target: str, backup_id: str) -> bool:
     last = last_act(job, target, "swap")
-    return last is not None and last.state in ("died", "failed") and bool(_SWAP.fullmatch(last.started.command))
+    if last is None or last.state not in ("died", "failed"):
+        return False
+    begun = _SWAP.fullmatch(last.started.command)
+    return begun is not None and begun[1].endswith(f".restored-{backup_id}")
 
 
 def _remove(folder: Path) -> None:

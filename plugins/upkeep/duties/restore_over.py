@@ -205,15 +205,15 @@ def let_write(job: Job, target: str) -> dict[str, Any]:
 def bring_beside(job: Job, wish: Wish) -> dict[str, Any]:
     """The copy that is going to be live, loaded and compared; nothing to do where the swap was begun already."""
     section = job.site.section(wish.target)
-    _require_named(wish)
-    found = find_backup(job, wish)
+    backup_id = _require_named(wish)
     if not isinstance(section, Database):
-        return bring_other_beside(job, section, found)
+        return bring_other_beside(job, section, find_backup(job, wish))
     with job.ledger.hold(hold_name(job, wish.target)):
-        if begun := _begun(job, section, open_live(job, section), found.backup_id):
+        if begun := _begun(job, section, open_live(job, section), backup_id):
             return {"site": job.site.name, "target": wish.target, "backup_id": begun.backup_id, "found": True}
         if done := _swapped_already(job, wish):
             return {**done, "found": True}
+        found = find_backup(job, wish)
         return load_copy(job, section, found, place_of(job, section, found, wish), ())
 
 
@@ -226,33 +226,34 @@ def swap_live(
     changed since it was restored; ``NoFreshBackup``; ``RestoreUnavailable``; ``Busy``.
     """
     section, target = job.site.section(wish.target), wish.target
-    _require_named(wish)
-    found = find_backup(job, wish)
+    backup_id = _require_named(wish)
     if not isinstance(section, Database):
-        return swap_other(job, section, found, approver=approver, waived=waivers.writes)
+        return swap_other(job, section, find_backup(job, wish), approver=approver, waived=waivers.writes)
     server, live = open_live(job, section), live_name(job, section)
-    backup_id = found.backup_id
-    place = place_of(job, section, found, wish)
     result = {"site": job.site.name, "target": target, "backup_id": backup_id, "database": live, "dry_run": dry_run}
     # The night's backup must not read while names change under it.
     with job.ledger.hold(hold_name(job, target)), job.hold(target):
         begun = _begun(job, section, server, backup_id)
         if begun is None and (done := _swapped_already(job, wish)):
             return {**result, **done, "found": True}
-        if begun is None:
+        new, counted = begun.new if begun else restored_name(live, backup_id), ""
+        if begun is None:  # what was begun is finished without the store, which may be away
+            found = find_backup(job, wish)
+            place = place_of(job, section, found, wish)
             _require_all(job, section, server, live, waivers)
-            server.tidy(place.name)
+            server.tidy(new)
             compare_again(section, found, place)
+            rows = sum(int(table["rows"]) for table in found.manifest.contents.get("tables", {}).values())
+            counted = f", {rows:,} rows"
         old = begun.old if begun else replaced_name(live, job.now())
         if dry_run:
-            return {**result, "would_swap": place.name, "old": old}
+            return {**result, "would_swap": new, "old": old}
         if not (approver or (begun and begun.approver)):
             raise RestoreRefused(f"nobody approved the swap of {live}", hint="have a person approve it")
         who = approver or (begun.approver if begun else "")
-        act = job.act("swap", target, command=_command(place.name, live, old, backup_id), approver=who)
-        with job.ledger.record(act, secrets=place.restorer.secrets) as entry:
-            swapped = server.swap(live, place.name, old)
-            rows = sum(int(table["rows"]) for table in found.manifest.contents.get("tables", {}).values())
+        act = job.act("swap", target, command=_command(new, live, old, backup_id), approver=who)
+        with job.ledger.record(act, secrets=server.secrets) as entry:
+            swapped = server.swap(live, new, old)
             kept = f"the old one stays as {swapped.old}" if swapped.old else "there was none before"
             entry.note(
                 backup_id=backup_id,
@@ -260,7 +261,7 @@ def swap_live(
                 notes=list(swapped.notes[:20]),
                 waived={name: reason for name, reason in vars(waivers).items() if reason},
                 light="amber" if swapped.notes else "green",
-                summary=f"{live} is {backup_id} now, {rows:,} rows; {kept}",
+                summary=f"{live} is {backup_id} now{counted}; {kept}",
                 hint=f"when nobody misses anything any more: DROP DATABASE {swapped.old}" if swapped.old else "",
             )
     return {**result, "old": swapped.old, "notes": list(swapped.notes[:20]), "found": False}
@@ -392,12 +393,13 @@ def _stopped_at(job: Job, target: str) -> Row | None:
     return stopped.started
 
 
-def _require_named(wish: Wish) -> None:
+def _require_named(wish: Wish) -> str:
     """The newest backup may be the one that was just made of what is to be replaced."""
     if wish.backup_id is None:
         raise RestoreRefused(
             f"no backup is named to restore over {wish.target}", hint="name one by its id: see the plan"
         )
+    return wish.backup_id
 
 
 def _command(new: str, live: str, old: str, backup_id: str) -> str:

@@ -26,6 +26,8 @@ class LiveServer(ABC):
     happen; ``RestoreRefused`` for what a person has to settle first.
     """
 
+    secrets: tuple[str, ...] = ()
+
     @abstractmethod
     def exists(self, database: str) -> bool: ...
 

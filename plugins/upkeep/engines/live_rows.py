@@ -11,7 +11,7 @@ from psycopg.sql import Identifier
 
 from upkeep.engines import mysql_catalogue, postgres_catalogue
 from upkeep.engines.mysql_engine import server_release
-from upkeep.engines.mysql_restore import LAST_CLIENT_ERROR
+from upkeep.engines.mysql_errors import is_about_the_connection
 from upkeep.errors import RestoreUnavailable
 from upkeep.resources import sql
 
@@ -52,7 +52,7 @@ def _of_mysql(connection: Any) -> dict[str, tuple[int, bool]]:
             try:
                 found[name] = mysql_catalogue.count(connection, name), True
             except pymysql.err.OperationalError as error:  # a limit that was reached is no reason to give up
-                if mysql_catalogue.FIRST_CLIENT_ERROR <= error.args[0] <= LAST_CLIENT_ERROR:
+                if is_about_the_connection(error):
                     raise
     return found
 

@@ -7,28 +7,49 @@ implement it, on a session of their own that nobody else uses.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 from upkeep.domain.migration import Statement
+from upkeep.engines.migration_command import run_command
+
+REHEARSAL_LIMIT_S = 4 * 3600
 
 
 class MigrationSession(ABC):
-    """Errors of every method: ``MigrationFailed`` with what the server said."""
+    """Errors of every method: ``MigrationFailed`` with what the server said.
 
-    def __init__(self, connection: Any, *, lock_timeout_s: int) -> None:
+    :param environment: what a command is told of the database; ``secrets`` are masked in what it says.
+    """
+
+    def __init__(
+        self, connection: Any, *, lock_timeout_s: int, environment: Mapping[str, str], secrets: tuple[str, ...]
+    ) -> None:
         self._connection = connection
         self._lock_timeout_s = lock_timeout_s
+        self._environment, self._secrets = environment, secrets
 
-    @abstractmethod
     def run(self, statement: Statement, *, limit_s: float) -> int:
-        """Run it; how many rows it touched, or -1. It waits ``lock_timeout_s`` for others' locks at most."""
+        """Run it; how many rows it touched, or -1. SQL waits ``lock_timeout_s`` for others' locks at most."""
+        if statement.argv:
+            run_command(statement, self._environment, self._secrets, limit_s=limit_s)
+            return -1
+        return self._run_sql(statement, limit_s)
 
-    @abstractmethod
     def rehearse(self, statement: Statement, *, whole: bool) -> tuple[int, str]:
         """Run it on a copy, as ``run`` would; rows, and in words what it locks.
 
         :param whole: whether a transaction is open around it.
         """
+        if statement.argv:
+            return self.run(statement, limit_s=REHEARSAL_LIMIT_S), "locks: not seen, for it is a program"
+        return self._rehearse_sql(statement, whole)
+
+    @abstractmethod
+    def _run_sql(self, statement: Statement, limit_s: float) -> int: ...
+
+    @abstractmethod
+    def _rehearse_sql(self, statement: Statement, whole: bool) -> tuple[int, str]: ...
 
     @abstractmethod
     def begin(self) -> str:

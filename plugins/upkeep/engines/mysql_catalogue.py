@@ -10,6 +10,7 @@ from typing import Any
 import pymysql
 
 from upkeep.engines.evidence import Evidence, by_owner, digest, sums
+from upkeep.engines.mysql_errors import is_about_the_connection
 from upkeep.engines.tools import numbers
 from upkeep.resources import sql
 
@@ -28,7 +29,6 @@ ROUNDED = {"float"}
 """mysqldump writes six significant digits of them."""
 LEAST_PACKET = 1_000_000
 """A row without its long columns, as text, stays below it in any case."""
-FIRST_CLIENT_ERROR = 2000
 _TAIL = re.compile(r" AUTO_INCREMENT=\d+(?= |$)")
 _INDEX = re.compile(r"^  (?:(?:UNIQUE|FULLTEXT|SPATIAL|VECTOR) )?KEY `((?:[^`]|``)+)`|^  (PRIMARY KEY) ")
 _CONSTRAINT = re.compile(r"^  CONSTRAINT `((?:[^`]|``)+)`")
@@ -75,7 +75,7 @@ def gather(
         try:
             found = checksum(connection, table)[1]
         except pymysql.MySQLError as error:
-            if error.args[0] >= FIRST_CLIENT_ERROR:
+            if is_about_the_connection(error):
                 raise
             warnings.append(f"table {table.name!r} has no checksum: {error.args[-1]}")
             continue
@@ -84,7 +84,7 @@ def gather(
     try:
         objects = catalogue(connection, database, dumped=dumped, left_out=left_out)
     except pymysql.MySQLError as error:
-        if error.args[0] >= FIRST_CLIENT_ERROR:
+        if is_about_the_connection(error):
             raise
         objects = {}
         warnings.append(f"no catalogue of the objects: {error.args[-1]}")

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from upkeep.engines.mysql_definition import Later, split_definition
+from upkeep.engines.mysql_programs import in_current_database
 from upkeep.errors import ProofFailed, RestoreUnavailable
 
 LONGEST_DEFINITION = 16 << 20
@@ -21,6 +22,9 @@ _TABLE = re.compile(rb"CREATE TABLE `(?:[^`\n]|``)+` \(\n")
 _DATABASE = re.compile(rb"\s*(?:/\*M?!\d* *)?(?:USE|(?:CREATE|ALTER|DROP)\s+(?:DATABASE|SCHEMA))\b", re.IGNORECASE)
 _NAME = rb"`(?:[^`]|``)+`"
 _NAMES_IN_VIEW = re.compile(rb"'(?:[^'\\]|''|\\.)*'|" + _NAME + rb"(?:\." + _NAME + rb")*\(?", re.DOTALL)
+_CREATE_TRIGGER = re.compile(rb"/\*!50003 CREATE\*/ (?:/\*!50017 [^\n]*?\*/ )?/\*!50003 TRIGGER ")
+_EACH_ROW = re.compile(rb"\bFOR\s+EACH\s+ROW\b", re.IGNORECASE)
+LONGEST_TRIGGER_HEAD = 64 << 10
 _EVENT = re.compile(rb"(/\*!50106 CREATE\*/ .*?EVENT .*? ON COMPLETION (?:NOT )?PRESERVE )(ENABLE|DISABLE)\b")
 _HINT = "don't load it by hand into a server that holds anything else; back up again with Upkeep"
 
@@ -55,6 +59,7 @@ class MySqlDumpReader:
         self._rest = b""
         self._passing_over = False
         self._in_rows = self._in_block = self._block_may_end = self._complete = self._views = False
+        self._trigger = b""
         self._definition: list[bytes] = []
         self._defined = 0
         self._later: Later | None = None
@@ -110,6 +115,13 @@ class MySqlDumpReader:
             yield from self._in_definition(line)
             return
         if self._in_block:
+            if self._trigger or _CREATE_TRIGGER.match(line):
+                self._trigger += line
+                if not _EACH_ROW.search(self._trigger) and len(self._trigger) < LONGEST_TRIGGER_HEAD:
+                    return
+                # Byte by byte, in whatever character set it is.
+                line = in_current_database(self._trigger.decode("latin-1")).encode("latin-1")
+                self._trigger = b""
             # The same words in the middle of a body are text.
             self._in_block = not (self._block_may_end and line.rstrip() == b"DELIMITER ;")
             self._block_may_end = line.rstrip().endswith(b";;")

@@ -23,6 +23,7 @@ from upkeep.engines.mysql_accounts import GRANTS, GrantsCheck, read_accounts
 from upkeep.engines.mysql_catalogue import gather
 from upkeep.engines.mysql_dump import KEEPS_HISTORY, MAIN, dump_words, shares_of, stream_names
 from upkeep.engines.mysql_dump_programs import LocalPrograms, PodPrograms, Programs
+from upkeep.engines.mysql_errors import is_about_the_connection
 from upkeep.engines.mysql_grants import blind_spots
 from upkeep.engines.pipeline import Command, Ended, hint_for
 from upkeep.engines.pod_wire import WireCut
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from upkeep.engines.pod import Pod
 
 CONNECT_TIMEOUT_S = 10
-FIRST_CLIENT_ERROR = 2000
-"""PyMySQL's errors below it come from the server, about the statement; from it on, about the connection."""
 
 
 class MySqlEngine(Engine):
@@ -226,7 +225,7 @@ class _MySqlSnapshot(Snapshot):
             try:
                 self._execute(f"SHOW FIELDS FROM {_identifier(view)}")
             except pymysql.MySQLError as error:
-                if error.args[0] >= FIRST_CLIENT_ERROR:
+                if is_about_the_connection(error):
                     raise
                 broken[view] = str(self._one(f"SHOW CREATE VIEW {_identifier(view)}")["Create View"])
         return broken

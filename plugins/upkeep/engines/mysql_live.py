@@ -24,10 +24,18 @@ from upkeep.domain.endpoint import Endpoint
 from upkeep.engines.live_base import LiveServer, State, Swapped
 from upkeep.engines.mysql_catalogue import quoted
 from upkeep.engines.mysql_load import said
-from upkeep.engines.mysql_programs import Program, drop_triggers, make_alike, moved_view, read_programs, with_status
+from upkeep.engines.mysql_programs import (
+    Program,
+    drop_triggers,
+    make_alike,
+    moved_view,
+    put_back,
+    read_programs,
+    with_status,
+)
 from upkeep.engines.mysql_restore import MySqlRestorer
 from upkeep.engines.restore_refusals import unavailable
-from upkeep.errors import RestoreRefused
+from upkeep.errors import RestoreRefused, RestoreUnavailable
 from upkeep.resources import sql
 
 BOOK = "_upkeep_swap"
@@ -41,6 +49,7 @@ class MySqlLive(LiveServer):
 
     def __init__(self, endpoint: Endpoint, *, lock_timeout_s: int = 5) -> None:
         self._restorer = MySqlRestorer(endpoint, live=True)
+        self.secrets = self._restorer.secrets
         self._where = f"{endpoint.host}:{endpoint.port or 3306}"
         self._lock_timeout_s = lock_timeout_s
 
@@ -112,13 +121,18 @@ class MySqlLive(LiveServer):
             book = _Book(connection, new)
             if not _exists(connection, live):
                 _run(connection, f"CREATE DATABASE {quoted(live)}")
-            if not book.renamed(connection):
+            if not book.renamed(connection, new):
                 self._rename(connection, live, new, book)
             notes = make_alike(connection, live, book.programs("new"))
             if book.old:
                 notes += make_alike(connection, book.old, book.programs("old"), must=False)
             _copy_charset(connection, new, live)
             notes += [str(row["told"]) for row in _all(connection, sql("mysql", "list_strayed_keys"), live, live)]
+            if left := _tables(connection, new):
+                raise RestoreRefused(
+                    f"{new!r} on {self._where} still has tables after its swap: {', '.join(left[:5])}",
+                    hint="see whose they are, move them elsewhere, then run it again",
+                )
             _run(connection, f"DROP DATABASE {quoted(new)}")
             return Swapped(book.old, tuple(notes))
 
@@ -132,9 +146,10 @@ class MySqlLive(LiveServer):
             )
         programs = [("new", _into(program, new, live)) for program in read_programs(connection, new)]
         if was_live:
-            programs += [("old", _aside(program, live, old)) for program in read_programs(connection, live)]
-        moves = [(live, old, table) for table in _tables(connection, live)] if was_live else []
-        moves += [(new, live, table) for table in _tables(connection, new)]
+            current = read_programs(connection, live)
+            programs += [("old", _aside(program, live, old)) for program in current]
+            programs += [("live", program) for program in current if _in_the_way(program, _tables(connection, new))]
+        moves = _moves(connection, live, new, old if was_live else "")
         _run(connection, f"USE {quoted(new)}")  # not in the statements below: a name may hold a placeholder
         _run(connection, f"DROP TABLE IF EXISTS {BOOK}")
         _run(connection, sql("mysql", "create_swap_book").format(book=BOOK))
@@ -156,26 +171,46 @@ class MySqlLive(LiveServer):
             _copy_charset(connection, live, book.old)
         if not book.moves:
             return
-        moves = ", ".join(
-            f"{quoted(before)}.{quoted(table)} TO {quoted(after)}.{quoted(table)}"
-            for before, after, table in book.moves
-        )
         _run(connection, f"SET SESSION lock_wait_timeout = {self._lock_timeout_s}")
+        taken = book.programs("live")
         for number in range(1, TRIES + 1):
             try:
                 drop_triggers(connection, [live, new])
+                for view in taken:
+                    if view.kind == "view":
+                        _run(connection, f"DROP VIEW IF EXISTS {quoted(live)}.{quoted(view.name)}")
+                # As they are by now: somebody may have made or dropped one since it was written down.
+                moves = ", ".join(
+                    f"{quoted(before)}.{quoted(table)} TO {quoted(after)}.{quoted(table)}"
+                    for before, after, table in _moves(connection, live, new, book.old)
+                )
                 _run(connection, f"RENAME TABLE {moves}")
                 return
             except pymysql.MySQLError as error:
-                with suppress(pymysql.MySQLError):  # the old stays live for now, with its triggers
-                    make_alike(connection, live, book.programs("old"))
                 if error.args[0] != ER.LOCK_WAIT_TIMEOUT or number == TRIES:
+                    still = self._take_back(connection, live, new, book)
                     raise unavailable(
                         f"can't rename the tables of {live!r} on {self._where}: {said(error)[1]}",
-                        hint="see who holds their locks (SHOW PROCESSLIST), end that, then run it again: the old "
-                        "database is still live",
+                        hint="mend what it says, or end who holds their locks (SHOW PROCESSLIST), then run it again: "
+                        f"{still}",
                     ) from error
+                with suppress(pymysql.MySQLError, RestoreUnavailable):  # the old stays live for now, with its triggers
+                    put_back(connection, live, taken)
             time.sleep(PAUSE_S)
+
+    def _take_back(self, connection: Any, live: str, new: str, book: _Book) -> str:
+        """Nothing was renamed: give both back what was taken from them and forget the swap, so that applications may
+        write to the old one again. Returns what is live; a lost connection leaves all of it to the next run.
+        """
+        with suppress(pymysql.MySQLError, RestoreUnavailable):
+            if not book.renamed(connection, new):
+                put_back(connection, live, book.programs("live"))
+                put_back(connection, new, [program for program in book.programs("new") if program.kind == "trigger"])
+                if book.old and not _tables(connection, book.old) and not read_programs(connection, book.old):
+                    _run(connection, f"DROP DATABASE {quoted(book.old)}")
+                _run(connection, f"DROP TABLE {quoted(new)}.{BOOK}")
+                return "the old database is live as it was"
+        return "it goes on where it stopped"
 
     @contextmanager
     def _connected(self) -> Iterator[Any]:
@@ -210,9 +245,25 @@ class _Book:
             if row["place"] == place
         ]
 
-    def renamed(self, connection: Any) -> bool:
-        """All of it is one statement, so that one table tells of all: the first goes where there were none before."""
-        return bool(self.moves) and self.moves[0][2] in _tables(connection, self.moves[0][1])
+    def renamed(self, connection: Any, new: str) -> bool:
+        """All of it is one statement, so that one table tells of all. A table of the copy has to be gone from there:
+        that one of its name is live says nothing, an application that starts may have made it.
+        """
+        if not self.moves:
+            return False
+        before, after, table = self.moves[-1]
+        return table not in _tables(connection, new) if before == new else table in _tables(connection, after)
+
+
+def _moves(connection: Any, live: str, new: str, old: str) -> list[tuple[str, str, str]]:
+    """Tables with the database they leave and the one they go to, those of the copy last."""
+    moves = [(live, old, table) for table in _tables(connection, live)] if old else []
+    return moves + [(new, live, table) for table in _tables(connection, new)]
+
+
+def _in_the_way(program: Program, tables: list[str]) -> bool:
+    """Whether it has to go before the tables can be renamed: a trigger, or a view called like a table of the copy."""
+    return program.kind == "trigger" or (program.kind == "view" and program.name in tables)
 
 
 def _into(program: Program, new: str, live: str) -> Program:

@@ -13,11 +13,10 @@ from pymysql.constants import ER
 
 from upkeep.domain.migration import Statement
 from upkeep.engines import mysql_catalogue
-from upkeep.engines.migration_base import MigrationSession
+from upkeep.engines.migration_base import REHEARSAL_LIMIT_S, MigrationSession
 from upkeep.errors import MigrationFailed, UpkeepError
 from upkeep.resources import sql
 
-REHEARSAL_LIMIT_S = 4 * 3600
 LOCK_NOT_HAD = (ER.LOCK_WAIT_TIMEOUT, ER.LOCK_DEADLOCK)
 _NOT_THIS_WAY = (1845, 1846, 1221, ER.PARSE_ERROR)
 """ER_ALTER_OPERATION_NOT_SUPPORTED and its kin: nothing was done, another way may do."""
@@ -33,16 +32,16 @@ _BY_COPY = "COPY: the table is written anew, and writes to it wait until that is
 class MySqlMigration(MigrationSession):
     """``beside``: another session on the same server, to end a statement that takes too long."""
 
-    def __init__(self, connection: Any, beside: Callable[[], Any], *, lock_timeout_s: int, sql_mode: str) -> None:
-        super().__init__(connection, lock_timeout_s=lock_timeout_s)
+    def __init__(self, connection: Any, beside: Callable[[], Any], *, sql_mode: str, **settings: Any) -> None:
+        super().__init__(connection, **settings)
         self._beside = beside
         with self._told("the beginning"):
             self._execute("SET SESSION sql_mode = %s", sql_mode)
 
-    def run(self, statement: Statement, *, limit_s: float) -> int:
+    def _run_sql(self, statement: Statement, limit_s: float) -> int:
         return self._run(statement.text, f"statement {statement.number}", limit_s)
 
-    def rehearse(self, statement: Statement, *, whole: bool) -> tuple[int, str]:
+    def _rehearse_sql(self, statement: Statement, whole: bool) -> tuple[int, str]:
         if statement.by_itself:
             return self._try_ways(statement)
         if not whole:

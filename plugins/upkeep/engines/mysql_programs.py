@@ -34,6 +34,12 @@ _ROUTINES = (
 )
 _NAME = r"`(?:[^`]|``)+`"
 _NAMES_IN_VIEW = re.compile(r"'(?:[^'\\]|''|\\.)*'|" + _NAME + r"(?:\." + _NAME + r")*\(?", re.DOTALL)
+_WORD = r'(?:`(?:[^`]|``)+`|"(?:[^"]|"")+"|[^\s`".]+)'
+_TRIGGER = re.compile(
+    rf"(.*?\bTRIGGER\s+(?:IF\s+NOT\s+EXISTS\s+)?)(?:{_WORD}\s*\.\s*)?({_WORD}\s*(?:BEFORE|AFTER)\s+"
+    rf"(?:(?:INSERT|UPDATE|DELETE)\s+(?:OR\s+)?)+ON\s*)(?:{_WORD}\s*\.\s*)?({_WORD})",
+    re.DOTALL | re.IGNORECASE | re.ASCII,
+)
 _STATUS = re.compile(r"( ON COMPLETION (?:NOT )?PRESERVE )(ENABLE|DISABLE ON (?:SLAVE|REPLICA)|DISABLE)\b")
 
 
@@ -83,12 +89,19 @@ def _read(connection: Any, kind: Kind, name: str) -> Program:
     return Program(
         kind,
         name,
-        str(statement),
+        in_current_database(str(statement)) if kind == "trigger" else str(statement),
         str(row.get("sql_mode") or ""),
         str(row["character_set_client"]),
         str(row["collation_connection"]),
         str(row.get("time_zone") or ""),
     )
+
+
+def in_current_database(trigger: str) -> str:
+    """MariaDB keeps a trigger as it was written, with its database's name if it had one: made from that elsewhere, it
+    would be a trigger of the database that has the name now.
+    """
+    return _TRIGGER.sub(r"\1\2\3", trigger, count=1)
 
 
 def moved_view(program: Program, before: str, after: str, *, everywhere: bool) -> Program:
@@ -134,6 +147,19 @@ def make_alike(connection: Any, database: str, wanted: Sequence[Program], *, mus
     for program in todo:
         if program.key in current and program.kind not in ("view", "trigger", "event"):
             notes.append(f"{program.kind} {program.name!r} was made anew: rights that were given on it alone are gone")
+    return notes + _make_all(connection, database, todo, must=must)
+
+
+def put_back(connection: Any, database: str, taken: Sequence[Program]) -> None:
+    """Make those that are missing; all triggers anew if one is, for they fire in the order in which they were made."""
+    current = {program.key for program in read_programs(connection, database)}
+    missing = {program.kind for program in taken if program.key not in current}
+    todo = [p for p in taken if p.key not in current or (p.kind == "trigger" and "trigger" in missing)]
+    _make_all(connection, database, todo, must=True)
+
+
+def _make_all(connection: Any, database: str, todo: Sequence[Program], *, must: bool) -> list[str]:
+    """In the current database, whose name is for errors."""
     while todo:
         refused = []
         for program in todo:
@@ -142,9 +168,7 @@ def make_alike(connection: Any, database: str, wanted: Sequence[Program], *, mus
             except pymysql.MySQLError as error:
                 refused.append((program, error))
         if len(refused) == len(todo) and not must:
-            return notes + [
-                f"{program.kind} {program.name!r} is not in {database}: {e.args[-1]}" for program, e in refused
-            ]
+            return [f"{program.kind} {program.name!r} is not in {database}: {e.args[-1]}" for program, e in refused]
         if len(refused) == len(todo):  # nothing came of this round, so nothing would of the next
             raise unavailable(
                 f"can't make {refused[0][0].kind} {refused[0][0].name!r} in database {database!r}: "
@@ -152,7 +176,7 @@ def make_alike(connection: Any, database: str, wanted: Sequence[Program], *, mus
                 hint="mend what it says, then run it again: it goes on where it stopped",
             ) from refused[0][1]
         todo = [program for program, _ in refused]  # a view may need another one first
-    return notes
+    return []
 
 
 def make(connection: Any, program: Program) -> None:

@@ -17,7 +17,8 @@ from pymysql.cursors import DictCursor
 from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.manifest import Manifest
 from upkeep.domain.masking import mask
-from upkeep.engines.mysql_engine import FIRST_CLIENT_ERROR, MySqlEngine, server_release
+from upkeep.engines.mysql_engine import MySqlEngine, server_release
+from upkeep.engines.mysql_errors import is_about_the_connection
 from upkeep.engines.mysql_grants_proof import drop_throwaway
 from upkeep.engines.mysql_load import MySqlLoad, run_statement, said
 from upkeep.engines.pipeline import Command
@@ -26,14 +27,13 @@ from upkeep.engines.restore_refusals import refused, tool_unusable, unavailable
 from upkeep.engines.server_disk import free_bytes_of, is_this_machine
 from upkeep.engines.tools import mysql_client
 from upkeep.engines.writes_held import NO_PRIVILEGE
-from upkeep.errors import RestoreUnavailable, SourceError, ToolError, UpkeepError
+from upkeep.errors import NameTaken, RestoreUnavailable, SourceError, ToolError, UpkeepError
 from upkeep.resources import sql
 
 OWN_DATABASES = {"mysql", "information_schema", "performance_schema", "sys"}
 UNLOGGED = "SET SESSION sql_log_bin = 0"
 WIDEST_PACKET = 1 << 30
 DROP_WAITS_S = 60
-LAST_CLIENT_ERROR = 2999
 PLUGIN_IS_NOT_LOADED = 1524
 
 _ABOUT_THE_SERVER = {
@@ -145,7 +145,7 @@ class MySqlRestorer(Restorer):
         message = f"can't {what} on {self.place} {self.endpoint.host}:{self.endpoint.port or 3306}: " + mask(
             words, self.secrets
         )
-        if FIRST_CLIENT_ERROR <= number <= LAST_CLIENT_ERROR or number == 0 or re.search(r"(errno:|error) 28\b", words):
+        if is_about_the_connection(number) or number == 0 or re.search(r"(errno:|error) 28\b", words):
             return unavailable(message)
         elsewhere = re.search(r"Unknown database '(.*)'|Table '([^.]*)\.[^']*' doesn't exist", words)
         if elsewhere and (name := elsewhere[1] or elsewhere[2]) != database:
@@ -197,7 +197,7 @@ class MySqlRestorer(Restorer):
                 run_statement(connection, statement)
             except pymysql.MySQLError as error:
                 number, words = said(error)
-                if number >= FIRST_CLIENT_ERROR and number <= LAST_CLIENT_ERROR:
+                if is_about_the_connection(number):
                     raise
                 if number != ER.UNKNOWN_SYSTEM_VARIABLE:  # the other flavour's, or a newer release's
                     notes.append(f"not used: {statement} ({mask(words, self.secrets)})")
@@ -215,7 +215,7 @@ class MySqlRestorer(Restorer):
         except pymysql.MySQLError as error:
             if said(error)[0] != ER.DB_CREATE_EXISTS:
                 raise
-            raise unavailable(
+            raise NameTaken(
                 f"there is already a database {database!r} on {self.place} {self.endpoint.host}",
                 hint="see what it is; if an earlier test restore left it, drop it",
             ) from error

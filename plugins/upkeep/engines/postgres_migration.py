@@ -10,11 +10,10 @@ import psycopg
 
 from upkeep.domain.migration import Statement
 from upkeep.engines import postgres_catalogue
-from upkeep.engines.migration_base import MigrationSession
+from upkeep.engines.migration_base import REHEARSAL_LIMIT_S, MigrationSession
 from upkeep.errors import MigrationFailed
 from upkeep.resources import sql
 
-REHEARSAL_LIMIT_S = 4 * 3600
 _MEANING = {
     "AccessShareLock": "",  # what every SELECT takes
     "RowExclusiveLock": "",  # what every UPDATE takes; waits only for changes of the table itself
@@ -31,14 +30,14 @@ _MEANING = {
 class PostgresMigration(MigrationSession):
     _locked: frozenset[tuple[str, str]] = frozenset()
 
-    def run(self, statement: Statement, *, limit_s: float) -> int:
+    def _run_sql(self, statement: Statement, limit_s: float) -> int:
         with self._told(f"statement {statement.number}"):
             # Before each: the migration may have set them itself.
             self._connection.execute(f"SET lock_timeout = '{self._lock_timeout_s}s'".encode())
             self._connection.execute(f"SET statement_timeout = {int(limit_s * 1000)}".encode())
             return int(self._connection.execute(statement.text.encode()).rowcount)
 
-    def rehearse(self, statement: Statement, *, whole: bool) -> tuple[int, str]:
+    def _rehearse_sql(self, statement: Statement, whole: bool) -> tuple[int, str]:
         if not whole and not statement.by_itself:
             self.begin()
             rows = self.run(statement, limit_s=REHEARSAL_LIMIT_S)

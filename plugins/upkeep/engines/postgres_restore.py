@@ -26,7 +26,7 @@ from upkeep.engines.restore_base import Loaded, Read, Restorer
 from upkeep.engines.restore_refusals import refused, tool_unusable, unavailable
 from upkeep.engines.server_disk import free_bytes_of, is_loopback
 from upkeep.engines.tools import numbers, postgres_tool
-from upkeep.errors import RestoreUnavailable, SourceError, ToolError, ToolFailed, UpkeepError
+from upkeep.errors import NameTaken, RestoreUnavailable, SourceError, ToolError, ToolFailed, UpkeepError
 from upkeep.resources import sql
 
 MAINTENANCE = "postgres"
@@ -322,7 +322,7 @@ class _Load:
         try:
             keeper.execute(b"CREATE DATABASE " + name + b" WITH " + options)
         except psycopg.errors.DuplicateDatabase as error:
-            raise unavailable(
+            raise NameTaken(
                 f"there is already a database {self._database!r} on {self._restorer.place} "
                 f"{self._restorer.endpoint.host}",
                 hint="see what it is; if an earlier test restore left it, drop it",

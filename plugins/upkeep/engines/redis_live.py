@@ -25,6 +25,8 @@ from upkeep.errors import RestoreRefused, RestoreUnavailable
 MARK_COPY = "upkeep:restoring"
 MARK_OLD = "upkeep:replaced"
 BATCH = 500
+NEVER, EXPIRED = -1, -2
+"""What PTTL says of a key without an end, and of one that is gone; RESTORE takes 0 for a key without an end."""
 DEFAULT_DATABASES = 16
 
 
@@ -39,19 +41,22 @@ class RedisLive:
         """Keys by logical database, those that only Upkeep's own copies hold left out."""
         return {number: count for number, (count, copy, old) in self._look().items() if count and not copy and not old}
 
-    def kept(self, backup_id: str) -> dict[int, int]:
-        """Where the old ones are after a swap for this backup: logical database before -> now."""
+    def kept(self, backup_id: str, run_id: str) -> dict[int, int]:
+        """Where the old ones are after a swap for this backup in that run: logical database before -> now. What an
+        earlier restore of the same backup replaced says nothing of this one.
+        """
         found = {number: json.loads(old) for number, (_, _, old) in self._look().items() if old}
-        return {int(old["was"]): number for number, old in found.items() if old["backup_id"] == backup_id}
+        swap = {"backup_id": backup_id, "run": run_id}
+        return {int(old["was"]): number for number, old in found.items() if swap.items() <= old.items()}
 
-    def swap(self, scratch: ScratchRedis, loaded: Mapping[int, int], backup_id: str) -> dict[int, int]:
+    def swap(self, scratch: ScratchRedis, loaded: Mapping[int, int], backup_id: str, run_id: str) -> dict[int, int]:
         """Returns where the old ones are now: logical database before -> now."""
         try:
             pairs = self._spares(loaded, backup_id)
             for number, spare in pairs.items():
                 if loaded.get(number):
                     self._copy(scratch, number, spare)
-            self._exchange(pairs, backup_id)
+            self._exchange(pairs, backup_id, run_id)
             return pairs
         except redis.RedisError as error:
             raise self._failed(
@@ -61,7 +66,7 @@ class RedisLive:
                 "this worker's redis-server; nothing was swapped",
             ) from error
 
-    def _exchange(self, pairs: Mapping[int, int], backup_id: str) -> None:
+    def _exchange(self, pairs: Mapping[int, int], backup_id: str, run_id: str) -> None:
         """All at once: nobody sees one logical database of then beside another one of now."""
         with self._connected() as client:
             transaction: Any = client.pipeline(transaction=True)
@@ -69,7 +74,7 @@ class RedisLive:
                 transaction.execute_command("SELECT", spare)
                 transaction.delete(MARK_COPY)
                 transaction.execute_command("SWAPDB", number, spare)
-                transaction.set(MARK_OLD, json.dumps({"was": number, "backup_id": backup_id}))
+                transaction.set(MARK_OLD, json.dumps({"was": number, "backup_id": backup_id, "run": run_id}))
             transaction.execute()
 
     def _spares(self, loaded: Mapping[int, int], backup_id: str) -> dict[int, int]:
@@ -107,8 +112,8 @@ class RedisLive:
                 answers = asked.execute()
                 given: Any = client.pipeline(transaction=False)
                 for key, value, left in zip(keys, answers[::2], answers[1::2], strict=True):
-                    if value is not None:  # it expired meanwhile
-                        given.restore(key, max(left, 0), value, replace=True)
+                    if value is not None and left != EXPIRED:  # it expired meanwhile
+                        given.restore(key, 0 if left == NEVER else max(left, 1), value, replace=True)
                 given.execute()
                 if cursor == 0:
                     break

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.manifest import Manifest
 
 Read = Callable[[str], Iterator[bytes]]
@@ -45,6 +46,7 @@ class Restorer(ABC):
     ``Stopped`` when the task was told to stop.
     """
 
+    endpoint: Endpoint
     secrets: tuple[str, ...] = ()
     live: bool = False
 

@@ -20,7 +20,8 @@ from pymysql.cursors import Cursor
 from upkeep.domain.masking import mask
 from upkeep.domain.purge import quoted
 from upkeep.engines.degrading import in_a_line
-from upkeep.engines.mysql_engine import FIRST_CLIENT_ERROR, MySqlEngine, server_release
+from upkeep.engines.mysql_engine import MySqlEngine, server_release
+from upkeep.engines.mysql_errors import is_about_the_connection
 from upkeep.engines.postgres_engine import PostgresEngine
 from upkeep.errors import BenchmarkFailed
 from upkeep.resources import sql
@@ -124,7 +125,7 @@ class _MySqlStopwatch(Stopwatch):
 
     def _failed(self, error: pymysql.MySQLError) -> Exception:
         number = error.args[0] if error.args else 0
-        if isinstance(number, int) and FIRST_CLIENT_ERROR <= number < FIRST_CLIENT_ERROR + 1000:
+        if is_about_the_connection(error):
             return self._engine.failed("read from", error)
         if number == _WRITES:
             return _it_writes()

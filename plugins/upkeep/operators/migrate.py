@@ -15,8 +15,8 @@ from airflow.sdk.exceptions import AirflowSkipException
 from upkeep.domain.migration import ON_FAILURE
 from upkeep.duties.job import Job
 from upkeep.duties.migrate import refuse_begun, run_migration, secure_migration
-from upkeep.duties.migration_plan import Migration
-from upkeep.duties.rehearse_migration import rehearse_migration
+from upkeep.duties.migration_plan import Migration, plan_migration
+from upkeep.duties.rehearse_migration import MOST_KEPT, rehearse_migration
 from upkeep.errors import MigrationFailed, MigrationRefused, NoFreshBackup
 from upkeep.operators.base import UpkeepOperator
 from upkeep.operators.rollout import approver_of
@@ -44,6 +44,10 @@ def migrate_form(site: Site) -> dict[str, Param]:
         "migration_file": Param(
             None, type=["null", "string"], pattern=r"^[^\0]+\.sql$", title="Or a file with it",
             description=f"A path on the worker, or without a leading slash below {site.name}/{IN_STORE} in the store.",
+        ),
+        "release": Param(
+            None, type=["null", "string"], title="Or the site's own command, for release",
+            description="Runs migrations.command of the site file; the same release is not migrated twice.",
         ),
         "rollback": Param(
             None, type=["null", "string"], format="multiline", title="Rollback script",
@@ -73,7 +77,8 @@ class RehearseMigrationOperator(UpkeepOperator):
         if not _is_dry(context):
             refuse_begun(job, migration, start_at=start_at)
         if start_at and start_at > 1:
-            raise AirflowSkipException(f"it goes on at statement {start_at}: rehearsed when it was begun")
+            plan = list(plan_migration(job, migration).lines())
+            return {"plan": plan[:MOST_KEPT], "rehearsal": [f"rehearsed when it was begun; goes on at {start_at}"]}
         return rehearse_migration(job, migration)
 
 
@@ -97,8 +102,8 @@ class ApproveMigrationOperator(ApprovalOperator):
     def execute(self, context: Context) -> Any:
         if _is_dry(context):
             raise AirflowSkipException("only a rehearsal was asked for")
-        found = self.rehearsal or {"plan": [f"it goes on at statement {_start_at(context)}"], "rehearsal": []}
-        self.body = "\n".join(f"- {line.strip()}" for line in (*found["plan"], *found["rehearsal"]))
+        lines = (*self.rehearsal["plan"], *self.rehearsal["rehearsal"])
+        self.body = "\n".join(f"- {line.strip()}" for line in lines)
         return super().execute(context)
 
 
@@ -128,11 +133,14 @@ def _migration(job: Job, context: Context) -> Migration:
     """What the form asks for. Errors: ``MigrationRefused``, ``ObjectMissing``."""
     params = context["params"]
     text, file = str(params.get("migration") or ""), str(params.get("migration_file") or "")
-    if bool(text.strip()) == bool(file):
-        raise MigrationRefused("the form has no migration, or two", hint="give its SQL, or the file that holds it")
+    release = str(params.get("release") or "")
+    if [bool(text.strip()), bool(file), bool(release)].count(True) != 1:
+        raise MigrationRefused(
+            "the form has no migration, or more than one", hint="give its SQL, the file that holds it, or a release"
+        )
     return Migration(
         str(params["database"]), _read(job, file) if file else text, str(params.get("rollback") or ""),
-        params["on_failure"],
+        params["on_failure"], release,
     )  # fmt: skip
 
 

@@ -10,8 +10,9 @@ from upkeep.reports.target_line import Status
 
 MIGRATION_DUTIES = (
     "rehearse_migration", "migrate", "migrate_statement", "commit_migration", "undo_migration",
+    "end_migration",
 )  # fmt: skip
-_RESULTS = ("undo_migration", "migrate", "rehearse_migration")
+_RESULTS = ("end_migration", "migrate", "rehearse_migration")
 
 
 def migrated(own: Sequence[Attempt], _: Sequence[str]) -> Section:

@@ -54,7 +54,10 @@ def monthly(site: Site) -> DAG:
             task_id="still_open", site=site.name, window=guard.output, trigger_rule="all_done", retries=0
         )
         forecast = ReportForecastOperator(task_id="forecast_capacity", site=site.name)
-        scans = ScanVulnerabilitiesOperator(task_id="scan_vulnerabilities", site=site.name)
+        # After the benchmark, which would else time the scanners too, and whatever became of it.
+        scans = ScanVulnerabilitiesOperator(
+            task_id="scan_vulnerabilities", site=site.name, window=still_open.output, trigger_rule="all_done"
+        )
         # One at a time, and not beside the drill: what shares a machine shares its time.
         benchmark = SampleBenchmarkOperator.partial(
             task_id="benchmark", site=site.name, max_active_tis_per_dagrun=1, map_index_template="{{ task.database }}"
@@ -63,7 +66,8 @@ def monthly(site: Site) -> DAG:
         watch = CheckRunOperator(
             task_id="watch", site=site.name, report=report.output, trigger_rule="all_done", retries=0
         )
-        guard >> drill >> still_open >> [forecast, scans, benchmark] >> report >> watch
+        guard >> drill >> still_open >> [forecast, benchmark, scans] >> report >> watch
+        benchmark >> scans
         if updates:
             update = StartRollingUpdateOperator(
                 task_id="rolling_update",

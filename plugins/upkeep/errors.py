@@ -11,6 +11,7 @@
     ├── RolloutRefused      a rollout, undo, restart or scaling that can't work as the cluster is; nothing was changed
     ├── RolloutFailed       one that was begun and did not get healthy in time
     ├── RollbackFailed      what such a one had changed was taken back, and is not healthy either
+    ├── NotApproved         what waits for a person whom the site names was let through without one
     ├── WindowClosed        the maintenance window isn't open and nobody overrode it
     ├── Busy                another run holds the same target or server
     ├── NotSent             a message that its service did not take; the report itself is kept
@@ -105,6 +106,10 @@ class RolloutFailed(UpkeepError):
 
 
 class RollbackFailed(UpkeepError):
+    pass
+
+
+class NotApproved(UpkeepError):
     pass
 
 

@@ -28,10 +28,10 @@ def plan_forecast(job: Job) -> CapacityPlan:
     return plan_capacity(series, limits_of(job.site), _levers(job), now=now)
 
 
-def forecast_capacity(job: Job) -> dict[str, Any]:
+def forecast_capacity(job: Job, *, dry_run: bool = False) -> dict[str, Any]:
     """Forecast, draw, keep the page, and note what runs out within three months. A forecast fails nothing.
 
-    Red is only what is all but full before the next one.
+    Red is only what is all but full before the next one. ``dry_run``: the page is drawn, and not kept.
 
     :raises LedgerError: the samples can't be read.
     """
@@ -39,7 +39,8 @@ def forecast_capacity(job: Job) -> dict[str, Any]:
 
     with job.ledger.record(job.act("forecast_capacity", "site", command="forecast capacity")) as entry:
         plan = plan_forecast(job)
-        page = keep_pages(job, "capacity", {"html": capacity_page(plan, job.site, now=job.now())})
+        pages = {"html": capacity_page(plan, job.site, now=job.now())}
+        page = "" if dry_run else keep_pages(job, "capacity", pages)
         soon = [line for line in plan.lines if line.light != "green"]
         later = [line for line in plan.lines if line.light == "green" and line.forecast.days is not None]
         found: dict[str, Any] = {

@@ -22,4 +22,4 @@ class ReportForecastOperator(UpkeepOperator):
     operator_extra_links = (PlotsLink(),)
 
     def work(self, job: Job, context: Context) -> dict[str, Any]:
-        return forecast_capacity(job)
+        return forecast_capacity(job, dry_run=bool(context["params"].get("dry_run")))

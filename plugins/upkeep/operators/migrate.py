@@ -125,7 +125,7 @@ class RunMigrationOperator(UpkeepOperator):
         self.approval = approval
 
     def work(self, job: Job, context: Context) -> dict[str, Any]:
-        approver = approver_of(self.approval, needed=True)
+        approver = approver_of(self.approval, True, job.site.approval.approvers)
         return run_migration(job, _migration(job, context), approver=approver, start_at=_start_at(context))
 
 

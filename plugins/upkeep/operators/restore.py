@@ -156,7 +156,7 @@ class StopWritesOperator(RestoreStepOperator):
 
     def step(self, job: Job, context: Context, wish: Wish) -> dict[str, Any]:
         dry_run = _is_dry(context)
-        approver = approver_of(self.approval, needed=not dry_run)
+        approver = approver_of(self.approval, not dry_run, job.site.approval.approvers)
         return stop_writes(job, wish, waived=_waivers(context).writes, approver=approver, dry_run=dry_run)
 
 
@@ -186,7 +186,8 @@ class SwapLiveOperator(RestoreStepOperator):
     def step(self, job: Job, context: Context, wish: Wish) -> dict[str, Any]:
         if _is_dry(context):
             raise AirflowSkipException("a dry run changes nothing")
-        return swap_live(job, wish, approver=approver_of(self.approval, needed=True), waivers=_waivers(context))
+        approver = approver_of(self.approval, True, job.site.approval.approvers)
+        return swap_live(job, wish, approver=approver, waivers=_waivers(context))
 
 
 class LetWriteOperator(RestoreStepOperator):

@@ -24,6 +24,7 @@ from upkeep.errors import (
     ConnectionUnknown,
     DrillFailed,
     ManifestBroken,
+    NotApproved,
     ProofFailed,
     SiteFileError,
     ToolMissing,
@@ -35,8 +36,8 @@ from upkeep.site import Rhythm, Site, load_sites
 from upkeep.triggers.deadline import record_overrun
 
 HOPELESS: list[type[BaseException] | str] = [
-    BackupShrunk, ConnectionUnknown, DrillFailed, ManifestBroken, ProofFailed, SiteFileError, ToolMissing, ToolUnfit,
-    WindowClosed,
+    BackupShrunk, ConnectionUnknown, DrillFailed, ManifestBroken, NotApproved, ProofFailed, SiteFileError, ToolMissing,
+    ToolUnfit, WindowClosed,
 ]  # fmt: skip
 """A second try meets these again; a person has to act first."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -20,7 +20,7 @@ from upkeep.duties.roll_back import roll_back
 from upkeep.duties.roll_out import roll_out
 from upkeep.duties.scale import plan_scale, scale
 from upkeep.duties.undo import plan_undo, undo
-from upkeep.errors import RolloutRefused
+from upkeep.errors import NotApproved, RolloutRefused
 from upkeep.operators.base import UpkeepOperator, job_of, site_named
 from upkeep.site import Site
 from upkeep.triggers.rollout import RolloutTrigger
@@ -186,12 +186,13 @@ class RollOutOperator(WaitingOperator):
             raise AirflowSkipException("there is nothing to roll out")
         if self.first_only and not is_canary(self.plan):
             raise AirflowSkipException("this run has no canary")
+        dry_run = bool(context["params"].get("dry_run"))
         return roll_out(
             job,
             self.plan,
-            approver=approver_of(self.approval, cluster_of(job).approval),
+            approver=approver_of(self.approval, cluster_of(job).approval and not dry_run, cluster_of(job).approvers),
             first_only=self.first_only,
-            dry_run=bool(context["params"].get("dry_run")),
+            dry_run=dry_run,
         )
 
 
@@ -234,16 +235,26 @@ class ApplyActionOperator(WaitingOperator):
         duty = {"undo": undo, "restart": restart, "scale": scale}[self.plan["action"]]
         is_scale = self.plan["action"] == "scale"
         needed = deployment_of(job, self.plan["name"]).approve_scale if is_scale else cluster_of(job).approval
-        return duty(
-            job, self.plan, approver=approver_of(self.approval, needed), dry_run=bool(context["params"].get("dry_run"))
-        )
+        dry_run = bool(context["params"].get("dry_run"))
+        approver = approver_of(self.approval, needed and not dry_run, cluster_of(job).approvers)
+        return duty(job, self.plan, approver=approver, dry_run=dry_run)
 
 
 def is_canary(plan: Mapping[str, Any]) -> bool:
     return plan["strategy"] == "canary" and len(plan["waves"]) > 1
 
 
-def approver_of(approval: Mapping[str, Any] | None, needed: bool) -> str:
-    """Who said yes, for the ledger; empty where nobody had to."""
+def approver_of(approval: Mapping[str, Any] | None, needed: bool, approvers: Sequence[str] = ()) -> str:
+    """Who said yes, for the ledger; empty where nobody had to.
+
+    ``approvers``: those whom the site names. Errors: ``NotApproved`` when nobody answered although it names some:
+    whoever may mark tasks in Airflow could else go past them.
+    """
     who = (approval or {}).get("responded_by_user") or {}
-    return str(who.get("name") or who.get("id") or (BY_HAND if needed else ""))
+    name = str(who.get("name") or who.get("id") or "")
+    if needed and not name and approvers:
+        raise NotApproved(
+            "the approval was marked as success in Airflow, and nobody answered it",
+            hint=f"clear the approval task and let one of {', '.join(approvers)} answer",
+        )
+    return name or (BY_HAND if needed else "")

@@ -44,7 +44,9 @@ def migrate(site: Site) -> DAG:
         rehearse = RehearseMigrationOperator(task_id="rehearse", site=site.name)
         approve = ApproveMigrationOperator(task_id="approve", site=site, rehearsal=rehearse.output)
         secure = SecureMigrationOperator(task_id="back_up", site=site.name)
-        run = RunMigrationOperator(task_id="migrate", site=site.name, approval=approve.output)
+        run = RunMigrationOperator(
+            task_id="migrate", site=site.name, approval=approve.output, rehearsal=rehearse.output
+        )
         report = ReportRunOperator(task_id="report", site=site.name, rhythm="migrate", trigger_rule="all_done")
         watch = CheckRunOperator(
             task_id="watch", site=site.name, report=report.output, trigger_rule="all_done", retries=0

@@ -61,8 +61,9 @@ def rolling_update(site: Site) -> DAG:
             task_id="approve_rest", site=site, plan=plan.output, rest=True, trigger_rule="none_failed"
         )
         roll_out = RollOutOperator(
-            task_id="roll_out", site=site.name, plan=plan.output, approval=approve.output, trigger_rule="none_failed"
-        )
+            task_id="roll_out", site=site.name, plan=plan.output, approval=approve.output, rest=rest.output,
+            trigger_rule="none_failed",
+        )  # fmt: skip
         roll_back = RollBackOperator(task_id="roll_back", site=site.name, trigger_rule="all_done")
         report = ReportRunOperator(task_id="report", site=site.name, rhythm="rolling_update", trigger_rule="all_done")
         watch = CheckRunOperator(

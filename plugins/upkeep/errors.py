@@ -179,6 +179,10 @@ class MigrationFailed(UpkeepError):
     pass
 
 
+class MigrationLost(MigrationFailed):
+    pass
+
+
 class DrillFailed(UpkeepError):
     pass
 

@@ -18,12 +18,20 @@ def test_a_statement_ends_where_psql_ends_it() -> None:
         CREATE FUNCTION g() RETURNS int BEGIN ATOMIC SELECT 1; SELECT CASE WHEN true THEN 2 END; END;
         /* a /* nested; */ b; */ INSERT INTO t VALUES ('a;''b', 'x\\', E'x\\';y', "c;d", a$1, $1);;
         CREATE RULE r AS ON INSERT TO t DO ALSO (SELECT 1; SELECT 2);
+        CREATE FUNCTION begin(begin int) RETURNS int AS 'SELECT 1' LANGUAGE sql;
+        SELECT 1 -- not hidden:\r; SELECT 2;
+        SELECT E'a'
+          'b\\'; c';
         CREATE INDEX CONCURRENTLY i ON t (a)"""
     assert cut("postgres", text) == [
         ("CREATE FUNCTION f() RETURNS int AS '' LANGUAGE plpgsql", False),
         ("CREATE FUNCTION g() RETURNS int BEGIN ATOMIC SELECT 1; SELECT CASE WHEN true THEN 2 END; END", False),
         ("INSERT INTO t VALUES ('', '', '', \"c;d\", a$1, $1)", False),
         ("CREATE RULE r AS ON INSERT TO t DO ALSO (SELECT 1; SELECT 2)", False),
+        ("CREATE FUNCTION begin(begin int) RETURNS int AS '' LANGUAGE sql", False),
+        ("SELECT 1", False),
+        ("SELECT 2", False),
+        ("SELECT ''", False),
         ("CREATE INDEX CONCURRENTLY i ON t (a)", True),
     ]
 
@@ -34,11 +42,17 @@ DELIMITER //
 CREATE TRIGGER x BEFORE INSERT ON a FOR EACH ROW BEGIN SET NEW.b = 1; SET @a = '//'; END//
 delimiter ;
 INSERT INTO `a;` VALUES ("x;\\";y", 'it''s -- no', 1--1) -- last; comment
+;
+  DELIMITER $$
+CREATE PROCEDURE p() BEGIN SELECT 1; END$$
+CREATE VIEW v AS SELECT 1$$
 """
     assert cut("mysql", text) == [
         ("ALTER TABLE a ADD b INT", True),
         ("CREATE TRIGGER x BEFORE INSERT ON a FOR EACH ROW BEGIN SET NEW.b = 1; SET @a = ''; END", True),
         ("INSERT INTO `a;` VALUES ('', '', 1--1)", False),
+        ("CREATE PROCEDURE p() BEGIN SELECT 1; END", True),
+        ("CREATE VIEW v AS SELECT 1", True),
     ]
 
 
@@ -54,6 +68,10 @@ INSERT INTO `a;` VALUES ("x;\\";y", 'it''s -- no', 1--1) -- last; comment
         ("postgres", "SELECT $$ body", "line 1"),
         ("mysql", "SELECT 1;\nUSE other", "leaves the database"),
         ("mysql", "set @@global.fsync = 0", "whole server"),
+        ("mysql", "SET SESSION sort_buffer_size = 1, GLOBAL read_only = 1", "whole server"),
+        ("mysql", "SET STATEMENT lock_wait_timeout = 9 FOR ALTER TABLE a ADD b INT", "hides what it runs"),
+        ("postgres", "COPY a FROM'/tmp/a'", "needs a file or a client"),
+        ("postgres", "CREATE SUBSCRIPTION s CONNECTION 'host=live' PUBLICATION p", "reaches another server"),
         ("mysql", "GRANT ALL ON *.* TO li", "whole server"),
         ("mysql", "LOCK TABLES a WRITE", "wait for its lock"),
         ("mysql", "/*!50003 DROP TABLE a */", "depends on the server's release"),
@@ -84,3 +102,10 @@ def test_rows_are_missed_where_live_lost_more_than_the_rehearsal() -> None:
     assert rows_missed(rehearsed, before, {"a": 990, "b": 55, "made": 2, "other": 9}) == []
     missed = rows_missed(rehearsed, before, {"a": 500, "b": 40, "gone": 4})
     assert [line.split()[1] for line in missed] == ["a", "b", "gone", "made", "other"]
+
+
+def test_a_table_that_was_not_counted_in_time_is_not_taken_for_one_that_is_gone() -> None:
+    rehearsed = tables_changed({"a": 1000}, {"a": 500, "made": 2})
+    assert rows_missed(rehearsed, {"a": 1000, "large": 9}, {"a": None, "large": None, "made": None}) == []
+    assert rows_missed(rehearsed, {"a": None, "large": None}, {"a": 0, "large": 3, "made": 2}) == []
+    assert rows_missed(rehearsed, {"a": None, "large": None}, {"a": 0, "made": 2}) == ["table large is gone"]

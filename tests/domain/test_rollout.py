@@ -80,8 +80,8 @@ EXCEEDED = "ProgressDeadlineExceeded"
             id="a deadline that was exceeded before our change is not its own",
         ),
         pytest.param(
-            deployment(reason=EXCEEDED, updated_at="2026-11-22T02:00:30Z", mark=MARK), "failed", "deadline",
-            id="one in the same second may be, and counts",
+            deployment(reason=EXCEEDED, updated_at="2026-11-22T02:00:30Z", mark=MARK), "done", "3 of 3",
+            id="nor is one of the same second",
         ),
         pytest.param(deployment(updatedReplicas=2), "waiting", "2 of 3 new pods have been made", id="too few updated"),
         pytest.param(
@@ -93,6 +93,9 @@ EXCEEDED = "ProgressDeadlineExceeded"
             "waiting", "2 old pods are still to end", id="old pods left, before availability",
         ),
         pytest.param(deployment(availableReplicas=2), "waiting", "2 of 3 new pods are available", id="not available"),
+        pytest.param(
+            deployment(replicas=1), "waiting", "2 pods more than wanted", id="scaled down, not there yet"
+        ),
         pytest.param(
             deployment() | {"spec": {"replicas": 0}, "status": {"observedGeneration": 2}}, "done", "0 of 0",
             id="scaled to nothing is done at once",
@@ -142,6 +145,7 @@ def test_undo_restores_the_second_highest_revision_by_number_not_by_text() -> No
         (Live(deployment(), [replica_set(2, "app:2")]), "no ReplicaSet of a previous revision is left"),
         (Live(deployment(paused=True), [replica_set(1, "app:1"), replica_set(2, "app:2")]), "it is paused"),
         (Live(deployment(), [replica_set(1, "app:2"), replica_set(2, "app:2")]), "already those of revision 1"),
+        (Live(deployment(generation=3), [replica_set(1, "app:0"), replica_set(2, "app:1")]), "has no revision yet"),
     ],
 )
 def test_an_undo_that_kubectl_would_skip_or_refuse_is_refused(live: Live, why: str) -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.domain.test_rollout import deployment
-from upkeep.domain.gates import Gate, compare_gates, judge_http, judge_pods
+from tests.domain.test_rollout import MARK, deployment
+from upkeep.domain.gates import Gate, compare_gates, judge_http, judge_pods, with_held
 from upkeep.domain.rollout import Live
 from upkeep.domain.rollout_plan import (
     Surroundings,
@@ -128,6 +128,15 @@ def test_what_stands_in_the_way_is_told(spec: dict[str, Any], around: dict[str, 
     assert (item.verdict, said in item.line()) == (verdict, True), item.line()
 
 
+def test_what_this_run_has_begun_stays_in_its_plan_until_it_has_ended() -> None:
+    begun = Live(deployment(mark=MARK, updatedReplicas=1))
+    no_disruption = Surroundings(budgets=[budget(0)])
+    item = plan_item(begun, "2", None, no_disruption, "run-1")
+    assert (item.verdict, item.before, item.after, item.revision) == ("change", "app:1", "app:2", 1)
+    assert "this run has begun it already" in item.line()
+    assert plan_item(begun, "2", None, no_disruption, "run-2").verdict == "nothing"
+
+
 def test_several_containers_need_a_name_and_the_same_image_is_nothing_to_do_even_when_paused() -> None:
     two = live()
     two.template["spec"]["containers"] = [{"name": "web", "image": "a:1"}, {"name": "log", "image": "b:1"}]
@@ -183,6 +192,11 @@ OK, BAD = Gate("http api", True, "HTTP 200"), Gate("http api", False, "HTTP 500"
 def test_what_broke_is_told_from_what_was_failing(before: list[Gate], after: Gate, verdict: str, bad: bool) -> None:
     (found,) = compare_gates(before, [after])
     assert (found.verdict, found.bad) == (verdict, bad)
+
+
+def test_a_gate_that_failed_before_and_held_since_has_no_excuse() -> None:
+    (found,) = compare_gates(with_held([BAD], [BAD.name]), [BAD])
+    assert (found.verdict, found.bad) == ("broke", True)
 
 
 def test_gates_judge_status_readiness_and_restarts() -> None:

@@ -8,7 +8,8 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,12 @@ from tests.servers.mysql import MYSQL_BIN, MySqlServer
 from tests.servers.postgres import PostgresServer
 from upkeep.domain.migration import Statement
 from upkeep.duties.job import Job
-from upkeep.duties.migrate import migrate, run_migration, secure_migration
-from upkeep.duties.migration_plan import Migration
+from upkeep.duties.migrate import migrate, refuse_begun, run_migration, secure_migration
+from upkeep.duties.migration_plan import Migration, plan_migration
 from upkeep.duties.rehearse_migration import rehearse_migration
 from upkeep.duties.report import report_run
 from upkeep.duties.verify import verify
+from upkeep.engines.migration_command import environment_of
 from upkeep.engines.mysql_migration import MySqlMigration
 from upkeep.engines.mysql_restore import MySqlRestorer
 from upkeep.engines.postgres_migration import PostgresMigration
@@ -93,10 +95,9 @@ def open_shop(
     sites.database(
         database,
         scratch_conn_id=sites.scratch(scratches(flavour)),
-        lock_timeout_s=1,
         stop_writes="read_only",
         checks=[{"sql": "SELECT COUNT(*) FROM students", "at_least": 3}],
-        **settings,
+        **{"lock_timeout_s": 1, **settings},
     )
     verify(sites.job(), "app", sites.back_up("app").backup.backup_id)
     return Shop(flavour, database, sites)
@@ -321,6 +322,15 @@ def test_the_sites_own_command_is_rehearsed_on_the_copy_and_run_once_for_a_relea
     )
     command = {"migrations": {"command": ["sh", str(script)]}}
     shop = open_shop("postgres", postgres_database, sites, scratches, **command)
+    live, plain = (
+        environment_of("postgres", shop.database.endpoint(), shop.database.name)["DATABASE_URL"],
+        script.read_text(),
+    )
+    script.write_text(f"psql '{live}' -c 'CREATE TABLE astray (a int)'")
+    with pytest.raises(MigrationFailed, match="the live database of app changed while the program was rehearsed"):
+        shop.rehearsed(Migration("app", "", label="astray"))
+    shop.database.execute("DROP TABLE astray")
+    script.write_text(plain)
     migration = Migration("app", "", on_failure="restore", label="2.4.1")
     shop.rehearsed(migration)
     assert shop.columns() == ["id", "name"]
@@ -376,3 +386,146 @@ def test_a_migration_that_is_whole_but_fails_the_checks_is_taken_back_by_the_scr
     with pytest.raises(MigrationRefused, match="before it begins the site's checks don't hold"):
         migrate(shop.job("again"), migration, approver="li")
     assert len(shop.job().ledger.acts(duty="migrate")) == 1
+
+
+# What the ledger says of earlier attempts.
+
+
+class History:
+    """Attempts at a migration behind backup ``b2``, as a run leaves them in the ledger."""
+
+    def __init__(self, shop: Shop, migration: Migration) -> None:
+        self.shop, self.migration = shop, migration
+        self.digest = plan_migration(shop.job(), migration).digest
+
+    def attempt(self, *, stands: int, fails: bool = True, digest: str = "") -> None:
+        digest = digest or self.digest
+        with self.act("migrate", f"migrate {digest} from statement 1 of 3, behind b2", fails=fails, stands=stands):
+            for number in range(1, stands + 2 if fails else stands + 1):
+                with self.act("migrate_statement", f"{digest} {number}/3: DROP", fails=number > stands):
+                    pass
+
+    @contextmanager
+    def act(self, duty: str, command: str, *, fails: bool = False, **noted: Any) -> Iterator[None]:
+        with suppress(ZeroDivisionError):
+            job = self.shop.job()
+            with job.ledger.record(job.act(duty, "app", command=command)) as entry:
+                yield
+                entry.note(**noted)
+                if fails:
+                    raise ZeroDivisionError
+
+    def refused(self, start_at: int | None = None) -> str:
+        with pytest.raises(MigrationRefused) as refused:
+            refuse_begun(self.shop.job(), self.migration, start_at=start_at)
+        return f"{refused.value.message}; {refused.value.hint}"
+
+
+@pytest.fixture
+def history(mariadb_database: Database, sites: SiteFactory, scratches: Callable[[str], Server]) -> History:
+    shop = open_shop("mariadb", mariadb_database, sites, scratches)
+    return History(shop, Migration("app", "ALTER TABLE a ADD b INT; UPDATE a SET b = 1; DROP TABLE c", "DROP TABLE b"))
+
+
+def test_a_half_stays_known_whatever_is_migrated_and_tried_since(history: History) -> None:
+    assert "was not begun, or was taken back; start at 1" in history.refused(start_at=2)
+    history.attempt(stands=2)
+    history.attempt(stands=3, fails=False, digest="f" * 64)
+    half = "statements 1 to 2 of 3 ran, statement 3 was refused; say start at 3"
+    assert half in history.refused()
+    history.attempt(stands=0)
+    assert half in history.refused(), "a further attempt left nothing, and took nothing back"
+    with history.act("undo_migration", f"undo {history.digest}: half", fails=True):
+        pass
+    refuse_begun(history.shop.job(), history.migration, start_at=3)
+    with history.act("swap", "swap", backup_id="b3"):
+        pass
+    assert half in history.refused(), "that backup is from after it, and holds it"
+    with history.act("swap", "swap", backup_id="b1"):
+        pass
+    refuse_begun(history.shop.job(), history.migration)
+
+
+def test_a_rollback_that_broke_off_is_told_and_what_was_done_goes_on_nowhere(history: History) -> None:
+    history.attempt(stands=1)
+    with history.act("undo_migration", f"undo {history.digest}: half", fails=True):
+        pass
+    assert "so did its rollback script on the way: nobody knows what stands" in history.refused()
+    with history.act("undo_migration", f"undo {history.digest}: half"):
+        pass
+    refuse_begun(history.shop.job(), history.migration)
+    history.attempt(stands=3, fails=False)
+    history.attempt(stands=0)
+    assert "was done on" in history.refused()
+    assert "was done to its end; start at 1" in history.refused(start_at=2)
+
+
+def test_what_goes_on_half_way_has_its_settings_and_no_restore_of_long_ago(
+    mariadb_database: Database, sites: SiteFactory, scratches: Callable[[str], Server]
+) -> None:
+    shop = open_shop("mariadb", mariadb_database, sites, scratches)
+    text = "SET @who = 'new';" + CLASH.replace("'new'", "@who")
+    migration = Migration("app", text, on_failure="restore")
+    shop.rehearsed(migration)
+    shop.rehearsed(stopping := Migration("app", text))
+    take_the_number(shop)
+    with pytest.raises(MigrationFailed, match="statements 1 to 2 of 4 ran, statement 3 did not"):
+        migrate(shop.job("failing"), stopping, approver="li")
+    shop.database.execute("DELETE FROM students WHERE id = 9")
+    later = shop.job("later")
+    later.now = lambda: datetime.now(UTC) + timedelta(hours=25)
+    with pytest.raises(MigrationRefused, match="a restore of it would lose what was written since"):
+        migrate(later, migration, approver="li", start_at=3)
+    assert migrate(later, stopping, approver="li", start_at=3)["outcome"] == "migrated"
+    assert shop.database.query("SELECT name FROM students WHERE id = 9") == [("new",)]
+
+
+def test_a_statement_whose_connection_is_lost_is_not_called_refused(
+    mariadb_database: Any, sites: SiteFactory, scratches: Callable[[str], Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = open_shop("mariadb", mariadb_database, sites, scratches)
+    migration = Migration("app", GOOD, BACK, on_failure="rollback")
+    shop.rehearsed(migration)
+    secure_migration(shop.job(), migration)
+    plain = pymysql.connections.Connection.query
+
+    def cut(self: Any, query: Any, *rest: Any) -> Any:
+        plain(self, query, *rest)
+        if "ALTER TABLE students" in str(query):  # the server did it, and its answer got lost
+            raise pymysql.err.OperationalError(2013, "Lost connection to MySQL server during query")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pymysql.connections.Connection, "query", cut)
+        with pytest.raises(MigrationFailed, match="nobody knows whether statement 1 took, or runs on"):
+            run_migration(shop.job("cut"), migration, approver="li")
+    assert shop.columns() == ["id", "name", "class"]
+    with pytest.raises(MigrationRefused, match="lost its connection: nothing of it stands, statement 1 was begun"):
+        refuse_begun(shop.job("again"), migration)
+
+
+def test_postgres_takes_one_statement_at_a_time_in_the_files_encoding_and_tells_no_rows(
+    postgres_database: PostgresDatabase,
+) -> None:
+    latin = PostgresDatabase(postgres_database.server)
+    with postgres_database.server.connect() as connection:
+        connection.execute(
+            f"CREATE DATABASE {latin.name} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0".encode()
+        )
+    settings: Any = {"lock_timeout_s": 1, "environment": {}, "secrets": ()}
+    try:
+        with closing(PostgresRestorer(latin.endpoint()).connect(latin.name)) as own:
+            session = PostgresMigration(own, **settings)
+
+            def run(text: str) -> None:
+                session.run(Statement(1, text, text, False), limit_s=9)
+
+            run("CREATE TABLE a (name text UNIQUE)")
+            run("INSERT INTO a VALUES ('Zoë')")
+            with pytest.raises(MigrationFailed, match="cannot insert multiple commands"):
+                run("INSERT INTO a VALUES ('x'); COMMIT")
+            with pytest.raises(MigrationFailed, match="duplicate key") as failed:
+                run("INSERT INTO a VALUES ('Zoë')")
+            assert "Zoë" not in failed.value.message
+        assert latin.query("SELECT name, length(name) FROM a") == [("Zoë", 3)]
+    finally:
+        latin.drop()

@@ -169,12 +169,8 @@ def test_what_can_not_work_is_refused_with_every_reason_before_anything_is_chang
     client.CustomObjectsApi(namespace.api).create_namespaced_custom_object(
         "policy", "v1beta1", namespace.name, "poddisruptionbudgets", budget
     )
-    namespace.wait_for(
-        "the quota counts",
-        lambda: (
-            (namespace.core.read_namespaced_resource_quota("few", namespace.name).status.used or {}).get("pods") == "6"
-        ),
-    )
+    namespace.wait_for("six pods", lambda: len(namespace.core.list_namespaced_pod(namespace.name).items) == 6)
+    namespace.count_quota("few", pods=6)
     with pytest.raises(RolloutRefused) as told:
         scene.plan(a="2", b="2", c="2", d="2", e="2")
     for reason in (
@@ -207,6 +203,57 @@ def test_what_somebody_else_changed_is_left_alone_and_told(tmp_path: Path, names
     with pytest.raises(RollbackFailed, match="a is not taken back: somebody else has set its image since"):
         scene.roll_back("run-2")
     assert scene.images() == {"a": "reg/a:hotfix-2", "b": "reg/b:1"}
+
+
+def test_cleared_after_the_way_back_a_run_changes_nothing_more(tmp_path: Path, namespace: Namespace) -> None:
+    scene = Rollouts(tmp_path, namespace, "", "a", "b")
+    plan = scene.plan(a="2", b="2")
+    scene.set_image("b", "reg/b:hotfix")
+    with pytest.raises(RolloutRefused, match="its image is reg/b:hotfix now"):
+        scene.roll_out(plan)
+    assert scene.roll_back()["back"] == ["a"]
+    scene.set_image("b", "reg/b:1")
+    namespace.wait_for("b as it was planned", lambda: scene.live("b").progress.state == "done")
+    with pytest.raises(RolloutRefused, match="taken back by this very run"):
+        scene.roll_out(plan)
+    assert scene.images() == {"a": "reg/a:1", "b": "reg/b:1"}
+    assert scene.acts("finish_rollout") == []
+
+
+def test_what_somebody_took_back_or_changed_otherwise_is_neither_done_again_nor_undone(
+    tmp_path: Path, namespace: Namespace
+) -> None:
+    scene = Rollouts(tmp_path, namespace, "", "a", "b", "c", chained=False, settle_s=600)
+    plan = scene.plan(a="2", b="2", c="2")
+    while len(scene.acts("confirm_rollout")) < 3:
+        roll_out(scene.job(), plan)
+    scene.set_image("a", "reg/a:1")
+    setting = {"containers": [{"name": "b", "env": [{"name": "DEBUG", "value": "1"}]}]}
+    namespace.apps.patch_namespaced_deployment("b", namespace.name, {"spec": {"template": {"spec": setting}}})
+    namespace.wait_for("both", lambda: all(scene.live(name).revision == 3 for name in "ab"))
+    namespace.wait_for("both pods", lambda: all(scene.live(name).progress.state == "done" for name in "ab"))
+    with pytest.raises(RolloutRefused, match="a was changed by somebody else while it was updated: it runs reg/a:1"):
+        roll_out(scene.job(), plan)
+    namespace.apps.delete_namespaced_deployment("c", namespace.name)
+    with pytest.raises(RollbackFailed) as told:
+        scene.roll_back()
+    assert "a is not taken back: somebody else has set its image since" in str(told.value)
+    assert "b is not taken back: somebody else has changed its template since: it is at revision 3" in str(told.value)
+    assert "c is not taken back: somebody else has deleted it since" in str(told.value)
+    assert (scene.live("a").revision, scene.live("b").images) == (3, "reg/b:2")
+
+
+def test_pods_that_an_autoscaler_adds_while_it_settles_break_nothing(tmp_path: Path, namespace: Namespace) -> None:
+    scene = Rollouts(tmp_path, namespace, "", "a", settle_s=3)
+    namespace.create(
+        {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}, "spec": {"hard": {"pods": "2"}}}
+    )
+    namespace.count_quota("few", pods=1)
+    plan = scene.plan(a="2")
+    while not scene.acts("confirm_rollout"):
+        roll_out(scene.job(), plan)
+    namespace.apps.patch_namespaced_deployment_scale("a", namespace.name, {"spec": {"replicas": 3}})
+    assert scene.roll_out(plan)["light"] == "green"
 
 
 ON = ("before set_image b", "after set_image b")

@@ -96,6 +96,8 @@ def test_a_hostile_database_is_the_same_under_another_name(
     with postgres_database.connect() as connection:
         fill_hostile_postgres(connection, long_row_bytes=2_000_000)
     manifest = made()
+    with postgres_elsewhere.connect() as connection:
+        connection.execute(f'DROP ROLE IF EXISTS "{OWNER}"'.encode())  # other tests restore it to stay
     before = roles(postgres_elsewhere)
     loaded = scratch.load(manifest, 'proof of "it"', Stored(sites, manifest), folder=tmp_path)
     assert differences(postgres_database, PostgresDatabase(postgres_elsewhere, 'proof of "it"')) == []

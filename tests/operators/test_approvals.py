@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any, cast
+
 import pytest
 
 from upkeep.errors import NotApproved
-from upkeep.operators.rollout import BY_HAND, approver_of
+from upkeep.operators.rollout import BY_HAND, RollOutOperator, approver_of
+from upkeep.site import Cluster
 
 ANSWERED = {"responded_by_user": {"id": "7", "name": "李园长"}}
 
@@ -18,6 +22,15 @@ def test_whoever_answered_is_named() -> None:
 def test_marking_the_approval_as_success_goes_past_nobody_whom_the_site_names() -> None:
     with pytest.raises(NotApproved, match="李园长 answer"):
         approver_of(None, True, ["李园长"])
+
+
+def test_what_follows_a_canary_needs_an_answer_of_its_own() -> None:
+    cluster = Cluster(conn_id="shop_k8s", namespace="shop", approvers=["李园长"])
+    job = cast("Any", SimpleNamespace(site=SimpleNamespace(cluster=cluster)))
+    plan = {"strategy": "canary", "waves": [["api"], ["web"]], "changes": {}}
+    roll_out = RollOutOperator(task_id="roll_out", site="shop", plan=plan, approval=ANSWERED, rest=None)
+    with pytest.raises(NotApproved, match="李园长 answer"):
+        roll_out.go_on(job, cast("Any", {"params": {}}))
 
 
 def test_where_the_site_names_nobody_it_counts_and_is_told() -> None:

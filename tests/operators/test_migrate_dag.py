@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -12,8 +12,11 @@ from tests.operators.test_cluster_dags import answer
 from tests.operators.test_daily_dag import ledger, states
 from tests.servers.databases import Database, PostgresDatabase
 from tests.servers.postgres import PostgresServer
+from upkeep.cli import _job as job_of_the_shell
 from upkeep.cli import main
+from upkeep.errors import MigrationRefused
 from upkeep.ledger import verify
+from upkeep.operators.migrate import RunMigrationOperator
 
 Sites = Callable[..., None]
 RunDag = Callable[..., Any]
@@ -64,6 +67,14 @@ def test_a_dry_run_rehearses_and_a_real_run_waits_for_a_person(shop: Database, r
     assert verify(ledger(tmp_path)).clean
     report = max((tmp_path / "store" / "shop" / "_reports").glob("*migrate*.md")).read_text()
     assert "migrated in" in report and "approved by li.si" in report
+    other = RunMigrationOperator(
+        task_id="migrate", site="shop", approval={"responded_by_user": {"name": "li.si"}}, rehearsal={"sha256": "0"}
+    )
+    with pytest.raises(MigrationRefused, match="was changed since it was approved"):
+        other.work(
+            job_of_the_shell("shop"),
+            cast(Any, {"params": {"database": "app", "migration": GOOD, "on_failure": "stop"}}),
+        )
 
 
 def test_a_no_leaves_the_database_as_it_is(shop: Database, run_dag: RunDag, tmp_path: Path) -> None:

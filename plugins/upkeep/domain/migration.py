@@ -30,7 +30,8 @@ MOST_TOLD = 10
 
 _TOKENS = {
     "postgres": re.compile(
-        r"""(?P<comment>--[^\n]*)|(?P<estring>[eE]'(?:[^'\\]|\\.|'')*')|(?P<string>'(?:[^']|'')*')"""
+        r"""(?P<comment>--[^\n\r]*)|(?P<estring>[eE]'(?:[^'\\]|\\.|'')*'(?:[ \t]*\n\s*'(?:[^'\\]|\\.|'')*')*)"""
+        r"""|(?P<string>'(?:[^']|'')*')"""
         r"""|(?P<name>"(?:[^"]|"")*")|(?P<block>/\*)"""
         r"""|(?P<dollar>\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?\$(?P=tag)\$)|(?P<word>[^\W\d][\w$]*)|(?P<sign>.)""",
         re.DOTALL,
@@ -53,7 +54,9 @@ _REFUSED = {
         (r"(CREATE|ALTER|DROP)\s+(DATABASE|ROLE|USER|GROUP|TABLESPACE)\b|REASSIGN\b|ALTER\s+SYSTEM\b",
          "it changes the whole server, not this database: run it by hand"),
         (r"(GRANT|REVOKE)\b(?!.*\bON\b)", "it changes roles of the whole server: run it by hand"),
-        (r"COPY\b.*\b(STDIN|STDOUT|PROGRAM|FROM\s+''|TO\s+'')", "it needs a file or a client beside it: use INSERT"),
+        (r"COPY\b.*\b(STDIN|STDOUT|PROGRAM|FROM\s*''|TO\s*'')", "it needs a file or a client beside it: use INSERT"),
+        (r"(CREATE|ALTER|DROP)\s+SUBSCRIPTION\b",
+         "it reaches another server, from the rehearsal's copy too: run it by hand"),
     ],
     "mysql": [
         (_OWN_TRANSACTION, "it begins or ends transactions, which Upkeep does: take that out"),
@@ -62,8 +65,9 @@ _REFUSED = {
          "it changes the whole server, not this database: run it by hand"),
         (r"(GRANT|REVOKE|FLUSH|RESET|KILL|SHUTDOWN|PURGE|CHANGE|INSTALL|UNINSTALL)\b",
          "it changes the whole server, not this database: run it by hand"),
-        (r"SET\s+(GLOBAL|PERSIST\w*|PASSWORD|(DEFAULT\s+)?ROLE)\b|SET\b.*@@(GLOBAL|PERSIST)",
+        (r"SET\s+(GLOBAL|PERSIST\w*|PASSWORD|(DEFAULT\s+)?ROLE)\b|SET\b.*(@@|,\s*)(GLOBAL|PERSIST)",
          "it changes the whole server, not this database: run it by hand"),
+        (r"SET\s+STATEMENT\b", "it hides what it runs behind settings of its own: give what comes after FOR alone"),
         (r"SET\b.*\bautocommit\b", "it changes who commits, which Upkeep does: take that out"),
         (r"(LOCK|UNLOCK)\s+TABLES?\b", "Upkeep's own statements would wait for its lock: take that out"),
         (r"LOAD\s+DATA\b|.*\bINTO\s+(OUT|DUMP)FILE\b", "it needs a file beside it: use INSERT"),
@@ -72,7 +76,7 @@ _REFUSED = {
 _ALONE = re.compile(
     r"(CREATE\s+(UNIQUE\s+)?INDEX\s+CONCURRENTLY|DROP\s+INDEX\s+CONCURRENTLY|REINDEX\b.*\b(CONCURRENTLY|DATABASE|SYSTEM|"
     r"SCHEMA)\b|ALTER\s+TABLE\b.*\bDETACH\s+PARTITION\b.*\bCONCURRENTLY|VACUUM\b|ALTER\s+TYPE\b.*\bADD\s+VALUE\b|"
-    r"CLUSTER\s*$|(CREATE|DROP)\s+SUBSCRIPTION\b)",
+    r"CLUSTER\s*$)",
     re.IGNORECASE | re.DOTALL,
 )
 """PostgreSQL: what can't run within a transaction, or whose result can't be used within it."""
@@ -98,6 +102,11 @@ class Statement:
             return "command"
         found = _VERB.match(self.bare)
         return " ".join(found[0].upper().split()) if found else self.bare[:20]
+
+    @property
+    def is_setting(self) -> bool:
+        """Whether it only sets something for the statements after it, in the same session."""
+        return self.verb.split()[0] == "SET"
 
     @property
     def words(self) -> str:
@@ -241,29 +250,32 @@ def tables_changed(before: Mapping[str, int], after: Mapping[str, int]) -> dict[
 
 
 def rows_missed(
-    rehearsed: Mapping[str, tuple[int | None, int | None]], before: Mapping[str, int], after: Mapping[str, int]
+    rehearsed: Mapping[str, tuple[int | None, int | None]],
+    before: Mapping[str, int | None],
+    after: Mapping[str, int | None],
 ) -> list[str]:
     """Where the live database came out of the migration otherwise than the copy did, to its loss.
 
     :param rehearsed: as ``tables_changed`` found it on the copy.
-    :param before: rows of the live tables, and ``after`` the migration; only what was counted, no estimates.
+    :param before: rows of the live tables, and ``after`` the migration; None where they were not counted in time.
     """
     missed = []
     for name in sorted({*before, *rehearsed}):
-        was, became = rehearsed.get(name, (before.get(name), before.get(name)))
-        if became is None:
+        had, has = before.get(name), after.get(name)
+        was, became = rehearsed.get(name, (had, had))
+        if name in rehearsed and became is None:
             if name in after:
                 missed.append(f"table {name} is still there; in the rehearsal it went")
             continue
         if name not in after:
             missed.append(f"table {name} is gone" if name in before else f"table {name} was not made")
             continue
-        if name in before and was is not None:
-            expected = before[name] * became / was if was else before[name] + became
-            spare = max(SPARE_ROWS, SPARE_SHARE * max(before[name], expected))
-            if after[name] < expected - spare:
+        if had is not None and has is not None and was is not None and became is not None:
+            expected = had * became / was if was else had + became
+            spare = max(SPARE_ROWS, SPARE_SHARE * max(had, expected))
+            if has < expected - spare:
                 missed.append(
-                    f"table {name} has {after[name]:,} rows, it had {before[name]:,}; by the rehearsal ({was:,} to "
+                    f"table {name} has {has:,} rows, it had {had:,}; by the rehearsal ({was:,} to "
                     f"{became:,}) it should have about {expected:,.0f}"
                 )
     return missed
@@ -321,7 +333,9 @@ def _cut(engine: str, text: str, what: str) -> Iterator[tuple[str, str]]:
             bare.clear()
             words.clear()
             continue
-        is_begin = engine == "mysql" and not "".join(bare).strip() and (at == 0 or text[at - 1] == "\n")
+        is_begin = (
+            engine == "mysql" and not "".join(bare).strip() and not text[text.rfind("\n", 0, at) + 1 : at].strip()
+        )
         if is_begin and (line := _DELIMITER.match(text, at)):
             delimiter, at = line[1], line.end()
             begun = at
@@ -343,14 +357,17 @@ def _cut(engine: str, text: str, what: str) -> Iterator[tuple[str, str]]:
             bare.append(" ")
             at = end
             continue
-        at = found.end()
+        if found["word"] and delimiter in piece:
+            piece = piece.partition(delimiter)[0]  # END$$
+        at += len(piece)
         if found["word"]:
             word = piece.upper()
             words.append(word)
             bare.append(piece)
             if engine == "postgres" and words[0] == "CREATE" and {"FUNCTION", "PROCEDURE"} & set(words[1:4]):
                 # As psql does it: only the body of such a routine has statements of its own outside of a string.
-                if word == "BEGIN" or (word == "CASE" and blocks):
+                # Unlike psql: there are arguments, and routines, that are called begin.
+                if (not parens and words[-2:] == ["BEGIN", "ATOMIC"]) or (word == "CASE" and blocks):
                     blocks += 1
                 elif word == "END" and blocks:
                     blocks -= 1

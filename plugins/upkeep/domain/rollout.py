@@ -39,7 +39,7 @@ class Progress:
 
 def judge_rollout(deployment: Json) -> Progress:
     """``kubectl rollout status``, condition by condition and in its order; and a paused Deployment never progresses,
-    where kubectl would wait for ever.
+    where kubectl would wait for ever. Nor is one scaled down while its pods still run, where kubectl says that it is.
     """
     spec, status = deployment.get("spec", {}), deployment.get("status", {})
     if int(deployment["metadata"].get("generation") or 0) > int(status.get("observedGeneration") or 0):
@@ -61,15 +61,19 @@ def judge_rollout(deployment: Json) -> Progress:
         return Progress("waiting", f"{total - updated} old pods are still to end")
     if available < updated:
         return Progress("waiting", f"{available} of {updated} new pods are available")
+    if updated > wanted:
+        return Progress("waiting", f"{updated - wanted} pods more than wanted are still to end")
     return Progress("done", f"{available} of {wanted} pods are new and available")
 
 
 def _is_older_than_the_change(deployment: Json, progressing: Json) -> bool:
-    """Right after an undo the controller still shows, for a moment, that what was undone had exceeded its deadline."""
+    """Right after an undo the controller still shows, for a moment, that what was undone had exceeded its deadline. It
+    tells whole seconds: nothing exceeds a deadline in the second in which it was changed.
+    """
     mark = Mark.read(deployment["metadata"].get("annotations") or {})
     if mark is None or not progressing.get("lastUpdateTime"):
         return False
-    return datetime.fromisoformat(progressing["lastUpdateTime"]) < mark.at.replace(microsecond=0)
+    return datetime.fromisoformat(progressing["lastUpdateTime"]) <= mark.at.replace(microsecond=0)
 
 
 def condition(deployment: Json, kind: str) -> Json:
@@ -173,12 +177,17 @@ class Live:
         return judge_rollout(self.deployment)
 
     @property
+    def seen(self) -> bool:
+        """Whether the controller has seen its last change."""
+        metadata, status = self.deployment["metadata"], self.deployment.get("status", {})
+        return int(metadata.get("generation") or 0) <= int(status.get("observedGeneration") or 0)
+
+    @property
     def under_way(self) -> bool:
         """Whether a rollout is unfinished. Pods that fail after a finished one look the same to ``progress``, but the
         controller keeps its condition from when it had finished.
         """
-        metadata, status = self.deployment["metadata"], self.deployment.get("status", {})
-        if int(metadata.get("generation") or 0) > int(status.get("observedGeneration") or 0):
+        if not self.seen:
             return True
         finished = condition(self.deployment, "Progressing").get("reason") == "NewReplicaSetAvailable"
         return self.progress.state == "waiting" and not finished
@@ -293,6 +302,13 @@ def revision_to_restore(live: Live, revision: int | None = None) -> Json:
             f"{what}: it is paused", hint=f"kubectl rollout resume deployment/{live.name}, then run this again"
         )
     numbered = sorted((one for one in live.replica_sets if revision_of(one)), key=revision_of)
+    if (
+        revision is None
+        and not live.seen
+        and not any(same_template(one["spec"]["template"], live.template) for one in numbered)
+    ):
+        # The newest revision isn't numbered yet, so the second newest would be one too old.
+        raise RolloutRefused(f"{what}: its last change has no revision yet", hint="run this again in a moment")
     if revision is None:
         found = numbered[-2] if len(numbered) > 1 else None
     else:

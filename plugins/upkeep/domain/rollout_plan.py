@@ -119,7 +119,7 @@ def plan_item(live: Live, asked: str, container: str | None, around: Surrounding
     """What ``asked`` (see ``image_wanted``) would do to one deployment; refused with every reason at once.
 
     :param container: whose image; None: the only one there is.
-    :param run_id: a rollout that this very run has begun is no reason to refuse.
+    :param run_id: what this very run has begun is no reason to refuse, and is still to be brought to its end.
     """
     names = ", ".join(live.containers)
     if container is None and len(live.containers) > 1:
@@ -127,20 +127,27 @@ def plan_item(live: Live, asked: str, container: str | None, around: Surrounding
     container = container or next(iter(live.containers))
     if container not in live.containers:
         return _refused(live, f"it has no container {container!r}, only {names}")
-    before = live.containers[container]
+    before, revision = live.containers[container], live.revision
     try:
         after = image_wanted(before, asked)
     except ValueError as error:
         return _refused(live, str(error))
+    begun = _begun(live, before, run_id)
+    if begun:
+        before, revision = begun.previous, begun.previous_revision
     surge, unavailable = surge_of(live)
     facts: dict[str, Any] = {
-        "container": container, "before": before, "after": after, "digests": live.digests, "revision": live.revision,
+        "container": container, "before": before, "after": after, "digests": live.digests, "revision": revision,
         "replicas": live.replicas, "ready": live.ready, "steps": _steps(live, surge, unavailable),
     }  # fmt: skip
     if before == after:
         return Item(
             live.name, "nothing", reasons=(f"it is at {after} already; restart it to pull a tag anew",), **facts
         )
+    if begun:
+        if reasons := list(why_not(live, run_id)):
+            return Item(live.name, "refused", reasons=tuple(reasons), **facts)
+        return Item(live.name, "change", remarks=("this run has begun it already, and goes on with it",), **facts)
     reasons = [*why_not(live, run_id), *_why_no_room(live, around)]
     if live.deployment["spec"].get("revisionHistoryLimit") == 0:
         reasons.append("it keeps no old ReplicaSet (revisionHistoryLimit: 0), so it could not be taken back")
@@ -156,6 +163,12 @@ def why_not(live: Live, run_id: str = "") -> Iterator[str]:
     elif live.under_way and not is_mine(live.mark, run_id):
         by = f" (the last was begun by {live.mark.run})" if live.mark else ""
         yield f"a rollout is under way{by}: {live.progress.why}"
+
+
+def _begun(live: Live, image: str, run_id: str) -> Mark | None:
+    """This run's own change of a try before this one. Left out of the plan, nobody would wait for its pods any more."""
+    mark = live.mark
+    return mark if mark and is_mine(mark, run_id) and (mark.act, mark.wanted) == ("roll_out", image) else None
 
 
 def is_mine(mark: Mark | None, run_id: str) -> bool:

@@ -23,6 +23,8 @@ from upkeep.site import Cluster, Deployment
 if TYPE_CHECKING:
     from upkeep.engines.deployments import Deployments
 
+CHANGE, BACK = "roll_out", "roll_back"
+"""The acts that change a Deployment, in the ledger and in the mark: a rolling update's, and its way back's."""
 HOLD_WAIT_S = 15.0
 """A change takes well under a second; whoever holds the lock for longer has lost the cluster."""
 

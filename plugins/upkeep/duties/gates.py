@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from upkeep.domain.gates import Compared, Gate, compare_gates, judge_http, judge_pods
-from upkeep.duties.cluster_work import acts_of, cluster_of
+from upkeep.duties.cluster_work import CHANGE, acts_of, cluster_of
 from upkeep.duties.job import Job
 from upkeep.ledger import Entry
 from upkeep.site import HttpEndpoint
@@ -29,14 +29,20 @@ PAUSE_S = 1.0
 """A gate is bad when it is bad three times in a row: services need a moment to notice their new pods."""
 TIMEOUT_S = 5.0
 SAID_CHARS = 150
-SHOWN = 40
+SHOWN, SUMMARY_CHARS = 30, 1500
+"""Together as much as the ledger has room for: of a longer detail it keeps nothing at all."""
 DUTY = "check_gates"
 Restarts = Mapping[str, Mapping[str, int] | None]
 """By deployment what its pods had restarted when the rollout was done; None: restarts don't count."""
 
 
 def check_gates_before(job: Job, names: Sequence[str], deployments: Deployments) -> tuple[Gate, ...]:
-    """The baseline: how everything was before the change. A gate that fails now is told, and stops nothing."""
+    """The baseline: how everything was before the change. A gate that fails now is told, and stops nothing.
+
+    Once this run has changed something it stays as it is: what the change broke would else have failed before.
+    """
+    if acts_of(job, CHANGE) and (known := baseline(job)):
+        return known
     with recorded(job, f"look at the gates before changing {', '.join(names)}") as entry:
         gates = look(job, names, deployments, None)
         bad = [gate for gate in gates if not gate.ok]
@@ -46,7 +52,8 @@ def check_gates_before(job: Job, names: Sequence[str], deployments: Deployments)
             holding=[gate.name for gate in gates if gate.ok],
             failing={gate.name: gate.said[:SAID_CHARS] for gate in bad},
             light="amber" if bad else "green",
-            summary="; ".join(f"{gate.name} fails already: {gate.said}" for gate in bad) or _hold(gates),
+            summary="; ".join(f"{gate.name} fails already: {gate.said}" for gate in bad)[:SUMMARY_CHARS]
+            or _hold(gates),
             hint="these will not be blamed on the rollout; mend them first if you can" if bad else "",
         )
     return gates
@@ -69,10 +76,14 @@ def look(
     deployments: Deployments,
     restarts: Restarts | None,
     bad: Callable[[Sequence[Gate]], bool] | None = None,
+    replicas: Mapping[str, int] | None = None,
 ) -> tuple[Gate, ...]:
-    """All gates once, or up to three times while they are ``bad``: by default while any of them fails."""
+    """All gates once, or up to three times while they are ``bad``: by default while any of them fails.
+
+    :param replicas: by deployment, how many pods have to be ready; what an autoscaler adds takes its time.
+    """
     for number in range(1, TRIES + 1):
-        gates = (*_addresses(job), *_pods(names, deployments, restarts or {}))
+        gates = (*_addresses(job), *_pods(names, deployments, restarts or {}, replicas or {}))
         is_bad = bad(gates) if bad else not all(gate.ok for gate in gates)
         if not is_bad or number == TRIES:
             break
@@ -97,7 +108,7 @@ def note_after(entry: Entry, compared: Sequence[Compared], **detail: Any) -> Non
         **detail,
         gates=[one.line()[:SAID_CHARS] for one in compared[:SHOWN]],
         light="red" if bad else "amber" if failing else "green",
-        summary="; ".join(one.line() for one in told) or _hold(compared),
+        summary="; ".join(one.line() for one in told)[:SUMMARY_CHARS] or _hold(compared),
     )
 
 
@@ -126,8 +137,14 @@ def _addresses(job: Job) -> tuple[Gate, ...]:
         return tuple(pool.map(ask, asked))
 
 
-def _pods(names: Sequence[str], deployments: Deployments, restarts: Restarts) -> Iterable[Gate]:
+def of_pods(name: str) -> str:
+    """The gate of a deployment's pods."""
+    return f"pods {name}"
+
+
+def _pods(
+    names: Sequence[str], deployments: Deployments, restarts: Restarts, replicas: Mapping[str, int]
+) -> Iterable[Gate]:
     for name, found in deployments.read_all(names).items():
-        yield judge_pods(
-            f"pods {name}", found.ready, found.replicas, found.restarts, restarts.get(name), found.troubles()
-        )
+        wanted = min(found.replicas, replicas.get(name, found.replicas))
+        yield judge_pods(of_pods(name), found.ready, wanted, found.restarts, restarts.get(name), found.troubles())

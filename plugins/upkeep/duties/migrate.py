@@ -27,6 +27,12 @@ from upkeep.domain.units import human_seconds
 from upkeep.duties.back_up import back_up
 from upkeep.duties.catalogue import read_catalogue
 from upkeep.duties.job import Job
+from upkeep.duties.migration_history import (
+    backup_behind,
+    earlier_attempt,
+    first_statement,
+    takes_back_the_first,
+)
 from upkeep.duties.migration_plan import (
     LiveDatabase,
     Migration,
@@ -40,7 +46,7 @@ from upkeep.duties.migration_plan import (
 )
 from upkeep.duties.restore_over import FRESH, restore_over
 from upkeep.duties.verify import verify
-from upkeep.errors import MigrationFailed, MigrationRefused, NoFreshBackup, UpkeepError
+from upkeep.errors import MigrationFailed, MigrationLost, MigrationRefused, NoFreshBackup, UpkeepError
 from upkeep.ledger import Record
 from upkeep.site import Database
 
@@ -71,7 +77,8 @@ def refuse_begun(job: Job, migration: Migration, *, start_at: int | None = None)
     """Before anybody takes any trouble. Errors: ``MigrationRefused`` for one that was begun, or done, before."""
     plan, section = plan_migration(job, migration), section_of(job, migration.target)
     with server_of(job, section) as server:
-        _first(job, server, plan, migration.target, _earlier(job, migration.target, plan.digest), start_at)
+        earlier = earlier_attempt(job, migration.target, plan)
+        first_statement(job, server, plan, migration.target, earlier, start_at)
 
 
 def secure_migration(
@@ -84,9 +91,9 @@ def secure_migration(
     target, plan = migration.target, plan_migration(job, migration)
     result = {"site": job.site.name, "target": target, "dry_run": dry_run}
     refuse_begun(job, migration, start_at=start_at)
-    earlier = _earlier(job, target, plan.digest)
+    earlier = earlier_attempt(job, target, plan)
     if earlier and (start_at or 1) > 1:
-        return {**result, "backup_id": _backup_behind(earlier), "reason": "it was begun behind this one"}
+        return {**result, "backup_id": backup_behind(earlier), "reason": "it was begun behind this one"}
     if backup_id := _secured(job, target, _rehearsal(job, plan, target)):
         return {**result, "backup_id": backup_id, "reason": "young enough and proven"}
     if dry_run:
@@ -109,18 +116,20 @@ def run_migration(
     plan, section, target = plan_migration(job, migration), section_of(job, migration.target), migration.target
     result = {"site": job.site.name, "target": target, "sha256": plan.digest, "dry_run": dry_run}
     with job.ledger.hold(f"{job.site.name}/{target}/migrate"):
-        earlier = _earlier(job, target, plan.digest)
+        earlier = earlier_attempt(job, target, plan)
         rehearsal = _rehearsal(job, plan, target, resumed=earlier is not None and (start_at or 1) > 1)
         with server_of(job, section) as server:
-            first = _first(job, server, plan, target, earlier, start_at)
+            first = first_statement(job, server, plan, target, earlier, start_at)
             resumed = first > 1 and earlier is not None
             # What it was before its first statement is what a restore has to bring back.
-            backup_id = _backup_behind(earlier) if resumed and earlier else _secured(job, target, rehearsal)
+            backup_id = backup_behind(earlier) if resumed and earlier else _secured(job, target, rehearsal)
             if not backup_id:
                 raise NoFreshBackup(
                     f"{target} has no proven backup that is younger than the rehearsal",
                     hint="start the migration anew, as another run: it makes one before it begins",
                 )
+            if resumed and plan.on_failure == "restore":
+                _refuse_old(job, target, backup_id)
             if dry_run:
                 return {**result, "would_run": [one.words for one in plan.statements[first - 1 :]], "behind": backup_id}
             if not approver:
@@ -170,6 +179,9 @@ def _run(
                 if plan.whole:
                     _run_whole(job, session, plan, target, rehearsal, progress)
                 else:
+                    for statement in plan.statements[: first - 1]:
+                        if statement.is_setting:  # it counts for its own session only, which is gone
+                            session.run(statement, limit_s=limit_s(0))
                     for statement in plan.statements[first - 1 :]:
                         _run_one(job, session, plan, statement, target, rehearsal, progress)
                         progress.done = statement.number
@@ -177,8 +189,9 @@ def _run(
             entry.note(stands=progress.done, begun=progress.begun)
             entry.note(summary=stands(progress.done, len(plan.statements)))
         failed = checks_missed(server.section, server.restorer, server.name)
-        if first == 1:
-            failed += rows_missed(_changed(rehearsal), before, server.count())
+        changed = _changed(rehearsal)
+        if first == 1 and changed is not None:
+            failed += rows_missed(changed, before, server.count())
         if failed:
             raise MigrationFailed(
                 f"all statements ran, but {some(failed)}", hint="see what the application says; then mend by hand"
@@ -188,16 +201,28 @@ def _run(
             seconds=seconds,
             light="green",
             summary=f"migrated in {human_seconds(seconds)}: {stands(progress.done, len(plan.statements))}, "
-            f"{len(server.section.checks)} checks and the row counts hold",
+            f"{len(server.section.checks)} checks {'hold' if changed is None else 'and the row counts hold'}",
         )
     return {"seconds": seconds, "statements": len(plan.statements) - first + 1}
 
 
-def _look_before(server: LiveDatabase, first: int, progress: _Progress) -> dict[str, int]:
+def _refuse_old(job: Job, target: str, backup_id: str) -> None:
+    """Errors: ``MigrationRefused`` for a restore that would take with it what applications wrote for days."""
+    backup = read_catalogue(job.store, job.site.name, target).find(backup_id)
+    if backup is None or job.now() - backup.taken_at > REHEARSED:
+        raise MigrationRefused(
+            f"{backup_id}, made before the first statement of this migration, is gone or older than "
+            f"{human_seconds(REHEARSED.total_seconds())}: a restore of it would lose what was written since",
+            hint="choose rollback or stop to go on",
+        )
+
+
+def _look_before(server: LiveDatabase, first: int, progress: _Progress) -> dict[str, int | None]:
     """Rows of its tables; the catalogue goes to ``progress``. Errors: ``MigrationRefused``, before anything is done."""
     try:
         failed = checks_missed(server.section, server.restorer, server.name) if first == 1 else []
-        progress.before = server.catalogue()
+        # Half-way there is nothing to compare a rollback with: its script brings back what was before statement 1.
+        progress.before = server.catalogue() if first == 1 else {}
     except MigrationFailed as error:
         raise MigrationRefused(error.message, hint=error.hint) from error
     if failed:
@@ -233,7 +258,11 @@ def _run_one(
     command = f"{plan.digest} {statement.number}/{len(plan.statements)}: {statement.words}"
     with job.ledger.record(job.act("migrate_statement", target, command=command)) as entry:
         begun = time.monotonic()
-        rows = session.run(statement, limit_s=limit_s(_rehearsed_s(rehearsal, statement)))
+        try:
+            rows = session.run(statement, limit_s=limit_s(_rehearsed_s(rehearsal, statement)))
+        except MigrationLost:
+            entry.note(lost=True)
+            raise
         entry.note(rows=max(0, rows), seconds=round(time.monotonic() - begun, 3))
 
 
@@ -255,11 +284,19 @@ def _after_failure(
         _ask_of_commit(job, section, plan, progress)
     if not progress.done and plan.whole:
         return "failed, rolled back by its transaction: nothing of it stands"
-    if not progress.done and _takes_back_the_first(plan):
+    if isinstance(failure, MigrationLost):
+        raise MigrationFailed(
+            f"failed, left as it is: {stands(progress.done, count)}, and nobody knows whether statement "
+            f"{progress.begun} took, or runs on; {failure.message}",
+            hint=f"{failure.hint}; then start it again: it says how to go on",
+        )
+    if not progress.done and takes_back_the_first(plan):
         return "failed, nothing of it stands: its first statement was refused"
     ran = stands(progress.done, count)
     if plan.is_command and not progress.done:
         ran = "nobody knows what the command did before it failed"
+    elif not progress.done:
+        ran = "no statement ran to its end"
     elif progress.done < count:
         ran = f"{ran}, statement {progress.begun} did not"
     if plan.on_failure == "stop":
@@ -287,11 +324,6 @@ def _after_failure(
     return f"failed, restored: {backup_id} is live, the half-migrated one stays as {done.get('old')}"
 
 
-def _takes_back_the_first(plan: MigrationPlan) -> bool:
-    """Whether a first statement that fails leaves nothing. PostgreSQL's CONCURRENTLY leaves an invalid index."""
-    return plan.engine == "mysql" and not plan.is_command
-
-
 def _ask_of_commit(job: Job, section: Database, plan: MigrationPlan, progress: _Progress) -> None:
     """Errors: ``MigrationFailed`` when nobody knows whether it was committed."""
     number = progress.commit or ""
@@ -303,87 +335,6 @@ def _ask_of_commit(job: Job, section: Database, plan: MigrationPlan, progress: _
             hint="look at the database; if it doesn't stand, run it again and say start at 1",
         )
     progress.done = len(plan.statements) if committed else 0
-
-
-def _first(
-    job: Job, server: LiveDatabase, plan: MigrationPlan, target: str, earlier: Record | None, start_at: int | None
-) -> int:
-    """The statement to begin with. Errors: ``MigrationRefused`` for one that was begun before, unless it is said."""
-    count = len(plan.statements)
-    if start_at is not None and not 1 <= start_at <= count:
-        raise MigrationRefused(f"there is no statement {start_at}: it has {count}", hint="see the plan")
-    if start_at is not None and start_at > 1 and plan.whole:
-        raise MigrationRefused(
-            "this migration is one transaction, none of whose statements can stand alone", hint="start at 1"
-        )
-    if start_at is not None:
-        return start_at
-    if earlier is None or _was_undone(job, target, plan, earlier):
-        return 1
-    when, told = earlier.started.at[:19], f"this migration of {target} (SHA-256 {plan.digest[:12]})"
-    if earlier.state == "done":
-        raise MigrationRefused(
-            f"{told} was done on {when}Z by {earlier.started.actor}",
-            hint="nothing is to be done; to run it once more all the same, say start at 1",
-        )
-    what, hint = _half(job, server, plan, target, earlier)
-    raise MigrationRefused(f"{told} was begun on {when}Z and {what}", hint=hint)
-
-
-def _half(job: Job, server: LiveDatabase, plan: MigrationPlan, target: str, earlier: Record) -> tuple[str, str]:
-    """What stands of a migration that did not end well, and how to go on."""
-    count = len(plan.statements)
-    ended = "was killed" if earlier.state == "died" else "failed"
-    if plan.whole:
-        commit = _last_of(job, target, "commit_migration", plan, earlier)
-        if commit is None:
-            return f"{ended} before its commit: the server took all of it back", "say start at 1 to run it"
-        number = commit.started.command.rpartition(" commit ")[2]
-        with server.session() as session:
-            committed = session.was_committed(number) if number.isdigit() else None
-        if committed is None:
-            return f"{ended} in its commit: nobody knows whether it stands", "look; if it doesn't, say start at 1"
-        if committed:
-            return f"{ended} after its commit: all of it stands", "nothing is to be done; look at the checks"
-        return "its commit was taken back: nothing of it stands", "say start at 1 to run it"
-    last = _last_of(job, target, "migrate_statement", plan, earlier)
-    if last is None:
-        return f"{ended} before its first statement", "say start at 1 to run it"
-    at = int(last.started.command.split()[1].partition("/")[0])
-    if last.state == "done":
-        go_on = f"say start at {at + 1} to go on" if at < count else "nothing is left to run; look at the checks"
-        return f"did not end well: {stands(at, count)}", go_on
-    ran = stands(at - 1, count)
-    if last.state == "failed":
-        return f"failed: {ran}, statement {at} was refused", f"say start at {at} to go on with that one"
-    return (
-        f"was killed: {ran}, statement {at} was begun, and nobody knows whether it took: {last.started.command}",
-        f"look at the database; say start at {at} if it did not, at {at + 1} if it did",
-    )
-
-
-def _last_of(job: Job, target: str, duty: str, plan: MigrationPlan, earlier: Record) -> Record | None:
-    """The last act of that migration after it was begun."""
-    records = job.ledger.acts(job.site.name, target=target, duty=duty, newest_first=True, limit=1)
-    fits = [
-        one
-        for one in records
-        if one.started.seq > earlier.started.seq and one.started.command.startswith(f"{plan.digest} ")
-    ]
-    return fits[0] if fits else None
-
-
-def _was_undone(job: Job, target: str, plan: MigrationPlan, earlier: Record) -> bool:
-    """Whether nothing of it stands any more, by what the ledger says for certain."""
-    unharmed = plan.whole or _takes_back_the_first(plan)
-    if earlier.state == "failed" and earlier.detail.get("stands") == 0 and unharmed:
-        return _last_of(job, target, "commit_migration", plan, earlier) is None
-    for duty, command in (("undo_migration", f"undo {plan.digest}"), ("swap", "")):
-        for one in job.ledger.acts(job.site.name, target=target, duty=duty, newest_first=True, limit=1):
-            after = one.state == "done" and one.started.seq > earlier.started.seq
-            if after and one.started.command.startswith(command):
-                return True
-    return False
 
 
 def _rehearsal(job: Job, plan: MigrationPlan, target: str, *, resumed: bool = False) -> Record:
@@ -422,22 +373,14 @@ def _secured(job: Job, target: str, rehearsal: Record) -> str:
     return ""
 
 
-def _earlier(job: Job, target: str, digest: str) -> Record | None:
-    records = job.ledger.acts(job.site.name, target=target, duty="migrate", newest_first=True)
-    return next((one for one in records if one.started.command.startswith(f"migrate {digest} ")), None)
-
-
 def _command(plan: MigrationPlan, first: int, backup_id: str) -> str:
     return f"migrate {plan.digest} from statement {first} of {len(plan.statements)}, behind {backup_id}"
 
 
-def _backup_behind(earlier: Record) -> str:
-    return earlier.started.command.rpartition(" behind ")[2]
-
-
-def _changed(rehearsal: Record) -> dict[str, tuple[int | None, int | None]]:
-    changed: Mapping[str, Any] = rehearsal.detail.get("changed", {})
-    return {name: (counts[0], counts[1]) for name, counts in changed.items()}
+def _changed(rehearsal: Record) -> dict[str, tuple[int | None, int | None]] | None:
+    """None where they were too many for the ledger."""
+    changed: Mapping[str, Any] | None = rehearsal.detail.get("changed")
+    return None if changed is None else {name: (counts[0], counts[1]) for name, counts in changed.items()}
 
 
 def _rehearsed_s(rehearsal: Record, statement: Statement) -> float:

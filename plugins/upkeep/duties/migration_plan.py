@@ -51,13 +51,13 @@ class LiveDatabase:
         with open_session(self.section, self.restorer, self.name, self.mode) as session:
             yield session
 
-    def count(self) -> dict[str, int]:
-        """Rows of each table that could be counted in a few seconds."""
+    def count(self) -> dict[str, int | None]:
+        """Rows of each table; None for one that could not be counted in a few seconds."""
         from upkeep.engines.live_rows import count_rows
 
         with closing(self.restorer.connect(self.name)) as connection:
             counted = count_rows(connection, self.section.engine)
-        return {name: rows for name, (rows, exact) in counted.items() if exact}
+        return {name: rows if exact else None for name, (rows, exact) in counted.items()}
 
     def catalogue(self) -> dict[str, Any]:
         """Its objects, with a digest of each one's definition."""
@@ -72,6 +72,8 @@ def plan_migration(job: Job, migration: Migration) -> MigrationPlan:
     """
     section = section_of(job, migration.target)
     remarks = [f"no statement waits longer than {section.lock_timeout_s} s (lock_timeout_s) for others' locks"]
+    if migration.label:
+        remarks = ["how long it waits for others' locks is the program's own matter: lock_timeout_s is not its limit"]
     if migration.on_failure == "restore" and section.stop_writes is None:
         raise MigrationRefused(
             f"on failure {migration.target} is to be restored, but the site has no stop_writes for it",

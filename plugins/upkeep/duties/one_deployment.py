@@ -172,7 +172,7 @@ def _confirm(
 
 
 def _fingerprint(live: Live, step: Step) -> str:
-    """Of what the step was planned on. The number of replicas belongs to it only where the step is about it: an
-    autoscaler may change it at any time.
+    """Of what the step was planned on, and of what it would bring. The number of replicas belongs to it only where the
+    step is about it: an autoscaler may change it at any time.
     """
-    return hashlib.sha256(json.dumps([live.template, step.previous], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([live.template, step.previous, step.wanted], sort_keys=True).encode()).hexdigest()

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from upkeep.domain.rollout_plan import Item, Strategy, order_waves, plan_item
-from upkeep.duties.cluster_work import cluster_of, deployment_of, opened
+from upkeep.duties.cluster_work import cluster_of, deployment_of, is_done, opened
 from upkeep.duties.job import Job
+from upkeep.duties.roll_out import FINISH
 from upkeep.errors import RolloutRefused
 
 log = logging.getLogger(__name__)
@@ -32,10 +33,11 @@ def plan_rollout(job: Job, asked: Mapping[str, str], strategy: Strategy = "all")
         if not asked:
             raise RolloutRefused("nothing was asked for", hint="name an image for at least one deployment in the form")
         sections = {name: deployment_of(job, name) for name in asked}
+        run_id = "" if is_done(job, FINISH, cluster.namespace) else job.run.run_id
         with opened(job) as deployments:
             around = deployments.surroundings()
             items = [
-                plan_item(live, asked[name], sections[name].container, around, job.run.run_id)
+                plan_item(live, asked[name], sections[name].container, around, run_id)
                 for name, live in deployments.read_all(list(asked)).items()
             ]
         lines = [item.line() for item in items]

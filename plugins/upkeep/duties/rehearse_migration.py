@@ -6,6 +6,7 @@ the next one removes it. What was found stands in the ledger, where ``run_migrat
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +34,7 @@ from upkeep.duties.migration_plan import (
     rehearse_command,
     run_rollback,
     section_of,
+    server_of,
     some,
     sql_mode,
 )
@@ -52,7 +54,9 @@ YOUNG = timedelta(hours=36)
 HALVES_LIMIT_S = 600.0
 """How long rehearsing the rollback after every possible half may take altogether."""
 MOST_KEPT = 60
-"""Statements, and tables, whose figures the ledger keeps."""
+"""Statements whose figures the ledger keeps."""
+CHANGED_CHARS = 5000
+"""How much the ledger keeps of the tables whose row counts changed, of the 8000 characters that it keeps of an act."""
 
 
 @dataclass
@@ -130,6 +134,7 @@ def _rehearse(job: Job, section: Database, plan: MigrationPlan, manifest: Manife
     look = partial(_look, section.engine, restorer, name, manifest)
     mode = sql_mode(job, section)
     before = look()
+    live = _live_catalogue(job, section) if plan.is_command else {}
     with open_session(section, restorer, name, mode) as session:
         try:
             if plan.whole:
@@ -142,6 +147,11 @@ def _rehearse(job: Job, section: Database, plan: MigrationPlan, manifest: Manife
                 session.commit()
         except MigrationFailed as error:
             raise MigrationFailed(f"in the rehearsal {error.message}", hint=error.hint) from error
+    if plan.is_command and live != _live_catalogue(job, section):
+        raise MigrationFailed(
+            f"the live database of {section.name} changed while the program was rehearsed on a copy",
+            hint="if nobody else changed it, the program does not go where DATABASE_URL leads: see what it did to live",
+        )
     after = look()
     rehearsed.changed = tables_changed(_rows(before), _rows(after))
     if failed := checks_missed(section, restorer, name):
@@ -204,6 +214,11 @@ def _rehearse_rollback(
     rehearsed.unlike += [f"{when}{line.replace('its manifest says', 'it had')}" for line in unlike]
 
 
+def _live_catalogue(job: Job, section: Database) -> dict[str, Any]:
+    with server_of(job, section) as server:
+        return server.catalogue()
+
+
 def _look(engine: str, restorer: Restorer, name: str, manifest: Manifest) -> Copy:
     from upkeep.engines.copies import look_at_mysql, look_at_postgres
 
@@ -230,7 +245,8 @@ def _kept(rehearsed: _Rehearsed) -> dict[str, Any]:
         "slowest_s": max(ran[0] for ran in rehearsed.ran),
         "unlike": [line[:200] for line in rehearsed.unlike[:MOST_TOLD]],
         "notes": rehearsed.notes[:MOST_TOLD],
-        "changed": dict(list(rehearsed.changed.items())[:MOST_KEPT]),
+        # All or none: a table that is left out would be taken for one that keeps its rows.
+        "changed": rehearsed.changed if len(json.dumps(rehearsed.changed)) <= CHANGED_CHARS else None,
     }
     if len(rehearsed.ran) <= MOST_KEPT:
         kept["each_s"] = [ran[0] for ran in rehearsed.ran]

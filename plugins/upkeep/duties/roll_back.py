@@ -17,18 +17,30 @@ from upkeep.domain.gates import compare_gates
 from upkeep.domain.rollout import Live, Mark, revision_to_restore
 from upkeep.domain.units import human_seconds
 from upkeep.duties import gates
-from upkeep.duties.cluster_work import Wait, acts_of, cluster_of, deployment_of, held, is_done, opened, require_progress
+from upkeep.duties.cluster_work import (
+    BACK,
+    CHANGE,
+    Wait,
+    acts_of,
+    cluster_of,
+    deployment_of,
+    held,
+    is_done,
+    opened,
+    require_progress,
+)
 from upkeep.duties.job import Job
-from upkeep.duties.roll_out import CHANGE, FINISH, PODS
-from upkeep.errors import RollbackFailed, RolloutFailed, RolloutRefused
+from upkeep.duties.roll_out import FINISH, PODS
+from upkeep.errors import RollbackFailed, RolloutFailed, RolloutRefused, SourceError
 
 if TYPE_CHECKING:
     from upkeep.engines.deployments import Deployments
 
 log = logging.getLogger(__name__)
 
-BACK, CONFIRM, FINISH_BACK = "roll_back", "confirm_rollback", "finish_rollback"
+CONFIRM, FINISH_BACK = "confirm_rollback", "finish_rollback"
 RESULT = ("verdict", "back", "light", "summary")
+GONE = 404
 
 
 def roll_back(job: Job) -> Wait | dict[str, Any]:
@@ -55,8 +67,7 @@ class _Rollback:
         """What was not taken back, and why."""
 
     def run(self, changed: Sequence[str]) -> Wait | dict[str, Any]:
-        # Those that depend on others were updated last, and go first.
-        back = [name for name in reversed(changed) if self._undo(name)]
+        back = self._undo_all(changed)
         waiting: dict[str, datetime] = {}
         stuck: list[str] = []
         for name in back:
@@ -69,6 +80,23 @@ class _Rollback:
         if waiting:
             return Wait(min(waiting.values()), tuple(waiting))
         return self._finish(back, stuck)
+
+    def _undo_all(self, changed: Sequence[str]) -> list[str]:
+        """One that can't be read or changed keeps none of the others from going back; it is raised after them."""
+        back, away = [], None
+        for name in reversed(changed):  # those that depend on others were updated last, and go first
+            try:
+                if self._undo(name):
+                    back.append(name)
+            except SourceError as error:
+                if getattr(error.__cause__, "status", None) == GONE:
+                    self._left[name] = "somebody else has deleted it since"
+                else:
+                    log.warning("%s is not taken back yet: %s", name, error.message)
+                    away = away or error
+        if away:
+            raise away
+        return back
 
     def _undo(self, name: str) -> bool:
         """Whether it is taken back, now or by an earlier try."""
@@ -83,6 +111,10 @@ class _Rollback:
                 return True
             if mark.wanted not in live.containers.values():
                 self._left[name] = f"somebody else has set its image since: it runs {live.images}"
+                return False
+            if live.revision > mark.previous_revision + 1:
+                # The image is still ours, but our change made one revision: more than that is more than an image.
+                self._left[name] = f"somebody else has changed its template since: it is at revision {live.revision}"
                 return False
             act = self._job.act(
                 BACK, name,
@@ -159,7 +191,9 @@ class _Rollback:
             verdict = "rolled back, still failing" if wrong else "rolled back, healthy"
             result: dict[str, Any] = {
                 "verdict": verdict, "back": list(back), "light": "red" if wrong else "amber",
-                "summary": "; ".join([f"{verdict}: {', '.join(back) or 'nothing'}", *wrong, *failing]),
+                "summary": "; ".join([f"{verdict}: {', '.join(back) or 'nothing'}", *wrong, *failing])[
+                    : gates.SUMMARY_CHARS
+                ],
             }  # fmt: skip
             entry.note(
                 **result, gates=[one.line()[: gates.SAID_CHARS] for one in compared[: gates.SHOWN]], left=self._left

@@ -12,12 +12,22 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from upkeep.domain.gates import compare_gates
+from upkeep.domain.gates import compare_gates, with_held
 from upkeep.domain.rollout import Live, Mark
 from upkeep.domain.rollout_plan import is_mine, why_not
 from upkeep.domain.units import human_seconds
 from upkeep.duties import gates
-from upkeep.duties.cluster_work import Wait, acts_of, cluster_of, held, is_done, opened, require_progress
+from upkeep.duties.cluster_work import (
+    BACK,
+    CHANGE,
+    Wait,
+    acts_of,
+    cluster_of,
+    held,
+    is_done,
+    opened,
+    require_progress,
+)
 from upkeep.duties.job import Job
 from upkeep.errors import RolloutFailed, RolloutRefused
 
@@ -26,7 +36,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CHANGE, CONFIRM, FINISH = "roll_out", "confirm_rollout", "finish_rollout"
+CONFIRM, FINISH = "confirm_rollout", "finish_rollout"
 LOOKS = 8
 """How often the gates are looked at while they settle."""
 LOOK_AT_LEAST_EVERY_S = 10.0
@@ -74,6 +84,7 @@ class _Rollout:
 
     def begin(self) -> None:
         """The baseline is taken anew right before the first change: the approval may have taken hours."""
+        self._require_not_taken_back()
         if not acts_of(self._job, CHANGE):
             names = [name for wave in self._plan["waves"] for name in wave]
             gates.check_gates_before(self._job, names, self._deployments)
@@ -114,20 +125,34 @@ class _Rollout:
             entry.note(**found)
         return found
 
+    def _require_not_taken_back(self) -> None:
+        """Cleared after the way back, the rest of the plan would be changed without its beginning, and called good."""
+        if acts_of(self._job, BACK):
+            raise RolloutRefused(
+                "what this run had changed was taken back by this very run", hint="start a new run of the DAG"
+            )
+
     def _apply(self, name: str) -> None:
         """Change it unless this run has already."""
         with held(self._job):
+            self._require_not_taken_back()
             live = self._deployments.read(name)
-            change = self._plan["changes"][name]
+            change, tries = self._plan["changes"][name], acts_of(self._job, CHANGE, name)
             act = self._job.act(
                 CHANGE, name, approver=self._approver,
                 command=f"set image {change['container']}={change['after']} (was {change['before']})",
             )  # fmt: skip
             if self._is_applied(live):
-                if not any(record.finished for record in acts_of(self._job, CHANGE, name)):
+                if not any(record.finished for record in tries):
                     with self._job.ledger.record(act) as entry:
                         entry.skip("a try that died had changed it already")
                 return
+            if any(record.state in ("done", "skipped") for record in tries):
+                # As it was before: somebody has taken it back by hand. To change it again would be to fight them.
+                raise RolloutRefused(
+                    f"deployment {name} was changed by somebody else while it was updated: it runs {live.images}",
+                    hint="find out who (kubectl rollout history); what this run changed elsewhere is taken back",
+                )
             live = self._checked(name)
             with self._job.ledger.record(act) as entry:
                 entry.note(
@@ -140,12 +165,8 @@ class _Rollout:
 
     def _is_applied(self, live: Live) -> bool:
         mark, change = live.mark, self._plan["changes"][live.name]
-        if mark is None or mark.run != self._job.run.run_id:
+        if mark is None or (mark.run, mark.act) != (self._job.run.run_id, CHANGE):
             return False
-        if mark.act != CHANGE:
-            raise RolloutRefused(
-                f"deployment {live.name} was taken back by this very run", hint="start a new run of the DAG"
-            )
         return bool(mark.wanted == change["after"] == live.containers.get(change["container"]))
 
     def _checked(self, name: str) -> Live:
@@ -193,7 +214,7 @@ class _Rollout:
             seconds = (self._job.now() - mark.at).total_seconds()
             entry.note(
                 digests=list(live.digests), pods=sorted(live.restarts)[:PODS], revision=live.revision,
-                restarts={pod: count for pod, count in live.restarts.items() if count},
+                replicas=live.replicas, restarts={pod: count for pod, count in live.restarts.items() if count},
                 seconds=round(seconds, 1), light="green",
                 summary=f"{live.progress.why}, revision {live.revision}, after {human_seconds(seconds)}",
             )  # fmt: skip
@@ -208,11 +229,13 @@ class _Rollout:
         since = max(datetime.fromisoformat(row.at) for name in names if (row := confirmed[name].finished))
         settled_at = since + timedelta(seconds=self._cluster.settle_s)
         final = self._job.now() >= settled_at
-        before = gates.baseline(self._job)
+        # All of these pods were available when they were confirmed, whatever was wrong with those before them.
+        before = with_held(gates.baseline(self._job), [gates.of_pods(name) for name in confirmed])
         restarts = {name: one.detail.get("restarts") for name, one in confirmed.items()}
+        replicas = {name: int(one.detail["replicas"]) for name, one in confirmed.items() if "replicas" in one.detail}
         with gates.recorded(self._job, f"look at the gates after changing {', '.join(names)}") as entry:
             found = gates.look(
-                self._job, list(confirmed), self._deployments, restarts,
+                self._job, list(confirmed), self._deployments, restarts, replicas=replicas,
                 bad=lambda seen: any(one.bad for one in compare_gates(before, seen)),
             )  # fmt: skip
             compared = gates.compare(before, found)

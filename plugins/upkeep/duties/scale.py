@@ -51,7 +51,8 @@ def _preparing(replicas: int, reason: str) -> Any:
             raise RolloutRefused(
                 f"deployment {live.name} has {replicas} replicas already ({reason})", hint="there is nothing to do"
             )
-        if scaler := deployments.surroundings().autoscaler_of(live.name):
+        around = deployments.surroundings()
+        if scaler := around.autoscaler_of(live.name):
             raise RolloutRefused(
                 f"deployment {live.name} is scaled by autoscaler {scaler['metadata']['name']}, which would undo it",
                 hint="change its minReplicas and maxReplicas instead",
@@ -61,8 +62,9 @@ def _preparing(replicas: int, reason: str) -> Any:
             deployments.scale(live, replicas, mark, cause, dry_run=dry_run)
 
         line = f"{live.name}: {live.replicas} -> {replicas} replicas ({reason}); {live.ready} ready now"
-        remarks = ("all its pods end: whatever needs it stops working",) if not replicas else ()
-        return Step(ACT, f"{replicas} replicas", f"{live.replicas} replicas", line, patch, remarks)
+        remarks = ["all its pods end: whatever needs it stops working"] if not replicas else []
+        remarks += [f"not looked at: {what}" for what in around.unread if what.startswith("HorizontalPodAutoscalers")]
+        return Step(ACT, f"{replicas} replicas", f"{live.replicas} replicas", line, patch, tuple(remarks))
 
     return prepare
 

@@ -128,10 +128,11 @@ class ClusterReading:
                 try:
                     pem = base64.b64decode((secret.get("data") or {}).get("tls.crt") or "")
                     first = min(x509.load_pem_x509_certificates(pem), key=lambda one: one.not_valid_after_utc)
+                    found = SecretCertificate(name, _subject(first), first.not_valid_after_utc)
                 except ValueError:
                     seen.unread.append(f"certificate in secret {name} (its tls.crt is no certificate)")
                     continue
-                seen.certificates.append(SecretCertificate(name, _subject(first), first.not_valid_after_utc))
+                seen.certificates.append(found)
 
 
 def _subject(certificate: x509.Certificate) -> str:

@@ -14,7 +14,8 @@ from pymysql.constants import ER
 from upkeep.domain.migration import Statement
 from upkeep.engines import mysql_catalogue
 from upkeep.engines.migration_base import REHEARSAL_LIMIT_S, MigrationSession
-from upkeep.errors import MigrationFailed, UpkeepError
+from upkeep.engines.mysql_errors import is_about_the_connection
+from upkeep.errors import MigrationFailed, MigrationLost, UpkeepError
 from upkeep.resources import sql
 
 LOCK_NOT_HAD = (ER.LOCK_WAIT_TIMEOUT, ER.LOCK_DEADLOCK)
@@ -26,6 +27,7 @@ _WAYS = (
     ("ALGORITHM=INPLACE{also}LOCK=SHARED", "INPLACE, LOCK=SHARED: writes to the table wait until it is done"),
 )
 """From the lightest on, as the server itself chooses."""
+_VALUE = re.compile(r"(\bentry|\bvalue:?) '.*'(?= for )")
 _BY_COPY = "COPY: the table is written anew, and writes to it wait until that is done"
 
 
@@ -142,6 +144,11 @@ class MySqlMigration(MigrationSession):
                     f"{self._lock_timeout_s} s (lock_timeout_s)",
                     hint="see who it is (SHOW PROCESSLIST, INNODB_TRX); try again when it is quiet",
                 ) from error
+            if is_about_the_connection(error):
+                raise MigrationLost(
+                    f"{what}: the connection was lost: {_words(error)}",
+                    hint="see the server's log and SHOW PROCESSLIST",
+                ) from error
             raise MigrationFailed(
                 f"{what} failed: {_words(error)}", hint="mend the migration, then rehearse it again"
             ) from error
@@ -152,4 +159,5 @@ def _number(error: BaseException | None) -> int:
 
 
 def _words(error: pymysql.MySQLError) -> str:
-    return " ".join(str(error.args[-1] if error.args else error).split())
+    """Without the values of rows, which are nobody's business: Duplicate entry 'li@example.com' for key 'email'."""
+    return _VALUE.sub(r"\1 '...'", " ".join(str(error.args[-1] if error.args else error).split()))

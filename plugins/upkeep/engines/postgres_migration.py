@@ -11,7 +11,7 @@ import psycopg
 from upkeep.domain.migration import Statement
 from upkeep.engines import postgres_catalogue
 from upkeep.engines.migration_base import REHEARSAL_LIMIT_S, MigrationSession
-from upkeep.errors import MigrationFailed
+from upkeep.errors import MigrationFailed, MigrationLost
 from upkeep.resources import sql
 
 _MEANING = {
@@ -35,7 +35,10 @@ class PostgresMigration(MigrationSession):
             # Before each: the migration may have set them itself.
             self._connection.execute(f"SET lock_timeout = '{self._lock_timeout_s}s'".encode())
             self._connection.execute(f"SET statement_timeout = {int(limit_s * 1000)}".encode())
-            return int(self._connection.execute(statement.text.encode()).rowcount)
+            # The text is sent as UTF-8 whatever the database's own encoding is.
+            self._connection.execute(b"SET client_encoding = 'UTF8'")
+            # binary: the protocol in which the server refuses a second statement behind the first.
+            return int(self._connection.execute(statement.text.encode(), binary=True).rowcount)
 
     def _rehearse_sql(self, statement: Statement, whole: bool) -> tuple[int, str]:
         if not whole and not statement.by_itself:
@@ -101,12 +104,19 @@ class PostgresMigration(MigrationSession):
                 hint="live is larger or busier than the copy: see what it waited for, and rehearse again",
             ) from error
         except psycopg.Error as error:
+            if self._connection.broken:
+                raise MigrationLost(
+                    f"{what}: the connection was lost: {_words(error)}", hint="see the server's log and its sessions"
+                ) from error
             raise MigrationFailed(
                 f"{what} failed: {_words(error)}", hint="mend the migration, then rehearse it again"
             ) from error
 
 
 def _words(error: psycopg.Error) -> str:
-    """Without the line of the statement, whose values are nobody's business."""
-    told = (error.diag.message_primary, error.diag.message_detail, error.diag.message_hint)
+    """Without the line of the statement, and without the rows that break a constraint: their values are nobody's
+    business.
+    """
+    detail = None if (error.sqlstate or "").startswith("23") else error.diag.message_detail
+    told = (error.diag.message_primary, detail, error.diag.message_hint)
     return "; ".join(part for part in told if part) or " ".join(str(error).split())

@@ -77,8 +77,9 @@ class RehearseMigrationOperator(UpkeepOperator):
         if not _is_dry(context):
             refuse_begun(job, migration, start_at=start_at)
         if start_at and start_at > 1:
-            plan = list(plan_migration(job, migration).lines())
-            return {"plan": plan[:MOST_KEPT], "rehearsal": [f"rehearsed when it was begun; goes on at {start_at}"]}
+            plan = plan_migration(job, migration)
+            told = [f"rehearsed when it was begun; goes on at {start_at}"]
+            return {"sha256": plan.digest, "plan": list(plan.lines())[:MOST_KEPT], "rehearsal": told}
         return rehearse_migration(job, migration)
 
 
@@ -117,16 +118,22 @@ class SecureMigrationOperator(UpkeepOperator):
 class RunMigrationOperator(UpkeepOperator):
     """Run it on the live database; when it fails, what the form chose."""
 
-    template_fields: Sequence[str] = ("approval",)
+    template_fields: Sequence[str] = ("approval", "rehearsal")
 
-    def __init__(self, *, approval: Any, **kwargs: Any) -> None:
+    def __init__(self, *, approval: Any, rehearsal: Any, **kwargs: Any) -> None:
         # No retries: what was begun goes on only when a person says where.
         super().__init__(**{**kwargs, "retries": 0})
-        self.approval = approval
+        self.approval, self.rehearsal = approval, rehearsal
 
     def work(self, job: Job, context: Context) -> dict[str, Any]:
         approver = approver_of(self.approval, True, job.site.approval.approvers)
-        return run_migration(job, _migration(job, context), approver=approver, start_at=_start_at(context))
+        migration = _migration(job, context)
+        if plan_migration(job, migration).digest != self.rehearsal["sha256"]:
+            # Somebody may have rehearsed the other one too, but nobody approved it.
+            raise MigrationRefused(
+                f"the migration of {migration.target} was changed since it was approved", hint="start it anew"
+            )
+        return run_migration(job, migration, approver=approver, start_at=_start_at(context))
 
 
 def _migration(job: Job, context: Context) -> Migration:

@@ -173,12 +173,14 @@ class WaitingOperator(UpkeepOperator):
 class RollOutOperator(WaitingOperator):
     """Carry out the plan, or with ``first_only`` its canary. Clearing it goes on where it was."""
 
-    template_fields = ("plan", "approval")
+    template_fields = ("plan", "approval", "rest")
 
-    def __init__(self, *, plan: Any, approval: Any, first_only: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *, plan: Any, approval: Any, rest: Any = None, first_only: bool = False, **kwargs: Any) -> None:
+        """``rest``: the answer to what follows a canary, which needs its own."""
         super().__init__(**kwargs)
         self.plan = plan
         self.approval = approval
+        self.rest = rest
         self.first_only = first_only
 
     def go_on(self, job: Job, context: Context) -> Wait | dict[str, Any]:
@@ -186,11 +188,15 @@ class RollOutOperator(WaitingOperator):
             raise AirflowSkipException("there is nothing to roll out")
         if self.first_only and not is_canary(self.plan):
             raise AirflowSkipException("this run has no canary")
-        dry_run = bool(context["params"].get("dry_run"))
+        cluster, dry_run = cluster_of(job), bool(context["params"].get("dry_run"))
+        needed = cluster.approval and not dry_run
+        approver = approver_of(self.approval, needed, cluster.approvers)
+        if is_canary(self.plan) and not self.first_only:
+            approver = approver_of(self.rest, needed, cluster.approvers)
         return roll_out(
             job,
             self.plan,
-            approver=approver_of(self.approval, cluster_of(job).approval and not dry_run, cluster_of(job).approvers),
+            approver=approver,
             first_only=self.first_only,
             dry_run=dry_run,
         )

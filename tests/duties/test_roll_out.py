@@ -171,6 +171,7 @@ def test_what_can_not_work_is_refused_with_every_reason_before_anything_is_chang
     )
     namespace.wait_for("six pods", lambda: len(namespace.core.list_namespaced_pod(namespace.name).items) == 6)
     namespace.count_quota("few", pods=6)
+    namespace.wait_for("the pod is counted", lambda: "old pods" in scene.live("e").progress.why)
     with pytest.raises(RolloutRefused) as told:
         scene.plan(a="2", b="2", c="2", d="2", e="2")
     for reason in (

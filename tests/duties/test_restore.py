@@ -9,6 +9,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -644,6 +645,10 @@ def test_an_account_for_restores_has_to_be_one_on_the_same_server(
     proven(sites)
     with pytest.raises(RestoreRefused, match="lead to two servers"):
         plan_restore(sites.job(), Wish("app"))
+    conn_id = sites.settings["databases"][0]["conn_id"]
+    sites.endpoints[conn_id] = replace(sites.endpoints[conn_id], port=1)
+    with pytest.raises(RestoreRefused, match="nobody knows whether"):
+        plan_restore(sites.job(), Wish("app", "over"))
 
 
 def test_into_scratch_it_stays_there_and_the_next_proof_leaves_it_alone(

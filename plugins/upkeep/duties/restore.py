@@ -230,7 +230,7 @@ def place_of(job: Job, section: Database, found: Found, wish: Wish) -> Place:
         return Place(restorer, held_name(wish.target, backup_id), label)
     conn_id = _live_conn_id(section)
     restorer = open_restorer(job, section.engine, conn_id, live=True)
-    _require_same_server(job, section, restorer)
+    _require_same_server(job, section, restorer, over=wish.destination == "over")
     label = f"the live server of connection {conn_id}"
     database = live_name(job, section)
     if tables := _only(found.manifest, wish):
@@ -258,13 +258,21 @@ def _live_conn_id(section: Database) -> str:
     return str(section.restore_conn_id or section.conn_id)
 
 
-def _require_same_server(job: Job, section: Database, restorer: Restorer) -> None:
-    """Two connections, one server: by what it says of itself. Errors: ``RestoreRefused``."""
+def _require_same_server(job: Job, section: Database, restorer: Restorer, *, over: bool) -> None:
+    """Two connections, one server: by what it says of itself. A server that can't be asked may not be restored over:
+    another one may hold a database of the same name. Errors: ``RestoreRefused``.
+    """
     if section.restore_conn_id in (None, section.conn_id) or section.via:
         return
     try:
         live = open_restorer(job, section.engine, section.conn_id).identity()
     except RestoreUnavailable as error:
+        if over:
+            raise RestoreRefused(
+                f"nobody knows whether {section.conn_id} and {section.restore_conn_id} of {section.name} lead to one "
+                f"server: {error.message}",
+                hint=f"mend {section.conn_id}, or let both be the same connection for this restore",
+            ) from error
         log.warning("%s could not be asked who it is: %s", section.conn_id, error.message)
         return
     if live and live != restorer.identity():

@@ -1,6 +1,6 @@
 """The month. One DAG for each site that has a monthly rhythm: ``<site>_monthly``.
 
-guard_window -> drill -> still_open -> forecast_capacity, scan_vulnerabilities, and for each database benchmark
+guard_window -> drill -> still_open -> forecast_capacity, and for each database benchmark -> scan_vulnerabilities
 -> rolling_update -> report -> watch
 """
 
@@ -27,8 +27,8 @@ DOC = """
    against the site's `goals`; a goal that is missed fails the drill and names the slowest step.
 3. **still_open**: whatever the drill came to, go on while the window is open.
 4. **forecast_capacity**: when what was sampled will be full, with plots.
-5. **scan_vulnerabilities**: the scanners that the site names; what is new since last month.
-6. **benchmark**: the site's fixed queries, timed as every month; slower ones and changed plans are named.
+5. **benchmark**: the site's fixed queries, timed as every month; slower ones and changed plans are named.
+6. **scan_vulnerabilities**: the scanners that the site names; what is new since last month.
 7. **rolling_update**: starts `<site>_rolling_update`, with its own approval, where somebody gave new images in the form
    and nothing before it failed.
 8. **report**, **watch**: one page about this run and the month, which fails if anything failed.

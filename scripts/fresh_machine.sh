@@ -7,7 +7,8 @@
 #   FRESH_SUITE=bookworm   the Debian release
 #   FRESH_ROOT=...         where the chroot is made; it is removed afterwards unless FRESH_KEEP=1
 #
-# Needs root, debootstrap and about 6 GB of disk. The chroot shares this machine's kernel, network and package mirror.
+# Needs root, debootstrap and about 6 GB of disk. The chroot shares this machine's kernel, network and
+# package mirror; FRESH_MIRROR names another, and debootstrap's own default is used where neither is known.
 set -euo pipefail
 source=$(cd "$(dirname "$0")/.." && pwd)
 suite=${FRESH_SUITE:-bookworm}
@@ -16,7 +17,6 @@ own_mirror() { # the one that this machine uses; the second place may be the onl
   grep -hoE 'https?://[^ ]+/debian/?( |$)' /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | head -1 | tr -d ' ' || true
 }
 mirror=${FRESH_MIRROR:-$(own_mirror)}
-mirror=${mirror:-http://deb.debian.org/debian}
 
 [ "$(id -u)" = 0 ] || {
   echo "fresh: a chroot needs root" >&2
@@ -72,7 +72,7 @@ in_there() { # a login's environment, not this one's
 }
 
 make_machine() {
-  debootstrap --variant=minbase --include=ca-certificates,python3,make,git "$suite" "$root" "$mirror" >"$root.log" 2>&1 || {
+  debootstrap --variant=minbase --include=ca-certificates,python3,make,git "$suite" "$root" ${mirror:+"$mirror"} >"$root.log" 2>&1 || {
     tail -5 "$root.log" >&2
     return 1
   }

@@ -286,11 +286,14 @@ def plan_retention(options: argparse.Namespace) -> int:
     return 0
 
 
+def _databases(job: Job, options: argparse.Namespace) -> list[str]:
+    return [options.database] if options.database else [database.name for database in job.site.databases]
+
+
 def plan_purging(options: argparse.Namespace) -> int:
     """What each purge rule would delete now, or why it is refused and what to do about it; changes nothing."""
     job = _job(options.site)
-    names = [options.database] if options.database else [database.name for database in job.site.databases]
-    plans = [(name, plan) for name in names for plan in plan_purge(job, name)]
+    plans = [(name, plan) for name in _databases(job, options) for plan in plan_purge(job, name)]
     for name, plan in plans:
         print(f"{name}: " + "\n".join(plan.lines()))
     if not plans:
@@ -301,8 +304,7 @@ def plan_purging(options: argparse.Namespace) -> int:
 def plan_partitioning(options: argparse.Namespace) -> int:
     """Which partitions would be made, split, detached or dropped now, and what is left to people; changes nothing."""
     job = _job(options.site)
-    names = [options.database] if options.database else [database.name for database in job.site.databases]
-    plans = [(name, plan) for name in names for plan in plan_partitions(job, name)]
+    plans = [(name, plan) for name in _databases(job, options) for plan in plan_partitions(job, name)]
     for name, plan in plans:
         print(f"{name}: " + "\n".join(plan.lines()))
     if not plans:
@@ -313,8 +315,7 @@ def plan_partitioning(options: argparse.Namespace) -> int:
 def plan_tending(options: argparse.Namespace) -> int:
     """What each table needs now, what is refused and why, and what is in order; changes nothing."""
     job = _job(options.site)
-    names = [options.database] if options.database else [database.name for database in job.site.databases]
-    plans = [(name, plan_tables(job, name)) for name in names]
+    plans = [(name, plan_tables(job, name)) for name in _databases(job, options)]
     for name, plan in plans:
         print("\n".join(f"{name}: {line}" for line in plan.lines()))
     if not plans:

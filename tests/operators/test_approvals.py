@@ -8,7 +8,8 @@ from typing import Any, cast
 import pytest
 
 from upkeep.errors import NotApproved
-from upkeep.operators.rollout import BY_HAND, RollOutOperator, approver_of
+from upkeep.operators.approval import BY_HAND, approver_of
+from upkeep.operators.rollout import RollOutOperator
 from upkeep.site import Cluster
 
 ANSWERED = {"responded_by_user": {"id": "7", "name": "李园长"}}

@@ -19,6 +19,7 @@ from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.pod_health import ClusterFinding
 from upkeep.engines.kubernetes_api import connect_cluster, told
 from upkeep.engines.kubernetes_read import degrading_to, list_objects, path_of, read_bytes, served_versions
+from upkeep.engines.security_certificates import name_of
 
 SLICES = "discovery.k8s.io"
 LOG_BYTES = 16_384
@@ -128,18 +129,8 @@ class ClusterReading:
                 try:
                     pem = base64.b64decode((secret.get("data") or {}).get("tls.crt") or "")
                     first = min(x509.load_pem_x509_certificates(pem), key=lambda one: one.not_valid_after_utc)
-                    found = SecretCertificate(name, _subject(first), first.not_valid_after_utc)
+                    found = SecretCertificate(name, name_of(first), first.not_valid_after_utc)
                 except ValueError:
                     seen.unread.append(f"certificate in secret {name} (its tls.crt is no certificate)")
                     continue
                 seen.certificates.append(found)
-
-
-def _subject(certificate: x509.Certificate) -> str:
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        if found := names.get_values_for_type(x509.DNSName):
-            return found[0]
-    except x509.ExtensionNotFound:
-        pass
-    return certificate.subject.rfc4514_string() or "nobody"

@@ -34,6 +34,7 @@ from upkeep.engines.mysql_programs import (
     with_status,
 )
 from upkeep.engines.mysql_restore import MySqlRestorer
+from upkeep.engines.mysql_statements import rows_of, run
 from upkeep.engines.restore_refusals import unavailable
 from upkeep.errors import RestoreRefused, RestoreUnavailable
 from upkeep.resources import sql
@@ -63,28 +64,28 @@ class MySqlLive(LiveServer):
     def obstacles(self, database: str) -> list[str]:
         with self._connected() as connection:
             return [
-                str(row["told"]) for row in _all(connection, sql("mysql", "list_swap_obstacles"), database, database)
+                str(row["told"]) for row in rows_of(connection, sql("mysql", "list_swap_obstacles"), database, database)
             ]
 
     def remarks(self, database: str) -> list[str]:
         with self._connected() as connection:
-            return [str(row["told"]) for row in _all(connection, sql("mysql", "list_swap_remarks"), database)]
+            return [str(row["told"]) for row in rows_of(connection, sql("mysql", "list_swap_remarks"), database)]
 
     def writes_are_stopped(self, database: str) -> bool:
         with self._connected() as connection:
-            return bool(_all(connection, "SELECT @@GLOBAL.read_only AS is_on")[0]["is_on"])
+            return bool(rows_of(connection, "SELECT @@GLOBAL.read_only AS is_on")[0]["is_on"])
 
     def stop_writes(self, database: str) -> None:
         """The whole server's: neither MySQL nor MariaDB have anything smaller that lets tables be renamed."""
         with self._connected() as connection:
-            _run(connection, f"SET SESSION lock_wait_timeout = {self._lock_timeout_s}")
-            _run(connection, "SET GLOBAL read_only = 1")
+            run(connection, f"SET SESSION lock_wait_timeout = {self._lock_timeout_s}")
+            run(connection, "SET GLOBAL read_only = 1")
             try:
-                _run(connection, f"CREATE DATABASE IF NOT EXISTS {quoted(database)}")  # it exists: this only asks
+                run(connection, f"CREATE DATABASE IF NOT EXISTS {quoted(database)}")  # it exists: this only asks
             except pymysql.MySQLError as error:
                 if error.args[0] != ER.OPTION_PREVENTS_STATEMENT:
                     raise
-                _run(connection, "SET GLOBAL read_only = 0")
+                run(connection, "SET GLOBAL read_only = 0")
                 raise unavailable(
                     f"on {self._where} the account itself can't write while the server is read only",
                     hint="grant it CONNECTION_ADMIN (MySQL) or READ ONLY ADMIN (MariaDB), or stop the applications by "
@@ -93,7 +94,7 @@ class MySqlLive(LiveServer):
 
     def let_write(self, database: str) -> None:
         with self._connected() as connection:
-            _run(connection, "SET GLOBAL read_only = 0")
+            run(connection, "SET GLOBAL read_only = 0")
 
     def swap_state(self, live: str, new: str, old: str) -> State:
         with self._connected() as connection:
@@ -105,7 +106,7 @@ class MySqlLive(LiveServer):
     def tidy(self, new: str) -> None:
         with self._connected() as connection:
             if _exists(connection, new) and not _is_written_down(connection, new):
-                _run(connection, f"DROP TABLE IF EXISTS {quoted(new)}.{BOOK}")
+                run(connection, f"DROP TABLE IF EXISTS {quoted(new)}.{BOOK}")
 
     def swap(self, live: str, new: str, old: str) -> Swapped:
         with self._connected() as connection:
@@ -120,20 +121,20 @@ class MySqlLive(LiveServer):
                 self._write_down(connection, live, new, old)
             book = _Book(connection, new)
             if not _exists(connection, live):
-                _run(connection, f"CREATE DATABASE {quoted(live)}")
+                run(connection, f"CREATE DATABASE {quoted(live)}")
             if not book.renamed(connection, new):
                 self._rename(connection, live, new, book)
             notes = make_alike(connection, live, book.programs("new"))
             if book.old:
                 notes += make_alike(connection, book.old, book.programs("old"), must=False)
             _copy_charset(connection, new, live)
-            notes += [str(row["told"]) for row in _all(connection, sql("mysql", "list_strayed_keys"), live, live)]
+            notes += [str(row["told"]) for row in rows_of(connection, sql("mysql", "list_strayed_keys"), live, live)]
             if left := _tables(connection, new):
                 raise RestoreRefused(
                     f"{new!r} on {self._where} still has tables after its swap: {', '.join(left[:5])}",
                     hint="see whose they are, move them elsewhere, then run it again",
                 )
-            _run(connection, f"DROP DATABASE {quoted(new)}")
+            run(connection, f"DROP DATABASE {quoted(new)}")
             return Swapped(book.old, tuple(notes))
 
     def _write_down(self, connection: Any, live: str, new: str, old: str) -> None:
@@ -150,9 +151,9 @@ class MySqlLive(LiveServer):
             programs += [("old", _aside(program, live, old)) for program in current]
             programs += [("live", program) for program in current if _in_the_way(program, _tables(connection, new))]
         moves = _moves(connection, live, new, old if was_live else "")
-        _run(connection, f"USE {quoted(new)}")  # not in the statements below: a name may hold a placeholder
-        _run(connection, f"DROP TABLE IF EXISTS {BOOK}")
-        _run(connection, sql("mysql", "create_swap_book").format(book=BOOK))
+        run(connection, f"USE {quoted(new)}")  # not in the statements below: a name may hold a placeholder
+        run(connection, f"DROP TABLE IF EXISTS {BOOK}")
+        run(connection, sql("mysql", "create_swap_book").format(book=BOOK))
         rows: list[tuple[str, ...]] = [("move", after, "table", table, before) for before, after, table in moves]
         rows = [(*row, "", "", "", "") for row in rows]
         rows += [
@@ -160,31 +161,31 @@ class MySqlLive(LiveServer):
             for place, p in programs
         ]
         rows.append(("whole", "", "", "", old if was_live else "", "", "", "", ""))
-        _run(connection, "START TRANSACTION")
+        run(connection, "START TRANSACTION")
         for row in rows:
-            _run(connection, sql("mysql", "insert_swap_step").format(book=BOOK), *row)
-        _run(connection, "COMMIT")
+            run(connection, sql("mysql", "insert_swap_step").format(book=BOOK), *row)
+        run(connection, "COMMIT")
 
     def _rename(self, connection: Any, live: str, new: str, book: _Book) -> None:
         if book.old and not _exists(connection, book.old):
-            _run(connection, f"CREATE DATABASE {quoted(book.old)}")
+            run(connection, f"CREATE DATABASE {quoted(book.old)}")
             _copy_charset(connection, live, book.old)
         if not book.moves:
             return
-        _run(connection, f"SET SESSION lock_wait_timeout = {self._lock_timeout_s}")
+        run(connection, f"SET SESSION lock_wait_timeout = {self._lock_timeout_s}")
         taken = book.programs("live")
         for number in range(1, TRIES + 1):
             try:
                 drop_triggers(connection, [live, new])
                 for view in taken:
                     if view.kind == "view":
-                        _run(connection, f"DROP VIEW IF EXISTS {quoted(live)}.{quoted(view.name)}")
+                        run(connection, f"DROP VIEW IF EXISTS {quoted(live)}.{quoted(view.name)}")
                 # As they are by now: somebody may have made or dropped one since it was written down.
                 moves = ", ".join(
                     f"{quoted(before)}.{quoted(table)} TO {quoted(after)}.{quoted(table)}"
                     for before, after, table in _moves(connection, live, new, book.old)
                 )
-                _run(connection, f"RENAME TABLE {moves}")
+                run(connection, f"RENAME TABLE {moves}")
                 return
             except pymysql.MySQLError as error:
                 if error.args[0] != ER.LOCK_WAIT_TIMEOUT or number == TRIES:
@@ -207,8 +208,8 @@ class MySqlLive(LiveServer):
                 put_back(connection, live, book.programs("live"))
                 put_back(connection, new, [program for program in book.programs("new") if program.kind == "trigger"])
                 if book.old and not _tables(connection, book.old) and not read_programs(connection, book.old):
-                    _run(connection, f"DROP DATABASE {quoted(book.old)}")
-                _run(connection, f"DROP TABLE {quoted(new)}.{BOOK}")
+                    run(connection, f"DROP DATABASE {quoted(book.old)}")
+                run(connection, f"DROP TABLE {quoted(new)}.{BOOK}")
                 return "the old database is live as it was"
         return "it goes on where it stopped"
 
@@ -225,7 +226,7 @@ class _Book:
     """What a swap wrote down before it began."""
 
     def __init__(self, connection: Any, new: str) -> None:
-        rows = _all(connection, f"SELECT * FROM {quoted(new)}.{quoted(BOOK)} ORDER BY line")  # noqa: S608 - quoted
+        rows = rows_of(connection, f"SELECT * FROM {quoted(new)}.{quoted(BOOK)} ORDER BY line")  # noqa: S608 - quoted
         self.moves = [(row["body"], row["place"], row["name"]) for row in rows if row["what"] == "move"]
         self.old: str = next(row["body"] for row in rows if row["what"] == "whole")
         self._made = [row for row in rows if row["what"] == "make"]
@@ -283,32 +284,21 @@ def _is_written_down(connection: Any, new: str) -> bool:
     if BOOK not in _tables(connection, new, with_book=True):
         return False
     whole = f"SELECT 1 FROM {quoted(new)}.{quoted(BOOK)} WHERE what = 'whole'"  # noqa: S608 - quoted
-    return bool(_all(connection, whole))
+    return bool(rows_of(connection, whole))
 
 
 def _tables(connection: Any, database: str, *, with_book: bool = False) -> list[str]:
-    names = [str(row["name"]) for row in _all(connection, sql("mysql", "list_movable_tables"), database)]
+    names = [str(row["name"]) for row in rows_of(connection, sql("mysql", "list_movable_tables"), database)]
     return [name for name in names if with_book or name != BOOK]
 
 
 def _exists(connection: Any, database: str) -> bool:
-    return bool(_all(connection, "SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = %s", database))
+    return bool(rows_of(connection, "SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = %s", database))
 
 
 def _copy_charset(connection: Any, before: str, after: str) -> None:
-    found = _all(connection, sql("mysql", "list_charset_of_database"), before)[0]
-    _run(
+    found = rows_of(connection, sql("mysql", "list_charset_of_database"), before)[0]
+    run(
         connection,
         f"ALTER DATABASE {quoted(after)} CHARACTER SET {found['charset_name']} COLLATE {found['collation_name']}",
     )
-
-
-def _run(connection: Any, statement: str, *values: object) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values or None)
-
-
-def _all(connection: Any, statement: str, *values: object) -> list[dict[str, Any]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values or None)
-        return list(cursor.fetchall())

@@ -16,6 +16,7 @@ from pymysql.charset import charset_by_name
 from pymysql.constants import ER
 
 from upkeep.engines.mysql_catalogue import quoted
+from upkeep.engines.mysql_statements import rows_of, run
 from upkeep.engines.restore_refusals import unavailable
 
 Kind = Literal["trigger", "procedure", "function", "package", "package body", "view", "event"]
@@ -65,20 +66,21 @@ def read_programs(connection: Any, database: str) -> list[Program]:
 
     Errors: ``RestoreUnavailable`` where the account may not read one: it could not be made again.
     """
-    _run(connection, "SET NAMES utf8mb4")
-    _run(connection, "SET SESSION sql_mode = 'NO_ENGINE_SUBSTITUTION'")
-    _run(connection, f"USE {quoted(database)}")  # views print their own database's name unless it is current
+    run(connection, "SET NAMES utf8mb4")
+    run(connection, "SET SESSION sql_mode = 'NO_ENGINE_SUBSTITUTION'")
+    run(connection, f"USE {quoted(database)}")  # views print their own database's name unless it is current
     found = []
     for kind in KINDS:
         values = (database,) if kind in _LISTS else (database, kind.upper())
-        for row in _all(connection, _LISTS.get(kind, _ROUTINES), *values):
+        for row in rows_of(connection, _LISTS.get(kind, _ROUTINES), *values):
             found.append(_read(connection, kind, str(row["name"])))
     return found
 
 
 def _read(connection: Any, kind: Kind, name: str) -> Program:
     row = {
-        key.lower(): value for key, value in _all(connection, f"SHOW CREATE {kind.upper()} {quoted(name)}")[0].items()
+        key.lower(): value
+        for key, value in rows_of(connection, f"SHOW CREATE {kind.upper()} {quoted(name)}")[0].items()
     }
     statement = row["sql original statement" if kind == "trigger" else f"create {kind}"]
     if statement is None:
@@ -187,34 +189,23 @@ def make(connection: Any, program: Program) -> None:
         settings.append(f"collation_connection = {program.collation}")
     if program.time_zone:
         settings.append(f"time_zone = '{program.time_zone}'")
-    _run(connection, "SET SESSION " + ", ".join(settings))
+    run(connection, "SET SESSION " + ", ".join(settings))
     try:
         connection.query(program.statement.encode(charset_by_name(program.charset).encoding))
     finally:
-        _run(connection, "SET NAMES utf8mb4")
-        _run(connection, "SET SESSION sql_mode = 'NO_ENGINE_SUBSTITUTION'")
+        run(connection, "SET NAMES utf8mb4")
+        run(connection, "SET SESSION sql_mode = 'NO_ENGINE_SUBSTITUTION'")
 
 
 def drop_triggers(connection: Any, databases: Iterable[str]) -> None:
     for database in databases:
-        for row in _all(connection, _LISTS["trigger"], database):
-            _run(connection, f"DROP TRIGGER IF EXISTS {quoted(database)}.{quoted(str(row['name']))}")
+        for row in rows_of(connection, _LISTS["trigger"], database):
+            run(connection, f"DROP TRIGGER IF EXISTS {quoted(database)}.{quoted(str(row['name']))}")
 
 
 def _drop(connection: Any, kind: str, name: str) -> None:
     try:
-        _run(connection, f"DROP {kind.upper()} IF EXISTS {quoted(name)}")
+        run(connection, f"DROP {kind.upper()} IF EXISTS {quoted(name)}")
     except pymysql.MySQLError as error:
         if error.args[0] != ER.WRONG_OBJECT:  # a table of a view's name: making the view will say so
             raise
-
-
-def _run(connection: Any, statement: str, *values: object) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values or None)
-
-
-def _all(connection: Any, statement: str, *values: object) -> list[dict[str, Any]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values or None)
-        return list(cursor.fetchall())

@@ -55,13 +55,14 @@ def _judge(looked: Looked, where: str, certificate: x509.Certificate, now: datet
     left = (end - now.astimezone(UTC)).total_seconds() / 86_400
     if left >= days:
         return
-    name = _name(certificate)
+    name = name_of(certificate)
     when = f"ended {-left:.0f} days ago" if left < 0 else f"ends in {left:.0f} days"
     what = f"certificate of {name} in {where} {when} ({end:%Y-%m-%d})"
     looked.add(KIND, where, "high" if left < URGENT_DAYS else "medium", what, remedy)
 
 
-def _name(certificate: x509.Certificate) -> str:
+def name_of(certificate: x509.Certificate) -> str:
+    """Its first host name, else its subject."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         if found := names.get_values_for_type(x509.DNSName):

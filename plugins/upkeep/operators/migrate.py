@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowSkipException
 
@@ -18,8 +16,8 @@ from upkeep.duties.migrate import refuse_begun, run_migration, secure_migration
 from upkeep.duties.migration_plan import Migration, plan_migration
 from upkeep.duties.rehearse_migration import MOST_KEPT, rehearse_migration
 from upkeep.errors import MigrationFailed, MigrationRefused, NoFreshBackup
+from upkeep.operators.approval import PersonApprovalOperator, approver_of
 from upkeep.operators.base import UpkeepOperator
-from upkeep.operators.rollout import approver_of
 from upkeep.site import Site
 
 if TYPE_CHECKING:
@@ -83,19 +81,16 @@ class RehearseMigrationOperator(UpkeepOperator):
         return rehearse_migration(job, migration)
 
 
-class ApproveMigrationOperator(ApprovalOperator):
+class ApproveMigrationOperator(PersonApprovalOperator):
     """Ask a person, with the rehearsal before their eyes. No answer in time is a no; a no fails the run."""
 
-    template_fields = (*ApprovalOperator.template_fields, "rehearsal")
+    template_fields = (*PersonApprovalOperator.template_fields, "rehearsal")
 
     def __init__(self, *, site: Site, rehearsal: Any, **kwargs: Any) -> None:
         super().__init__(
             subject=f"{site.title}: may the live database be migrated?",
-            defaults=self.REJECT,
-            fail_on_reject=True,
-            assigned_users=[{"id": name, "name": name} for name in site.approval.approvers] or None,
-            response_timeout=timedelta(hours=site.approval.timeout_h),
-            retries=0,
+            approvers=site.approval.approvers,
+            timeout_h=site.approval.timeout_h,
             **kwargs,
         )
         self.rehearsal = rehearsal

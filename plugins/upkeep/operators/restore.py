@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowSkipException
 
@@ -18,8 +17,8 @@ from upkeep.duties.restore import plan_restore, restore
 from upkeep.duties.restore_over import Waivers, bring_beside, let_write, secure_live, stop_writes, swap_live
 from upkeep.duties.restore_rows import restore_rows
 from upkeep.errors import ObjectMissing, RestoreRefused
+from upkeep.operators.approval import PersonApprovalOperator, approver_of
 from upkeep.operators.base import UpkeepOperator
-from upkeep.operators.rollout import approver_of
 from upkeep.site import Site
 
 if TYPE_CHECKING:
@@ -117,19 +116,16 @@ class SecureLiveOperator(RestoreStepOperator):
         return secure_live(job, wish, waived=waived, dry_run=_is_dry(context))
 
 
-class ApproveRestoreOperator(ApprovalOperator):
+class ApproveRestoreOperator(PersonApprovalOperator):
     """Ask a person, with the plan before their eyes. No answer in time is a no; a no fails the run."""
 
-    template_fields = (*ApprovalOperator.template_fields, "plan")
+    template_fields = (*PersonApprovalOperator.template_fields, "plan")
 
     def __init__(self, *, site: Site, plan: Any, **kwargs: Any) -> None:
         super().__init__(
             subject=f"{site.title}: may the live database be replaced?",
-            defaults=self.REJECT,
-            fail_on_reject=True,
-            assigned_users=[{"id": name, "name": name} for name in site.approval.approvers] or None,
-            response_timeout=timedelta(hours=site.approval.timeout_h),
-            retries=0,
+            approvers=site.approval.approvers,
+            timeout_h=site.approval.timeout_h,
             **kwargs,
         )
         self.plan = plan

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.standard.exceptions import HITLRejectException
-from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
 from upkeep.duties.cluster_work import Wait, cluster_of, deployment_of, opened
@@ -20,7 +19,8 @@ from upkeep.duties.roll_back import roll_back
 from upkeep.duties.roll_out import roll_out
 from upkeep.duties.scale import plan_scale, scale
 from upkeep.duties.undo import plan_undo, undo
-from upkeep.errors import NotApproved, RolloutRefused
+from upkeep.errors import RolloutRefused
+from upkeep.operators.approval import PersonApprovalOperator, approver_of
 from upkeep.operators.base import UpkeepOperator, job_of, site_named
 from upkeep.site import Site
 from upkeep.triggers.rollout import RolloutTrigger
@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 
 GRACE = timedelta(minutes=1)
 """How long after its time a trigger may be silent; then the scheduler gives the task back, triggerer or not."""
-BY_HAND = "somebody who marked the approval as success in Airflow"
 IMAGE = "image_"
 """Before a deployment's name: its field in the form."""
 
@@ -71,24 +70,21 @@ class CheckGatesOperator(UpkeepOperator):
         }
 
 
-class ApproveChangeOperator(ApprovalOperator):
+class ApproveChangeOperator(PersonApprovalOperator):
     """Ask a person, with the plan before their eyes. No answer in time is a no; a no fails the run, and who said what
     is in the ledger.
 
     Skipped in a dry run and where the site asks for no approval. ``rest``: ask for what follows a canary.
     """
 
-    template_fields = (*ApprovalOperator.template_fields, "plan", "gates")
+    template_fields = (*PersonApprovalOperator.template_fields, "plan", "gates")
 
     def __init__(self, *, site: Site, plan: Any, gates: Any = None, rest: bool = False, **kwargs: Any) -> None:
         cluster = site.cluster
         super().__init__(
             subject=f"{site.title}: may this be changed?",
-            defaults=self.REJECT,
-            fail_on_reject=True,
-            assigned_users=[{"id": name, "name": name} for name in cluster.approvers] if cluster else None,
-            response_timeout=timedelta(hours=cluster.approval_timeout_h) if cluster else None,
-            retries=0,
+            approvers=cluster.approvers if cluster else (),
+            timeout_h=cluster.approval_timeout_h if cluster else 0,
             **kwargs,
         )
         self.site = site.name
@@ -248,19 +244,3 @@ class ApplyActionOperator(WaitingOperator):
 
 def is_canary(plan: Mapping[str, Any]) -> bool:
     return plan["strategy"] == "canary" and len(plan["waves"]) > 1
-
-
-def approver_of(approval: Mapping[str, Any] | None, needed: bool, approvers: Sequence[str] = ()) -> str:
-    """Who said yes, for the ledger; empty where nobody had to.
-
-    ``approvers``: those whom the site names. Errors: ``NotApproved`` when nobody answered although it names some:
-    whoever may mark tasks in Airflow could else go past them.
-    """
-    who = (approval or {}).get("responded_by_user") or {}
-    name = str(who.get("name") or who.get("id") or "")
-    if needed and not name and approvers:
-        raise NotApproved(
-            "the approval was marked as success in Airflow, and nobody answered it",
-            hint=f"clear the approval task and let one of {', '.join(approvers)} answer",
-        )
-    return name or (BY_HAND if needed else "")

@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from upkeep.duties.guard import guard_window
 from upkeep.duties.job import Job
 from upkeep.duties.report import report_run
-from upkeep.operators.base import UpkeepOperator
+from upkeep.operators.base import UpkeepOperator, WindowedOperator
 from upkeep.operators.report_page import ReportLink
 
 if TYPE_CHECKING:
@@ -35,17 +35,11 @@ class CheckWindowOperator(UpkeepOperator):
         return {"closes_at": verdict.closes_at.isoformat(), "reason": verdict.reason, "overridden": verdict.overridden}
 
 
-class CheckStillOpenOperator(UpkeepOperator):
+class CheckStillOpenOperator(WindowedOperator):
     """Whatever the long task before it came to: what follows is begun while the window is open, and skipped after it.
 
     ``window``: what the guard returned; nothing where it let nobody in.
     """
-
-    template_fields = ("window",)
-
-    def __init__(self, *, window: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.window = window
 
     def work(self, job: Job, context: Context) -> dict[str, Any]:
         if not self.window:

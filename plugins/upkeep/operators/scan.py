@@ -8,24 +8,18 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from upkeep.duties.job import Job
 from upkeep.duties.scan_vulnerabilities import scan_vulnerabilities
-from upkeep.operators.base import UpkeepOperator
+from upkeep.operators.base import WindowedOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class ScanVulnerabilitiesOperator(UpkeepOperator):
+class ScanVulnerabilitiesOperator(WindowedOperator):
     """Run the scans that the site names, and compare what they find with the last time. Ends well whatever it finds and
     whichever program is missing: the report tells.
 
     ``window``: what the task returned that found the window open; nothing where it found it closed.
     """
-
-    template_fields = ("window",)
-
-    def __init__(self, *, window: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.window = window
 
     def work(self, job: Job, context: Context) -> dict[str, Any]:
         if not self.window:

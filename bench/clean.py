@@ -18,8 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import ROOT, environment
-from bench.measure import Verdict, markdown, own_cpu_s, peak_mb, tell
+from bench.measure import Verdict, figures_of, markdown, own_cpu_s, peak_mb, tell
 
 MOST_TIMES = 1.5
 MOST_MB = 150
@@ -92,13 +91,7 @@ def _find(folder: Path) -> dict[str, float]:
 
 
 def _clean(folder: Path) -> dict[str, float]:
-    """In a process of its own, so that its memory is its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.clean", "--clean", str(folder)],
-        stdout=subprocess.PIPE, text=True, env=environment(), cwd=ROOT, check=True,
-    )  # fmt: skip
-    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return figures
+    return figures_of("bench.clean", "--clean", str(folder))
 
 
 def _clean_here(folder: Path) -> dict[str, float]:

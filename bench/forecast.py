@@ -17,14 +17,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from bench.measure import Verdict, markdown, tell, verdict_table, wait_for_quiet
-from upkeep.connections import connection_from_environment, filesystem_from_environment
+from tests.plain_site import plain_job, plain_site
 from upkeep.domain.capacity import Reading
 from upkeep.domain.capacity_plan import CapacityPlan
 from upkeep.duties.forecast_capacity import forecast_capacity, plan_forecast
-from upkeep.duties.job import Job, Run
-from upkeep.ledger import Ledger, default_url
+from upkeep.duties.job import Job
 from upkeep.ledger.samples import Samples
-from upkeep.site import Site
 
 METRICS, DAYS = 500, 730
 MOST_S = 10.0
@@ -64,20 +62,8 @@ def run(*, metrics: int = METRICS, rounds: int = 3) -> list[Verdict]:
 
 def _job(folder: Path) -> Job:
     (folder / "store").mkdir()
-    site = Site.model_validate(
-        {
-            "name": "bench",
-            "title": "bench",
-            "timezone": "Asia/Shanghai",
-            "rhythms": {"daily": {"at": "0 2 * * *", "length_h": 3}},
-            "store": {"url": f"file://{folder}/store"},
-            "spool": f"{folder}/spool",
-            "retention": {"daily": 1},
-            "folders": [{"name": "data", "paths": [str(folder)]}],
-        }
-    )
-    ledger = Ledger(default_url(folder))
-    return Job(site, Run("bench"), ledger, connection_from_environment, filesystem_from_environment, now=lambda: NOW)
+    site = plain_site(folder, name="bench", folders=[{"name": "data", "paths": [str(folder)]}])
+    return plain_job(site, folder, "bench", now=lambda: NOW)
 
 
 def _write(job: Job, metrics: int) -> None:

@@ -17,8 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import ROOT, environment
-from bench.measure import Verdict, markdown, own_cpu_s, peak_mb, tell
+from bench.measure import Verdict, figures_of, markdown, own_cpu_s, peak_mb, tell
 
 LEAST_MB_S = 150
 MOST_MB = 100
@@ -106,12 +105,7 @@ def _shell(line: str) -> dict[str, float]:
 
 
 def _review(folder: Path) -> dict[str, float]:
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.logs", "--review", str(folder)],
-        stdout=subprocess.PIPE, text=True, env=environment(), cwd=ROOT, check=True,
-    )  # fmt: skip
-    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return figures
+    return figures_of("bench.logs", "--review", str(folder))
 
 
 def _review_here(folder: Path) -> dict[str, float]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench import ROOT, environment
 from tests.servers.base import Server
 
 NOISE = 0.08
@@ -201,3 +204,11 @@ def _written() -> int:
 def _first_line(path: str) -> str:
     with Path(path).open() as file:
         return file.readline()
+
+
+def figures_of(module: str, *arguments: str) -> dict[str, float]:
+    """What a module of ours prints as its last line, in a process of its own: then its memory is its own too."""
+    argv = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, env=environment(), cwd=ROOT, check=True)
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return figures

@@ -9,7 +9,7 @@ from airflow.sdk import DAG
 
 from upkeep.operators.cluster_dags import action_form, cluster_dag, sites_with_cluster
 from upkeep.operators.rollout import ApplyActionOperator, ApproveChangeOperator, PlanActionOperator
-from upkeep.operators.runs import CheckRunOperator, ReportRunOperator
+from upkeep.operators.runs import report_and_watch
 from upkeep.site import Site
 
 DOC = """
@@ -32,10 +32,7 @@ def cluster_action(site: Site) -> DAG:
         apply = ApplyActionOperator(
             task_id="apply", site=site.name, plan=plan.output, approval=approve.output, trigger_rule="none_failed"
         )
-        report = ReportRunOperator(task_id="report", site=site.name, rhythm="cluster_action", trigger_rule="all_done")
-        watch = CheckRunOperator(
-            task_id="watch", site=site.name, report=report.output, trigger_rule="all_done", retries=0
-        )
+        report, watch = report_and_watch(site, "cluster_action")
         plan >> approve >> apply >> report >> watch
     return dag
 

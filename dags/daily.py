@@ -11,12 +11,12 @@ from airflow.sdk import DAG, task_group
 from upkeep.operators.backups import ApplyRetentionOperator, BackUpTargetOperator, VerifyBackupOperator
 from upkeep.operators.capacity import SampleCapacityOperator
 from upkeep.operators.cluster import CheckClusterOperator
+from upkeep.operators.databases import ApplyPurgeOperator, purges_of
 from upkeep.operators.health import CheckHealthOperator
 from upkeep.operators.logs import ReviewLogsOperator
 from upkeep.operators.pools import group_of, pool_of
-from upkeep.operators.purge import ApplyPurgeOperator, purges_of
-from upkeep.operators.rhythm import rhythm_dag, sites_to_build
-from upkeep.operators.runs import CheckRunOperator, CheckWindowOperator, ReportRunOperator
+from upkeep.operators.rhythm import rhythm_dag, sites_with_rhythm
+from upkeep.operators.runs import CheckWindowOperator, report_and_watch
 from upkeep.operators.security import CheckSecurityOperator
 from upkeep.site import Site
 
@@ -50,12 +50,9 @@ def keep_safe(target: str, site: str, pool: str) -> None:
 
 
 def daily(site: Site) -> DAG:
-    with rhythm_dag(site, "daily", site.rhythms.daily, doc=DOC) as dag:
+    with rhythm_dag(site, "daily", doc=DOC) as dag:
         guard = CheckWindowOperator(task_id="guard_window", site=site.name, rhythm="daily")
-        report = ReportRunOperator(task_id="report", site=site.name, rhythm="daily", trigger_rule="all_done")
-        watch = CheckRunOperator(
-            task_id="watch", site=site.name, report=report.output, trigger_rule="all_done", retries=0
-        )
+        report, watch = report_and_watch(site, "daily")
         health = CheckHealthOperator.partial(
             task_id="check_health", site=site.name, retries=0, map_index_template="{{ task.check }}"
         )
@@ -78,5 +75,5 @@ def daily(site: Site) -> DAG:
     return dag
 
 
-for _site in sites_to_build("daily"):
+for _site in sites_with_rhythm("daily"):
     globals()[f"{_site.name}_daily"] = daily(_site)

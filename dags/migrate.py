@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from airflow.sdk import DAG
 
-from upkeep.operators.by_hand import by_hand_dag, sites_by_hand
+from upkeep.operators.by_hand import by_hand_dag
 from upkeep.operators.migrate import (
     DECIDED,
     ApproveMigrationOperator,
@@ -16,7 +16,8 @@ from upkeep.operators.migrate import (
     SecureMigrationOperator,
     migrate_form,
 )
-from upkeep.operators.runs import CheckRunOperator, ReportRunOperator
+from upkeep.operators.rhythm import sites_wanted
+from upkeep.operators.runs import report_and_watch
 from upkeep.site import Site
 
 DOC = """
@@ -47,14 +48,11 @@ def migrate(site: Site) -> DAG:
         run = RunMigrationOperator(
             task_id="migrate", site=site.name, approval=approve.output, rehearsal=rehearse.output
         )
-        report = ReportRunOperator(task_id="report", site=site.name, rhythm="migrate", trigger_rule="all_done")
-        watch = CheckRunOperator(
-            task_id="watch", site=site.name, report=report.output, trigger_rule="all_done", retries=0
-        )
+        report, watch = report_and_watch(site, "migrate")
         rehearse >> approve >> secure >> run >> report >> watch
     return dag
 
 
-for _site in sites_by_hand("migrate"):
+for _site in sites_wanted("migrate"):
     if _site.databases:
         globals()[f"{_site.name}_migrate"] = migrate(_site)

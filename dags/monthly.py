@@ -12,8 +12,8 @@ from upkeep.operators.benchmark import SampleBenchmarkOperator
 from upkeep.operators.cluster_dags import rollout_form
 from upkeep.operators.drill import DrillSiteOperator, drill_params
 from upkeep.operators.forecast import ReportForecastOperator
-from upkeep.operators.rhythm import rhythm_dag, sites_to_build
-from upkeep.operators.runs import CheckRunOperator, CheckStillOpenOperator, CheckWindowOperator, ReportRunOperator
+from upkeep.operators.rhythm import rhythm_dag, sites_with_rhythm
+from upkeep.operators.runs import CheckStillOpenOperator, CheckWindowOperator, report_and_watch
 from upkeep.operators.scan import ScanVulnerabilitiesOperator
 from upkeep.operators.start_update import StartRollingUpdateOperator
 from upkeep.site import Site
@@ -41,13 +41,10 @@ PARTS = ("drill", "forecast_capacity", "scan_vulnerabilities", "benchmark", "rol
 
 
 def monthly(site: Site) -> DAG:
-    rhythm = site.rhythms.monthly
-    if rhythm is None:
-        raise ValueError(f"{site.name} has no monthly rhythm")
     updates = bool(site.cluster and site.cluster.deployments)
     parts = PARTS if updates else PARTS[:-1]
     form = {**drill_params(site), **(rollout_form(site) if updates else {})}
-    with rhythm_dag(site, "monthly", rhythm, doc=DOC, parts=parts, params=form) as dag:
+    with rhythm_dag(site, "monthly", doc=DOC, parts=parts, params=form) as dag:
         guard = CheckWindowOperator(task_id="guard_window", site=site.name, rhythm="monthly")
         drill = DrillSiteOperator(task_id="drill", site=site.name, window=guard.output)
         still_open = CheckStillOpenOperator(
@@ -62,10 +59,7 @@ def monthly(site: Site) -> DAG:
         benchmark = SampleBenchmarkOperator.partial(
             task_id="benchmark", site=site.name, max_active_tis_per_dagrun=1, map_index_template="{{ task.database }}"
         ).expand(database=[database.name for database in site.databases])
-        report = ReportRunOperator(task_id="report", site=site.name, rhythm="monthly", trigger_rule="all_done")
-        watch = CheckRunOperator(
-            task_id="watch", site=site.name, report=report.output, trigger_rule="all_done", retries=0
-        )
+        report, watch = report_and_watch(site, "monthly")
         guard >> drill >> still_open >> [forecast, benchmark, scans] >> report >> watch
         benchmark >> scans
         if updates:
@@ -80,5 +74,5 @@ def monthly(site: Site) -> DAG:
     return dag
 
 
-for _site in sites_to_build("monthly"):
+for _site in sites_with_rhythm("monthly"):
     globals()[f"{_site.name}_monthly"] = monthly(_site)

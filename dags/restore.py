@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from airflow.sdk import DAG
 
-from upkeep.operators.by_hand import by_hand_dag, sites_by_hand
+from upkeep.operators.by_hand import by_hand_dag
 from upkeep.operators.restore import (
     DECIDED,
     ApproveRestoreOperator,
@@ -19,7 +19,8 @@ from upkeep.operators.restore import (
     SwapLiveOperator,
     restore_form,
 )
-from upkeep.operators.runs import CheckRunOperator, ReportRunOperator
+from upkeep.operators.rhythm import sites_wanted
+from upkeep.operators.runs import report_and_watch
 from upkeep.site import Site
 
 DOC = """
@@ -62,13 +63,10 @@ def restore(site: Site) -> DAG:
         let = LetWriteOperator(
             task_id="let_write", site=site.name, plan=plan.output, trigger_rule="all_done", retries=20
         )
-        report = ReportRunOperator(task_id="report", site=site.name, rhythm="restore", trigger_rule="all_done")
-        watch = CheckRunOperator(
-            task_id="watch", site=site.name, report=report.output, trigger_rule="all_done", retries=0
-        )
+        report, watch = report_and_watch(site, "restore")
         plan >> secured >> approve >> stop >> beside >> swap >> let >> report >> watch
     return dag
 
 
-for _site in sites_by_hand("restore"):
+for _site in sites_wanted("restore"):
     globals()[f"{_site.name}_restore"] = restore(_site)

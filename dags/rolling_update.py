@@ -18,7 +18,7 @@ from upkeep.operators.rollout import (
     RollBackOperator,
     RollOutOperator,
 )
-from upkeep.operators.runs import CheckRunOperator, ReportRunOperator
+from upkeep.operators.runs import report_and_watch
 from upkeep.site import Site
 
 DOC = """
@@ -65,10 +65,7 @@ def rolling_update(site: Site) -> DAG:
             trigger_rule="none_failed",
         )  # fmt: skip
         roll_back = RollBackOperator(task_id="roll_back", site=site.name, trigger_rule="all_done")
-        report = ReportRunOperator(task_id="report", site=site.name, rhythm="rolling_update", trigger_rule="all_done")
-        watch = CheckRunOperator(
-            task_id="watch", site=site.name, report=report.output, trigger_rule="all_done", retries=0
-        )
+        report, watch = report_and_watch(site, "rolling_update")
         plan >> saved >> verified >> gates >> approve >> first >> rest >> roll_out >> roll_back >> report >> watch
     return dag
 

@@ -10,12 +10,11 @@ from airflow.sdk import DAG
 
 from upkeep.operators.backups import CheckBackupOperator
 from upkeep.operators.clean import CleanDockerOperator, CleanLogsOperator
-from upkeep.operators.partitions import ApplyPartitionsOperator, partitions_of
+from upkeep.operators.databases import ApplyPartitionsOperator, ApplyTableCareOperator, partitions_of, tables_of
 from upkeep.operators.prove import ProveBackupsOperator
 from upkeep.operators.review import ReportReviewOperator
-from upkeep.operators.rhythm import rhythm_dag, sites_to_build
-from upkeep.operators.runs import CheckRunOperator, CheckWindowOperator, ReportRunOperator
-from upkeep.operators.tables import ApplyTableCareOperator, tables_of
+from upkeep.operators.rhythm import rhythm_dag, sites_with_rhythm
+from upkeep.operators.runs import CheckWindowOperator, report_and_watch
 from upkeep.site import Site
 
 DOC = """
@@ -39,16 +38,10 @@ PARTS = ("require_backup", "prove", "clean_logs", "clean_docker", "tend_tables",
 
 
 def weekly(site: Site) -> DAG:
-    rhythm = site.rhythms.weekly
-    if rhythm is None:
-        raise ValueError(f"{site.name} has no weekly rhythm")
     targets = [target.name for target in site.targets]
-    with rhythm_dag(site, "weekly", rhythm, doc=DOC, parts=PARTS) as dag:
+    with rhythm_dag(site, "weekly", doc=DOC, parts=PARTS) as dag:
         guard = CheckWindowOperator(task_id="guard_window", site=site.name, rhythm="weekly")
-        report = ReportRunOperator(task_id="report", site=site.name, rhythm="weekly", trigger_rule="all_done")
-        watch = CheckRunOperator(
-            task_id="watch", site=site.name, report=report.output, trigger_rule="all_done", retries=0
-        )
+        report, watch = report_and_watch(site, "weekly")
         backups = CheckBackupOperator.partial(
             task_id="require_backup", site=site.name, retries=0, map_index_template="{{ task.target }}"
         ).expand(target=targets)
@@ -73,5 +66,5 @@ def weekly(site: Site) -> DAG:
     return dag
 
 
-for _site in sites_to_build("weekly"):
+for _site in sites_with_rhythm("weekly"):
     globals()[f"{_site.name}_weekly"] = weekly(_site)

@@ -15,9 +15,8 @@ from typing import Any
 
 import yaml
 
-from demo.processes import run
 from demo.screen import Screen
-from demo.stage import Verdict, place_of_its_own, stopped_by_signals
+from demo.stage import Verdict, place_of_its_own, stopped_by_signals, upkeep
 from tests.servers.base import Server, ServerFailed
 from tests.servers.data import (
     Fingerprint,
@@ -115,7 +114,7 @@ def _back_up(screen: Screen, place: Path) -> None:
     for name in LOST:
         verify(job, name, str(back_up(job, name)["backup_id"]))
     screen.title("$ upkeep backups demo")
-    screen.show(_upkeep("backups", "demo")[1])
+    screen.show(upkeep("backups", "demo")[1])
 
 
 def _beside(screen: Screen, verdict: Verdict, databases: dict[str, Any]) -> None:
@@ -123,7 +122,7 @@ def _beside(screen: Screen, verdict: Verdict, databases: dict[str, Any]) -> None
     screen.title(f"Somebody wants to look at yesterday's {LOST['kindergarten']}")
     arguments = ("restore", "backup", "demo", "kindergarten", "--table", LOST["kindergarten"], "--yes")
     screen.show(f"$ upkeep {' '.join(arguments)}")
-    status, said = _upkeep(*arguments)
+    status, said = upkeep(*arguments)
     screen.show(said)
     live = databases["kindergarten"]
     copies = [name for (name,) in live.query("SHOW DATABASES") if name.startswith("kindergarten_tables_")]
@@ -141,11 +140,11 @@ def _over(screen: Screen, verdict: Verdict, name: str, database: Any) -> None:
     cascade = " CASCADE" if name == "chronoretrace" else ""
     screen.title(f"A bad day: DROP TABLE {table} on {name}")
     database.execute(f"DROP TABLE {table}{cascade}")
-    (row,) = [line.split()[1] for line in _upkeep("backups", "demo", name)[1].splitlines() if line.startswith(name)]
+    (row,) = [line.split()[1] for line in upkeep("backups", "demo", name)[1].splitlines() if line.startswith(name)]
     arguments = ("restore", "backup", "demo", name, "--backup", row, "--to", "over", "--yes")
     screen.show(f"$ upkeep {' '.join(arguments)}")
     screen.doing(f"restoring {name}")
-    status, said = _upkeep(*arguments)
+    status, said = upkeep(*arguments)
     screen.show(said)
     after = _fingerprint(database)
     verdict.add(status == 0 and after == before, f"{name} is as it was, row by row: {len(after.tables)} tables")
@@ -163,11 +162,6 @@ def _fingerprint(database: Any) -> Fingerprint:
 def _names(database: Any) -> list[str]:
     listed = "SHOW DATABASES" if isinstance(database, MySqlDatabase) else "SELECT datname FROM pg_database"
     return [str(name) for (name,) in database.query(listed)]
-
-
-def _upkeep(*arguments: str) -> tuple[int, str]:
-    done = run([str(Path(sys.executable).with_name("upkeep")), *arguments])
-    return done.returncode, done.stdout
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import time
 from pathlib import Path
 
@@ -43,6 +44,15 @@ def test_check_lists_every_problem_of_every_file_and_fails(
     assert "name: " in out
     assert "missing.yaml" in out
     assert out.count("HINT:") == 2
+
+
+def test_check_finds_a_name_that_two_of_the_files_have(
+    scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = tmp_path / "sites" / "shop.yaml", tmp_path / "copy.yaml"
+    second.write_bytes(first.read_bytes())
+    assert main(["check", str(first), str(second)]) == 1
+    assert f"broken  site file {second} is called 'shop', as is {first}\nHINT:" in capsys.readouterr().out
 
 
 def test_the_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -206,3 +216,30 @@ def test_restore_prints_its_plan_and_does_nothing_unless_the_word_is_typed(
     assert len(list(tmp_path.glob("data.replaced-*"))) == 1
     assert main(["restore", "backup", "shop", "app", "--before", "yesterday"]) == 2
     assert "HINT: write it as" in capsys.readouterr().err
+
+
+def test_over_live_is_only_for_approvers_and_the_ledger_says_how_it_was_approved(
+    scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever runs the command is who the machine says, not who the environment says."""
+    backup_id = scene.night("night")
+    monkeypatch.delenv("SUDO_USER", raising=False)
+    monkeypatch.setenv("LOGNAME", "li.si")
+    me = pwd.getpwuid(os.getuid()).pw_name
+    over = ["restore", "backup", "shop", "app", "--backup", backup_id, "--to", "over", "--waive-stop", "x", "--yes"]
+
+    def approvers(*names: str) -> None:
+        site = scene.site.model_dump(mode="json", exclude_none=True) | {"approval": {"approvers": names}}
+        (tmp_path / "sites" / "shop.yaml").write_text(yaml.safe_dump(site, allow_unicode=True), encoding="utf-8")
+
+    approvers("li.si")
+    assert main(over) == 2
+    said = capsys.readouterr().err
+    assert f"{me} runs the command, and site shop names others as approvers: li.si" in said
+    assert "HINT: start shop_restore in Airflow" in said
+    assert main([*over, "--dry-run"]) == 0
+    assert list(tmp_path.glob("data.replaced-*")) == []
+    approvers("li.si", me)
+    assert main(over) == 0
+    assert main(["ledger", "show", "shop"]) == 0
+    assert f"{me}, on the command line (--yes: nobody was asked)" in capsys.readouterr().out

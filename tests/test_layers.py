@@ -30,10 +30,11 @@ ALLOWED = {
         "domain", "site", "engines", "stores", "ledger", "reports", "duties", "operators", "errors", "resources",
     },
     "connections": {"domain", "errors", "settings"},
-    "cli": {
+    "commands": {
         "domain", "site", "engines", "stores", "ledger", "reports", "duties", "errors", "resources", "connections",
         "settings",
     },
+    "cli": {"commands", "errors"},
     "dags": {"operators", "site", "resources"},
 }  # fmt: skip
 """``resources`` only finds files, ``settings`` alone reads the environment; ``connections`` is the command line's way
@@ -99,6 +100,14 @@ def test_parsing_a_dag_file_loads_no_heavy_library(path: Path) -> None:
     for node in tree.body:
         for line, name in imports(node) if isinstance(node, ast.Import | ast.ImportFrom) else ():
             assert name.split(".")[0] not in HEAVY, f"{path.relative_to(ROOT)}:{line} imports {name} at module level"
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "commands").glob("*.py")), ids=lambda path: path.name)
+def test_asking_the_command_line_for_help_loads_no_duty(path: Path) -> None:
+    for node in ast.parse(path.read_text()).body:
+        for line, name in imports(node) if isinstance(node, ast.Import | ast.ImportFrom) else ():
+            slow = name.startswith(("upkeep.duties", "upkeep.ledger", "upkeep.site", "upkeep.stores"))
+            assert not slow, f"{path.relative_to(ROOT)}:{line} imports {name} before it is known that it is needed"
 
 
 def test_no_file_has_the_name_of_a_library() -> None:

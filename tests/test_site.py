@@ -130,12 +130,6 @@ def test_a_private_key_is_refused_and_never_shown(tmp_path: Path) -> None:
     assert key not in shown
 
 
-def test_a_key_that_stands_twice_is_an_error(tmp_path: Path) -> None:
-    text = yaml.safe_dump(MINIMAL) + "timezone: Europe/Berlin\n"
-    with pytest.raises(SiteFileError, match="stands twice"):
-        load_site(write(tmp_path, text))
-
-
 def test_deployments_are_only_scaled_to_zero_in_a_cluster_that_the_site_describes(tmp_path: Path) -> None:
     database = {"name": "app", "engine": "mysql", "conn_id": "shop_mysql", "stop_writes": {"scale_to_zero": ["api"]}}
     assert "needs the cluster section: app" in problems(tmp_path, databases=[database])[0]
@@ -143,26 +137,63 @@ def test_deployments_are_only_scaled_to_zero_in_a_cluster_that_the_site_describe
     load_site(write(tmp_path, {**MINIMAL, "databases": [database], "cluster": with_cluster}))
 
 
-@pytest.mark.parametrize("text", ["", "just words", "- a\n- list", "name: [unclosed", "name: \x00"])
-def test_what_is_not_a_site_file_is_named(tmp_path: Path, text: str) -> None:
-    with pytest.raises(SiteFileError, match=r"shop\.yaml"):
-        load_site(write(tmp_path, text))
-
-
-def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "holds no settings"),
+        (b"just words", "holds no settings"),
+        (b"- a\n- list", "holds no settings"),
+        (b"name: [unclosed", "line 2, column 1: while parsing a flow sequence (line 1), did not find expected"),
+        (b"name: shop\ntitle: \x00", "line 2: control characters are not allowed"),
+        (b"name: shop\ntitle: 2026-02-30", "line 2, column 8: '2026-02-30' is no timestamp; a text needs quotes"),
+        (b"name: shop\ntitle: !!map [a]", "line 2, column 8: expected a mapping node, but found sequence"),
+        (b"name: shop\nname: again", "line 2, column 1: key 'name' stands twice"),
+        ("name: shop\ntitle: 商店".encode("gbk"), "is not in UTF-8: line 2 holds the byte 0xc9"),
+        (b"# a dump that lies in the wrong folder\n" * 30_000, "is larger than 1.0 MB"),
+    ],
+    ids=lambda part: part[:40],
+)
+def test_what_is_no_site_file_is_named_with_the_place_and_the_next_step(
+    tmp_path: Path, content: bytes, expected: str
+) -> None:
     path = tmp_path / "shop.yaml"
-    path.write_bytes("title: 商店".encode("gbk"))
-    with pytest.raises(SiteFileError, match="UTF-8"):
+    path.write_bytes(content)
+    with pytest.raises(SiteFileError, match=r"shop\.yaml.*(\n.*)?\nHINT: ") as raised:
         load_site(path)
+    assert expected in str(raised.value)
+
+
+def test_a_folder_with_the_name_of_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "shop.yaml").mkdir()
+    with pytest.raises(SiteFileError, match=r"shop\.yaml can't be read: Is a directory\nHINT: check that it is a file"):
+        load_site(tmp_path / "shop.yaml")
+
+
+def test_where_one_of_several_forms_is_allowed_the_path_is_that_of_the_file(tmp_path: Path) -> None:
+    databases = [{**MINIMAL["databases"][0], "stop_writes": "readonly"}, {"stop_writes": {"scale_to_zero": [""]}}]
+    found = problems(tmp_path, databases=databases)
+    assert "databases[0].stop_writes: Input should be 'read_only' (is 'readonly')" in found
+    assert "databases[0].stop_writes: must hold keys and values (is 'readonly')" in found
+    assert "databases[1].name: missing" in found
+    assert any(problem.startswith("databases[1].stop_writes.scale_to_zero[0]: ") for problem in found)
+
+
+def test_settings_may_be_shared_within_a_file(tmp_path: Path) -> None:
+    first = "&first {name: app, engine: mysql, conn_id: shop_mysql, latency_ms: 5}"
+    others = yaml.safe_dump({key: value for key, value in MINIMAL.items() if key != "databases"})
+    site = load_site(write(tmp_path, f"{others}databases: [{first}, {{<<: *first, name: crm}}]"))
+    assert [(database.name, database.latency_ms) for database in site.databases] == [("app", 5), ("crm", 5)]
 
 
 def test_one_broken_file_hides_no_other(tmp_path: Path) -> None:
     write(tmp_path, MINIMAL)
     write(tmp_path, {**MINIMAL, "name": "other"}, "other.yaml")
     write(tmp_path, "name: broken", "broken.yaml")
+    write(tmp_path, "at: 2026-99-99", "dated.yaml")
+    (tmp_path / "folder.yaml").mkdir()
     sites, broken = load_sites(tmp_path)
     assert sorted(sites) == ["other", "shop"]
-    assert [("broken.yaml" in str(error)) for error in broken] == [True]
+    assert [Path(error.message.split()[2]).name for error in broken] == ["broken.yaml", "dated.yaml", "folder.yaml"]
 
 
 def test_a_name_used_twice_breaks_the_later_file_only(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@
     │   └── NameTaken       there is a database already under the name that it would make
     ├── MigrationRefused    a migration that can't run as it is: not rehearsed, begun before, or not to be cut
     ├── MigrationFailed     one that was begun and failed; says what stands of it now
+    │   └── MigrationLost   the server's answer is not known: nobody can say whether the last statement took
     ├── DrillFailed         a site that a drill could not rebuild whole: a target has no proven backup, or no scratch
     │   └── GoalMissed      it was rebuilt, but more slowly, or with more loss, than its goals allow
     ├── BenchmarkFailed     a query that could not be timed; says nothing about the others

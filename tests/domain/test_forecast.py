@@ -231,6 +231,41 @@ def test_growth_that_began_lately_counts_and_not_the_flat_months_before_it(lengt
     assert found.days is not None and abs(found.days - left) <= max(4, left / 3)
 
 
+@pytest.mark.parametrize(
+    ("size", "slope", "length"),
+    [(0.3, 0.5, 8), (0.3, 2.0, 8), (0.3, 0.5, 12), (1, 0.5, 16), (1, 0.5, 45), (1, 0.2, 25)],
+)
+def test_the_interval_holds_the_slope_of_a_ramp_that_is_a_week_or_two_old(
+    size: float, slope: float, length: int
+) -> None:
+    """However clear the flat months before it were: what began lately is what will be."""
+    held = reached = 0
+    for seed in range(40):
+        ramp = 50 + slope * np.arange(1, length + 1)
+        found = told([*(50 + noise(size, 150, seed)), *(ramp + noise(size, length, 1000 + seed))], limit=100.0)
+        held += bool(found.slope and found.slope.low <= slope <= found.slope.high)
+        reached += found.earliest is not None
+    assert held >= 35
+    assert reached >= 35
+
+
+def test_a_few_days_after_a_shift_widen_the_interval_and_only_a_clear_course_replaces_the_slope_of_before() -> None:
+    before = 30 + 0.2 * DAYS[:190] + noise(0.2, 190)
+    still = told([*before, *(50 + 0.2 * np.arange(6) + noise(0.2, 6, 3))], limit=None)
+    assert rate(still) == pytest.approx(0.2, abs=0.01)
+    assert still.slope and still.slope.high - still.slope.low > 0.05, "six days are few"
+    steep = told([*before, *(50 + 3.0 * np.arange(6) + noise(0.2, 6, 3))], limit=None)
+    assert rate(steep) == pytest.approx(3, abs=0.2)
+    assert steep.slope and steep.slope.low < 0.21
+    assert "a first guess" in steep.remarks[0]
+
+
+@pytest.mark.parametrize("days", [60, 365])
+def test_chance_alone_bends_no_course(days: int) -> None:
+    bent = sum(bool(told(50 + 0.1 * np.arange(days) + noise(1, days, seed)).remarks) for seed in range(60))
+    assert bent <= 4
+
+
 def test_whole_numbers_that_grow_slowly_have_no_shifts() -> None:
     found = told(np.floor(50 + 0.1 * DAYS))
     assert (found.shifts, found.remarks) == ((), ())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from upkeep.domain.migration import plan_of, read_statements, rows_missed, tables_changed
+from upkeep.domain.migration import otherwise_shaped, plan_of, rows_missed, shapes_changed, tables_changed, within
+from upkeep.domain.sql_statements import read_statements
 from upkeep.errors import MigrationRefused
 
 
@@ -93,6 +94,35 @@ def test_the_plan_says_plainly_what_would_stand() -> None:
     assert "nothing of it stands" in "\n".join(plan_of("postgres", text, rollback="", on_failure="stop").lines())
     with pytest.raises(MigrationRefused, match="there is none"):
         plan_of("mysql", text, rollback=" ", on_failure="rollback")
+
+
+def test_who_approves_sees_all_that_runs_but_secrets() -> None:
+    text = """UPDATE a SET mail = 'Li  @example.com'  -- why
+        WHERE id = 1;
+        UPDATE accounts SET password = 'hunter2', mail = 'li' WHERE id = 2;
+        DO $$ BEGIN DELETE FROM a; END $$;
+        SELECT 'a\u202eb'; SELECT '#'""".replace("#", 5000 * "x")
+    plan = plan_of("postgres", text, rollback="UPDATE a SET mail = 'before'", on_failure="stop", source="file a.sql")
+    told = "\n".join(plan.lines())
+    assert f"5 statements from file a.sql, SHA-256 {plan.digest}" in told
+    assert "UPDATE a SET mail = 'Li  @example.com' WHERE id = 1\n" in told
+    assert "UPDATE accounts SET password = '', mail = '' WHERE id = 2 [it may hold a secret" in told
+    assert "DO $$ BEGIN DELETE FROM a; END $$\n" in told
+    assert "SELECT 'a\\u202eb'" in told, "what can't be seen is written out"
+    assert "[and 1,009 more characters: read the text itself]" in told
+    assert f"rollback script: 1 statements, SHA-256 {plan.rollback_digest}\n  1. UPDATE a SET mail = 'before'" in told
+    assert within(["one", "two", "three"], 6)[-1] == "and 1 more lines that are not shown: read the text itself"
+
+
+def test_what_a_migration_made_is_looked_for_on_live() -> None:
+    before = {"release": "postgres 15", "tables": {"a": "1", "gone": "1"}, "indexes": {"i": "1"}, "views": {"v": "1"}}
+    after = {"release": "postgres 15", "tables": {"a": "2", "made": "1"}, "indexes": {"i": "1"}, "views": {"v": "2"}}
+    rehearsed = shapes_changed(before, after)
+    assert otherwise_shaped(rehearsed, {**after, "tables": {"a": "2", "made": "1", "other": "9"}}) == []
+    live = {**after, "tables": {"a": "3", "gone": "1"}}
+    assert otherwise_shaped(rehearsed, live) == ["table a", "table gone", "table made"]
+    assert otherwise_shaped(rehearsed, {**live, "release": "postgres 16"}) == [], "another release prints otherwise"
+    assert otherwise_shaped(None, live) == []
 
 
 def test_rows_are_missed_where_live_lost_more_than_the_rehearsal() -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from upkeep.domain.names import quoted
 from upkeep.domain.purge import (
     LARGEST,
     SHARED_TARGET_S,
@@ -32,7 +33,6 @@ from upkeep.domain.purge import (
     human_count,
     make_plan,
     moments_to_convert,
-    quoted,
     rest_after,
     why_wait,
 )

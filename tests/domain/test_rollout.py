@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from upkeep.domain.rollout import (
+    ACTION,
+    RESTARTED_AT,
     REVISION,
     Live,
     Mark,
     digest_of,
     judge_rollout,
+    only_the_image_lies_between,
     revision_of,
     revision_to_restore,
+    template_digest,
     template_of,
     trouble_of,
     undone_annotations,
@@ -22,6 +27,7 @@ from upkeep.domain.rollout import (
 from upkeep.errors import RolloutRefused
 
 AT = datetime(2026, 11, 22, 2, 0, 30, 500_000, tzinfo=UTC)
+LATE = datetime(2026, 11, 22, 2, 10, tzinfo=UTC)
 MARK = Mark("run-1", "roll_out", "app:2", "app:1", 1, AT, datetime(2026, 11, 22, 2, 5, 30, tzinfo=UTC))
 
 
@@ -83,6 +89,14 @@ EXCEEDED = "ProgressDeadlineExceeded"
             deployment(reason=EXCEEDED, updated_at="2026-11-22T02:00:30Z", mark=MARK), "done", "3 of 3",
             id="nor is one of the same second",
         ),
+        pytest.param(
+            deployment(reason=EXCEEDED, updated_at="2026-11-22T02:10:29Z", mark=MARK), "done", "3 of 3",
+            id="nor one that comes before ours has passed: an undo doesn't start that time anew",
+        ),
+        pytest.param(
+            deployment(reason=EXCEEDED, updated_at="2026-11-22T02:10:31Z", mark=MARK), "failed", "progress deadline",
+            id="its own",
+        ),
         pytest.param(deployment(updatedReplicas=2), "waiting", "2 of 3 new pods have been made", id="too few updated"),
         pytest.param(
             deployment(updatedReplicas=None, replicas=None), "waiting", "0 of 1 new", id="no number means one replica"
@@ -125,6 +139,21 @@ def test_a_mark_is_read_as_it_was_written_and_an_edited_one_is_none() -> None:
     assert Mark.read({}) is None
 
 
+def test_a_scaling_leaves_the_mark_of_a_rolling_update_as_it_is() -> None:
+    scaling = replace(MARK, run="run-2", act="scale", wanted="5 replicas", at=LATE)
+    both = {**MARK.annotations(), **scaling.annotations()}
+    assert (Mark.read(both), Mark.read(both, ACTION)) == (MARK, scaling)
+    assert Mark.read_all(both) == [MARK, scaling]
+
+
+@pytest.mark.parametrize(("revision", "beyond"), [(1, 0), (2, 2)], ids=["not numbered yet", "numbered"])
+def test_the_way_back_of_a_change_that_no_controller_has_numbered_moves_no_revision(revision: int, beyond: int) -> None:
+    found = deployment(mark=MARK)
+    found["metadata"]["annotations"][REVISION] = str(revision)
+    back = MARK.way_back(Live(found), "roll_back", AT, LATE)
+    assert (back.wanted, back.previous, back.previous_revision) == ("app:1", "app:2", beyond)
+
+
 def replica_set(revision: int, image: str, **annotations: str) -> dict[str, Any]:
     return {
         "metadata": {"uid": f"rs{revision}", "annotations": {REVISION: str(revision), **annotations}},
@@ -153,10 +182,27 @@ def test_an_undo_that_kubectl_would_skip_or_refuse_is_refused(live: Live, why: s
         revision_to_restore(live)
 
 
-def test_an_undo_takes_the_revision_s_annotations_but_neither_marks_nor_causes() -> None:
+def test_an_undo_takes_the_revision_s_annotations_but_neither_its_marks_nor_its_cause() -> None:
     live = Live(deployment(mark=MARK))
     old = replica_set(1, "app:1", team="red", **{"kubernetes.io/change-cause": "old", "upkeep/run": "run-0"})
-    assert undone_annotations(live, old) == {REVISION: "2", "team": "red"}
+    assert undone_annotations(live, old) == {REVISION: "2", "team": "red", **MARK.annotations()}
+
+
+def test_only_an_image_lies_between_two_templates_where_nothing_else_does_and_restarts_do_not_count() -> None:
+    live, before = Live(deployment(mark=MARK)), replica_set(1, "app:1", **{"pod-template-hash": "h"})
+    assert only_the_image_lies_between(before, MARK, live)
+    annotations = live.template["metadata"].setdefault("annotations", {})
+    annotations[RESTARTED_AT] = "2026-11-22T02:03:00+00:00"
+    assert only_the_image_lies_between(before, MARK, live)
+    digest = template_digest(live, "web")
+    annotations["team"] = "red"
+    assert not only_the_image_lies_between(before, MARK, live)
+    assert template_digest(live, "web") != digest
+    assert template_digest(Live(deployment()), "web") == digest
+    other = deployment(mark=MARK)
+    other["spec"]["template"] = template("app:3")
+    assert not only_the_image_lies_between(before, MARK, Live(other))
+    assert template_digest(Live(other), "web") == digest, "which image it is, the plan says"
 
 
 def pod(
@@ -164,6 +210,16 @@ def pod(
 ) -> dict[str, Any]:
     status = {"state": state, "lastState": last or {}, "restartCount": 4}
     return {"metadata": {"name": "web-1"}, "status": {"phase": phase, "containerStatuses": [status], **more}}
+
+
+def starting(init: dict[str, Any], last: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A pod whose init container is at it."""
+    waits = {"state": {"waiting": {"reason": "PodInitializing"}}, "restartCount": 0}
+    inits = [{"name": "migrate", "state": init, "lastState": last or {}, "restartCount": 2}]
+    return {
+        "metadata": {"name": "web-1"},
+        "status": {"phase": "Pending", "initContainerStatuses": inits, "containerStatuses": [waits]},
+    }
 
 
 KILLED = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
@@ -183,6 +239,16 @@ KILLED = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
         (pod(KILLED), "OOMKilled (last ended with 137, OOMKilled; 4 restarts)"),
         (pod({"waiting": {"reason": "ContainerCreating"}}, phase="Pending"), "pending, not started yet"),
         (pod({"running": {}}), "running, but not ready"),
+        (
+            starting({"waiting": {"reason": "ImagePullBackOff", "message": 'Back-off pulling image "mig:2"'}}),
+            'init container migrate: ImagePullBackOff: Back-off pulling image "mig:2"',
+        ),
+        (
+            starting({"waiting": {"reason": "CrashLoopBackOff"}}, {"terminated": {"exitCode": 1, "reason": "Error"}}),
+            "init container migrate: CrashLoopBackOff (last ended with 1, Error; 2 restarts)",
+        ),
+        (starting({"running": {}}), "init container migrate has not ended"),
+        (starting({"terminated": {"exitCode": 0, "reason": "Completed"}}), "pending, not started yet"),
         (pod({"running": {}}, conditions=[{"type": "Ready", "status": "True"}]), ""),
         (
             {"metadata": {"name": "p"}, "status": {"phase": "Pending", "conditions": [

@@ -14,6 +14,7 @@ from upkeep.domain.gates import Gate, compare_gates, judge_http, judge_pods, wit
 from upkeep.domain.rollout import Live
 from upkeep.domain.rollout_plan import (
     Surroundings,
+    agreed,
     image_wanted,
     order_waves,
     plan_item,
@@ -21,6 +22,8 @@ from upkeep.domain.rollout_plan import (
     repository_of,
     selects,
     surge_of,
+    why_not_as_planned,
+    why_not_begin,
 )
 from upkeep.domain.scaling import recommend_replicas
 
@@ -143,6 +146,44 @@ def test_several_containers_need_a_name_and_the_same_image_is_nothing_to_do_even
     assert "several containers (web, log)" in plan_item(two, "2", None, Surroundings()).line()
     assert plan_item(two, "2", "log", Surroundings()).after == "b:2"
     assert plan_item(live(paused=True), "2", "web", Surroundings()).verdict == "nothing"
+
+
+def test_what_the_plan_does_not_touch_is_told_where_it_runs_the_same_program() -> None:
+    found = live()
+    found.template["spec"]["initContainers"] = [{"name": "migrate", "image": "app:2"}]
+    assert "note: its init container migrate stays at app:2" in plan_item(found, "3", None, Surroundings()).line()
+
+
+def change(**other: Any) -> dict[str, Any]:
+    """Of a plan made on ``live()``."""
+    item = plan_item(live(), "3", None, Surroundings())
+    facts = {name: getattr(item, name) for name in ("container", "before", "after", "revision", "replicas", "scaler")}
+    return {**facts, "template": item.template, **other}
+
+
+def test_what_is_not_as_it_was_planned_is_told() -> None:
+    hpa = {"metadata": {"name": "hpa"}, "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "web"}}}
+    assert list(why_not_as_planned(live(), change())) == []
+    assert list(why_not_begin(live(), change(), Surroundings())) == []
+    assert list(why_not_begin(live(replicas=5), change(), Surroundings(autoscalers=[hpa]))) == []
+    (told,) = why_not_begin(live(replicas=5), change(), Surroundings())
+    assert told == "it has 5 replicas now, it had 3 when it was planned"
+    (told,) = why_not_begin(live(**TAKES_ONE), change(), Surroundings(budgets=[budget(0)]))
+    assert "allows no disruption now" in told
+    other = live()
+    other.template["spec"]["containers"][0]["env"] = [{"name": "DEBUG"}]
+    (told,) = why_not_as_planned(other, change())
+    assert told == "its pod template is another than when it was planned at revision 2"
+
+
+def test_who_approves_agrees_to_images_order_templates_and_replicas_and_not_to_what_an_autoscaler_sets() -> None:
+    plan = {"strategy": "canary", "waves": [["a"], ["b", "c"]], "changes": {"a": change()}}
+    assert agreed(plan)[0] == "canary: a, then b + c"
+    assert agreed(plan)[1].startswith("a: web app:2 -> app:3, 3 replicas (template ")
+    for other in ({"after": "app:4"}, {"before": "app:1"}, {"replicas": 4}, {"template": "0" * 64}):
+        assert agreed({**plan, "changes": {"a": change(**other)}}) != agreed(plan)
+    scaled = [{**plan, "changes": {"a": change(scaler="hpa", replicas=count)}} for count in (2, 9)]
+    assert agreed(scaled[0]) == agreed(scaled[1])
 
 
 def test_a_selector_without_terms_selects_everything_and_a_missing_one_nothing() -> None:

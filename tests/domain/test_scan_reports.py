@@ -101,6 +101,17 @@ def test_open_ports_are_low_until_somebody_says_which_may_be_open() -> None:
     }
 
 
+def test_a_port_that_may_be_open_for_tcp_is_still_a_finding_for_udp() -> None:
+    both = sample("nmap").replace(
+        b'<port protocol="udp"', b'<port protocol="udp" portid="443"><state state="open"/></port><port protocol="udp"'
+    )
+    told = by_id(nmap_findings("nmap", both, ports=[22, 443, 3306]))
+    udp = "open-port:nmap: db1 udp/443"
+    assert [name for name in told if name.startswith("open-port")] == [udp]
+    assert "list 443/udp under ports" in told[udp].remedy
+    assert udp not in by_id(nmap_findings("nmap", both, ports=[22, 443, "443/udp", 3306]))
+
+
 def test_a_service_that_nmaps_scripts_call_vulnerable_is_high() -> None:
     assert {name for name, severity in severities(found("nmap")).items() if severity == "high"} == {
         "vulnerable-service:nmap: db1 tcp/443 ssl-poodle",

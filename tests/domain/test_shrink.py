@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from upkeep.domain.shrink import judge_size
-from upkeep.domain.units import human_bytes, human_seconds
+from upkeep.domain.units import counted, human_bytes, human_seconds
 
 MB = 1_000_000
 
@@ -167,3 +167,11 @@ def test_spans_are_told_in_their_two_largest_units(seconds: float, text: str) ->
 @given(st.integers(0, 10**21))
 def test_a_size_never_takes_more_than_five_digits(size: int) -> None:
     assert len(human_bytes(size)) <= len("999.9 MB") + 2
+
+
+@pytest.mark.parametrize(
+    ("count", "noun", "text"),
+    [(1, "row", "1 row"), (0, "row", "0 rows"), (1042, "day", "1,042 days"), (2, "entry", "2 entries")],
+)
+def test_counts_are_shown_with_their_noun(count: int, noun: str, text: str) -> None:
+    assert counted(count, noun) == text

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.duties.site_factory import SiteFactory
+from tests.servers.databases import AnyDatabase
 from tests.servers.mysql import MYSQL_BIN
 
 
@@ -16,3 +17,16 @@ def sites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SiteFactory:
     if programs := os.environ.get(MYSQL_BIN):
         monkeypatch.setenv("UPKEEP_PATH", programs)  # so that the engine finds Oracle MySQL's own mysqldump
     return SiteFactory(tmp_path / "site")
+
+
+@pytest.fixture(params=["mariadb", "mysql", "postgres"])
+def database(request: pytest.FixtureRequest) -> AnyDatabase:
+    found: AnyDatabase = request.getfixturevalue(f"{request.param}_database")
+    return found
+
+
+@pytest.fixture(params=["mariadb", "postgres"])
+def one_of_each(request: pytest.FixtureRequest) -> AnyDatabase:
+    """For what doesn't depend on the flavour."""
+    found: AnyDatabase = request.getfixturevalue(f"{request.param}_database")
+    return found

@@ -12,7 +12,7 @@ from typing import Any
 from kubernetes import client
 
 from tests.servers.kubernetes_cluster import Namespace, deployment
-from upkeep.engines.kubernetes_objects import ask
+from upkeep.engines.kubernetes_objects import ask, kinds_of
 
 EVERY_BYTE = bytes(range(256))
 TRICKY = {
@@ -79,6 +79,7 @@ def crd(namespace: Namespace) -> Iterator[str]:
         if _has_menu(namespace, word):  # its finalizer would keep the kind and the namespace for ever
             remove_menu(namespace, word)
         api.delete_custom_resource_definition(f"{word}.{CRD_GROUP}")
+        namespace.wait_for("the kind is gone", lambda: not _is_known(namespace, word))
 
 
 def _is_served(namespace: Namespace, plural: str) -> bool:
@@ -87,6 +88,16 @@ def _is_served(namespace: Namespace, plural: str) -> bool:
     except client.ApiException:
         return False
     return True
+
+
+def _is_known(namespace: Namespace, plural: str) -> bool:
+    """Whether discovery still tells of it, which it does for a moment after it can't be listed any more."""
+    try:
+        return any(kind.plural == plural for kind in kinds_of(namespace.api, CRD_GROUP, "v1"))
+    except client.ApiException as error:
+        if error.status != 404:
+            raise
+        return False
 
 
 def _has_menu(namespace: Namespace, plural: str) -> bool:

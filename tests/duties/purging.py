@@ -17,13 +17,13 @@ from typing import Any
 import upkeep.domain.purge as purge_domain
 import upkeep.duties.purge_rows as purge_duty
 from tests.faults.scene import Moment, WatchedStore
+from tests.plain_site import plain_job, plain_site
 from tests.servers.databases import MySqlDatabase, PostgresDatabase
-from upkeep.connections import connection_from_environment, filesystem_from_environment
 from upkeep.domain.backup import BackupRef, new_backup_id
 from upkeep.domain.manifest import NAME as MANIFEST
 from upkeep.domain.proof import ProofLevel
 from upkeep.duties.catalogue import write_proof
-from upkeep.duties.job import Job, Run
+from upkeep.duties.job import Job
 from upkeep.duties.purge_rows import purge_rows
 from upkeep.duties.row_archives import Archives
 from upkeep.engines.mysql_row_purge import MySqlRowPurge
@@ -66,32 +66,10 @@ class Purging:
             "name": "app", "engine": "mysql" if self.is_mysql else "postgres", "conn_id": "purged",
             "database": self.name, "lock_timeout_s": 1, "purge": self.rules,
         }  # fmt: skip
-        return Site.model_validate(
-            {
-                "name": "shop",
-                "title": "商店",
-                "timezone": "Asia/Shanghai",
-                "rhythms": {"daily": {"at": "0 2 * * *", "length_h": 3}},
-                "store": {"url": f"file://{self.folder}/store"},
-                "spool": f"{self.folder}/spool",
-                "retention": {"daily": 2},
-                "databases": [section],
-                **self.settings,
-            }
-        )
+        return plain_site(self.folder, databases=[section], **self.settings)
 
     def job(self, run_id: str = "night", **changes: Any) -> Job:
-        job = Job(
-            site=self.site(),
-            run=Run(run_id=run_id, actor="tester", trigger="test"),
-            ledger=Ledger(default_url(self.folder)),
-            connect=connection_from_environment,
-            make_filesystem=filesystem_from_environment,
-            now=now,
-        )
-        for name, value in changes.items():
-            setattr(job, name, value)
-        return job
+        return plain_job(self.site(), self.folder, run_id, **{"now": now, **changes})
 
     def backed_up(self, *, age: timedelta = timedelta(hours=1), level: ProofLevel | None = ProofLevel.STRUCTURE) -> str:
         """As if a backup had been made ``age`` ago and proven; ``level`` None: not proven at all."""
@@ -117,7 +95,7 @@ class Purging:
         return self.job().ledger.acts(site="shop", duty=duty)
 
     def require_clean_ledger(self) -> None:
-        verify_ledger(Ledger(default_url(self.folder))).require_clean()
+        assert verify_ledger(Ledger(default_url(self.folder))).problems == ()
 
     def killed(self, moment: Moment) -> None:
         """The purge in a process of its own that is killed with SIGKILL at ``moment``."""

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,9 @@ class Rollouts:
     :param chained: each is ``after`` the one before it.
     """
 
+    clock: Callable[[], datetime] | None = None
+    """The workers', where it isn't right."""
+
     def __init__(
         self, folder: Path, namespace: Namespace, health_url: str = "", *names: str, chained: bool = True,
         replicas: int = 1, settle_s: int = 0,
@@ -112,7 +116,7 @@ class Rollouts:
             connect=self._connect,
             make_filesystem=filesystem_from_environment,
         )
-        for name, value in changes.items():
+        for name, value in {**({"now": self.clock} if self.clock else {}), **changes}.items():
             setattr(job, name, value)
         return job
 
@@ -126,6 +130,11 @@ class Rollouts:
 
     def roll_out(self, plan: Mapping[str, Any], run_id: str = "run-1", **options: Any) -> dict[str, Any]:
         return finish(lambda: roll_out(self.job(run_id), plan, approver="li.si", **options), self.live)
+
+    def roll_out_until(self, duty: str, plan: Mapping[str, Any], rows: int = 1) -> None:
+        """As far as this: the ledger has so many rows of a duty."""
+        while len(self.acts(duty)) < rows:
+            roll_out(self.job(), plan, approver="li.si")
 
     def roll_back(self, run_id: str = "run-1") -> dict[str, Any]:
         return finish(lambda: roll_back(self.job(run_id)), self.live)
@@ -141,7 +150,7 @@ class Rollouts:
         return self.job().ledger.acts(site="shop", duty=duty, run_id=run_id)
 
     def require_clean_ledger(self) -> None:
-        verify_ledger(Ledger(default_url(self.folder))).require_clean()
+        assert verify_ledger(Ledger(default_url(self.folder))).problems == ()
 
     def set_image(self, name: str, image: str) -> None:
         """As somebody would with kubectl."""

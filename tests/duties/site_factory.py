@@ -6,19 +6,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from tests.plain_site import plain_job, plain_site
 from tests.servers.base import Server
 from tests.servers.databases import Database, MySqlDatabase
 from tests.servers.redis_server import RedisServer
-from upkeep.connections import filesystem_from_environment
 from upkeep.domain.backup import BackupRef
 from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.manifest import Manifest
 from upkeep.duties.back_up import back_up
 from upkeep.duties.catalogue import read_manifest
-from upkeep.duties.job import Job, Run
+from upkeep.duties.job import Job
 from upkeep.errors import ConnectionUnknown
-from upkeep.ledger import Ledger, default_url
-from upkeep.site import Site
 
 
 class SiteFactory:
@@ -68,28 +66,9 @@ class SiteFactory:
         return self._connection(Endpoint(**{**vars(server.endpoint()), **changes}))
 
     def job(self, run_id: str = "night-1", **changes: Any) -> Job:
-        site = Site.model_validate(
-            {
-                "name": "kindergarten",
-                "title": "幼儿园",
-                "timezone": "Asia/Shanghai",
-                "rhythms": {"daily": {"at": "0 2 * * *", "length_h": 3}},
-                "store": {"url": f"file://{self.folder}/store"},
-                "spool": f"{self.folder}/spool",
-                "retention": {"daily": 3},
-                **self.settings,
-            }
-        )
-        job = Job(
-            site=site,
-            run=Run(run_id=run_id, actor="tester", trigger="test"),
-            ledger=Ledger(default_url(self.folder)),
-            connect=self._endpoint,
-            make_filesystem=filesystem_from_environment,
-        )
-        for name, value in changes.items():
-            setattr(job, name, value)
-        return job
+        own = {"name": "kindergarten", "title": "幼儿园", "retention": {"daily": 3}}
+        site = plain_site(self.folder, **{**own, **self.settings})
+        return plain_job(site, self.folder, run_id, **{"connect": self._endpoint, **changes})
 
     def back_up(self, target: str = "app", run_id: str = "night-1") -> Manifest:
         job = self.job(run_id)

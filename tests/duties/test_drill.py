@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,18 +30,6 @@ from upkeep.errors import DrillFailed, GoalMissed, ProofFailed, RestoreUnavailab
 from upkeep.ledger import Record
 
 STEPS = ("fetch", "decrypt", "load", "verify")
-
-
-@pytest.fixture(scope="module")
-def mariadb_scratch() -> Iterator[MariaDbServer]:
-    with MariaDbServer(server_id=7) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def postgres_scratch() -> Iterator[PostgresServer]:
-    with PostgresServer() as server:
-        yield server
 
 
 @pytest.fixture
@@ -261,7 +249,7 @@ def test_a_dry_run_restores_nothing_and_a_backup_can_be_named(ready: MySqlDataba
     assert whole(sites).detail["partial"] is True
     older = read_catalogue(sites.job().store, "kindergarten", "app").find(first)
     assert older and older.level is ProofLevel.RESTORED, "a part of the site is no drill of it"
-    assert row(sites, "app")["proven"] == "restored"
+    assert whole(sites).detail["proven"] == {"restored": 1}
     assert month(sites, "month-2")["last"] is None, "a part is nothing to compare a whole site with"
 
 
@@ -318,3 +306,25 @@ def test_copies_of_a_killed_drill_are_swept_by_the_next(
     swept = sites.job().ledger.acts("kindergarten", duty="sweep")
     assert {record.started.target for record in swept} == {"app", "config"}
     assert prove(sites.job("week-1"), "app")["restored"] == {}, "drilled is more than restored"
+
+
+def test_a_site_of_many_targets_is_measured_whole_and_what_has_no_room_is_said(sites: SiteFactory) -> None:
+    names = [f"a-folder-as-people-call-them-{number:02}" for number in range(28)]
+    for name in names:
+        (sites.folder / name).mkdir()
+        sites.paths(sites.folder / name, name=name)
+        night(sites, name)
+    found = month(sites)
+    assert whole(sites).detail["targets"] == found["targets"], "the ledger has kept its row"
+    unsaid = len(names) - len(found["targets"])
+    assert 0 < unsaid < 10
+    assert f"no room for {unsaid} targets" in found["summary"]
+    assert found["summary"].startswith("rebuilt 28 of 28 targets")
+    assert (found["outcomes"], found["proven"], found["stood"]) == ({"rebuilt": 28}, {"drilled": 28}, True)
+    again = month(sites, "month-2")
+    assert again["last"]["rto_s"] == found["rto_s"]
+    shutil.rmtree(sites.folder / "store" / "kindergarten" / names[-1])
+    with pytest.raises(DrillFailed):
+        month(sites, "month-3")
+    assert row(sites, names[-1])["outcome"] == "no backup", "what did not stand is told before what did"
+    assert whole(sites).detail["stood"] is False

@@ -1,11 +1,12 @@
-"""The accounts that ``upkeep grants`` says are enough: they get just that, then do the whole day and the whole week."""
+"""The accounts that ``upkeep grants`` says are enough: they get just that, then do the whole day, week or month, or a
+restore over the live database."""
 
 from __future__ import annotations
 
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,12 +25,18 @@ from tests.servers.mysql import MYSQL_BIN, MySqlServer
 from tests.servers.mysql_family import MySqlFamilyServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis_server import RedisServer
+from upkeep.domain.restoring import Wish
 from upkeep.duties.back_up import back_up
 from upkeep.duties.check_health import check_health
 from upkeep.duties.check_security import Machine, check_security
+from upkeep.duties.drill import drill
+from upkeep.duties.forecast_capacity import forecast_capacity
 from upkeep.duties.forget import forget
+from upkeep.duties.measure_benchmark import measure_benchmark
 from upkeep.duties.prove import prove
 from upkeep.duties.purge_rows import plan_purge, purge_rows
+from upkeep.duties.restore import restore
+from upkeep.duties.restore_over import restore_over
 from upkeep.duties.review_databases import review_databases
 from upkeep.duties.sample_capacity import sample_capacity
 from upkeep.duties.tend_partitions import tend_partitions
@@ -51,25 +58,33 @@ def flavour_of(server: Server) -> str:
 
 @contextmanager
 def account(
-    server: MySqlFamilyServer | PostgresServer, *parts: str, database: str = "", owner: str = ""
+    server: MySqlFamilyServer | PostgresServer,
+    *parts: str,
+    database: str = "",
+    owner: str = "",
+    tables: Mapping[str, list[str]] = TABLES,
 ) -> Iterator[str]:
     """An account that may do what the statements for ``parts`` say, and nothing else."""
     user = f"u_{secrets.token_hex(4)}"
     is_mysql, flavour = isinstance(server, MySqlFamilyServer), flavour_of(server)
     whole = f"{user}@'%'" if is_mysql else user
-    names = Names(whole, database, TABLES, owner)
+    names = Names(whole, database, tables, owner)
     made = (
         f"CREATE USER {whole} IDENTIFIED BY '{SECRET}'" if is_mysql else f"CREATE ROLE {user} LOGIN PASSWORD '{SECRET}'"
     )
     granted = [grant.statement for part in parts for grant in written(flavour, grants(flavour, part), names)]
-    with closing(server.connect(database)) as connection, connection.cursor() as cursor:
-        try:
-            for statement in (made, *granted):
+
+    def run(*statements: str) -> None:
+        with closing(server.connect(database)) as connection, connection.cursor() as cursor:
+            for statement in statements:
                 cursor.execute(statement)
-            yield user
-        finally:
-            for statement in [f"DROP USER {whole}"] if is_mysql else [f"DROP OWNED BY {user}", f"DROP ROLE {user}"]:
-                cursor.execute(statement)
+
+    run(made)
+    try:
+        run(*granted)
+        yield user
+    finally:
+        run(*([f"DROP USER {whole}"] if is_mysql else [f"DROP OWNED BY {user}", f"DROP ROLE {user}"]))
 
 
 def whole_day(sites: SiteFactory, check: str, target: str, tmp_path: Path) -> dict[str, Any]:
@@ -234,6 +249,141 @@ def test_the_role_does_the_whole_week_on_postgres(
 ) -> None:
     with PostgresServer() as scratch:
         whole_week(sites, postgres_database, scratch, tmp_path)
+
+
+# The month and a restore.
+
+
+@contextmanager
+def owned_shop(database: MySqlDatabase | PostgresDatabase) -> Iterator[str]:
+    """A table, and all that belongs to somebody: a view, a trigger, a routine, an event. Gives the owner's name."""
+    owner = f"owner_{secrets.token_hex(4)}"
+    if isinstance(database, PostgresDatabase):
+        database.execute(f"CREATE ROLE {owner}")
+        database.execute(f"ALTER DATABASE {database.name} OWNER TO {owner}")
+        made = [
+            f"SET ROLE {owner}",
+            "CREATE EXTENSION pg_trgm",
+            *SHOP,
+            "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+            "CREATE TRIGGER t BEFORE INSERT ON notes FOR EACH ROW EXECUTE FUNCTION f()",
+        ]
+    else:
+        database.execute(f"CREATE USER {owner}@localhost")
+        made = [
+            *SHOP,
+            f"CREATE DEFINER={owner}@localhost TRIGGER t BEFORE INSERT ON notes FOR EACH ROW SET NEW.words = NEW.words",
+            f"CREATE DEFINER={owner}@localhost PROCEDURE p() SELECT 1",
+            f"CREATE DEFINER={owner}@localhost EVENT e ON SCHEDULE EVERY 1 DAY STARTS '2037-01-01' DO DO 0",
+        ]
+    with closing(database.connect()) as connection, connection.cursor() as cursor:
+        for statement in made:
+            cursor.execute(statement)
+    try:
+        yield owner
+    finally:
+        if isinstance(database, PostgresDatabase):
+            database.execute(f"REASSIGN OWNED BY {owner} TO CURRENT_USER")
+            database.execute(f"DROP OWNED BY {owner}")
+            database.execute(f"DROP ROLE {owner}")
+        else:
+            database.execute(f"DROP USER {owner}@localhost")
+
+
+SHOP = [
+    "CREATE TABLE kinds (id INT PRIMARY KEY)",
+    """CREATE TABLE notes (id INT PRIMARY KEY, made TIMESTAMP NOT NULL, words VARCHAR(20), kind INT,
+       FOREIGN KEY (kind) REFERENCES kinds (id))""",
+    "CREATE INDEX by_time ON notes (made)",
+    "INSERT INTO notes VALUES (1, '2026-11-02 03:04:05', 'alt', NULL)",
+    "CREATE VIEW newest AS SELECT MAX(made) AS made FROM notes",
+]
+
+
+@contextmanager
+def as_account(sites: SiteFactory, database: MySqlDatabase | PostgresDatabase, *parts: str) -> Iterator[None]:
+    """For a while the site logs in to its database as an account with the grants of ``parts``."""
+    owner = "" if isinstance(database, MySqlDatabase) else database.server.user
+    conn_id = sites.settings["databases"][0]["conn_id"]
+    before = sites.endpoints[conn_id]
+    with account(database.server, *parts, database=database.name, owner=owner, tables={}) as user:
+        sites.endpoints[conn_id] = replace(before, user=user, secret=SECRET)
+        yield
+    sites.endpoints[conn_id] = before
+
+
+def whole_month(
+    sites: SiteFactory, database: MySqlDatabase | PostgresDatabase, scratch: MySqlFamilyServer | PostgresServer
+) -> None:
+    with owned_shop(database), account(scratch, "scratch") as loader:
+        sites.database(
+            database,
+            scratch_conn_id=sites.scratch(scratch, user=loader, secret=SECRET),
+            benchmark=[{"name": "by-view", "sql": "SELECT * FROM newest"}],
+        )
+        with as_account(sites, database, "daily"):
+            night(sites)
+        with as_account(sites, database, "monthly"):
+            drilled = drill(sites.job("month"))
+            assert drilled["stood"], drilled
+            assert "wrote nothing" in drilled["targets"][0]["by"], "the live database could be asked"
+            measured = measure_benchmark(sites.job("month"), "app")
+            assert [query["verdict"] for query in measured["queries"]] == ["new"] * 4, measured
+            assert forecast_capacity(sites.job("month"))["light"] == "green"
+
+
+def sibling(database: MySqlDatabase | PostgresDatabase, name: str) -> MySqlDatabase | PostgresDatabase:
+    if isinstance(database, MySqlDatabase):
+        return MySqlDatabase(database.server, name)
+    return PostgresDatabase(database.server, name)
+
+
+def a_restore(sites: SiteFactory, database: MySqlDatabase | PostgresDatabase) -> None:
+    """Beside the live database and over it, with applications kept from writing, as an account for restores."""
+    with (
+        owned_shop(database) as owner,
+        account(database.server, "restore", database=database.name, owner=owner) as restorer,
+    ):
+        sites.database(
+            database,
+            restore_conn_id=sites.scratch(database.server, user=restorer, secret=SECRET),
+            stop_writes="read_only",
+        )
+        with as_account(sites, database, "daily"):
+            night(sites)
+            names = [restore(sites.job("evening"), Wish("app"))["database"]]
+            try:
+                database.execute("DELETE FROM notes")
+                wish = Wish("app", "over", backup(sites).ref.backup_id)
+                names.append(restore_over(sites.job("restore"), wish, approver="li")["old"])
+                assert database.query("SELECT words FROM notes") == [("alt",)]
+                assert [record.state for record in sites.job().ledger.acts(run_id="restore")].count("failed") == 0
+            finally:
+                for name in names:
+                    sibling(database, name).drop()
+
+
+def test_the_account_does_the_whole_month_on_mysql(
+    sites: SiteFactory, any_mysql_database: MySqlDatabase, scratch_of_mysql: MySqlFamilyServer
+) -> None:
+    whole_month(sites, any_mysql_database, scratch_of_mysql)
+
+
+def test_the_role_does_the_whole_month_on_postgres(sites: SiteFactory, postgres_database: PostgresDatabase) -> None:
+    with PostgresServer() as scratch:
+        whole_month(sites, postgres_database, scratch)
+
+
+def test_the_account_restores_beside_and_over_live_on_mysql(
+    sites: SiteFactory, any_mysql_database: MySqlDatabase
+) -> None:
+    a_restore(sites, any_mysql_database)
+
+
+def test_the_role_restores_beside_and_over_live_on_postgres(
+    sites: SiteFactory, postgres_database: PostgresDatabase
+) -> None:
+    a_restore(sites, postgres_database)
 
 
 def test_a_statement_about_a_table_is_written_for_each_table_of_its_duty_and_for_no_other() -> None:

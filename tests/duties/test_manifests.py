@@ -29,11 +29,13 @@ from upkeep.duties.catalogue import read_catalogue
 from upkeep.duties.prove import prove
 from upkeep.duties.verify import verify
 from upkeep.engines import kubernetes_objects
-from upkeep.engines.kubernetes_objects import ask, discover, pages
+from upkeep.engines.kubernetes_objects import discover, pages
 from upkeep.engines.manifest_text import to_yaml
 from upkeep.engines.manifests_apply import dry_run
 from upkeep.engines.manifests_check import ManifestsCheck
 from upkeep.errors import ProofFailed, SourceError
+
+CONFIG_MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "good"}, "data": {"a": "b"}}
 
 
 @pytest.fixture(scope="module")
@@ -118,36 +120,19 @@ def as_written(kind: str, item: dict[str, Any]) -> dict[str, Any]:
     return {"metadata": metadata, **whole}
 
 
-def delete_everything(namespace: Namespace) -> None:
-    """All objects one by one, since a namespace that is deleted can't be used until it is gone."""
-    # Controllers first: they make anew what is theirs.
-    for kind in sorted(discover(namespace.api, []), key=lambda kind: kind.group == ""):
-        for page in pages(namespace.api, kind, namespace.name):
-            for item in page:
-                name = item["metadata"]["name"]
-                path = kind.path(namespace.name, name)
-                if kind.group == CRD_GROUP:
-                    remove_menu(namespace, kind.plural)
-                    continue
-                try:
-                    ask(
-                        namespace.api, "DELETE", path, body={"propagationPolicy": "Background", "gracePeriodSeconds": 0}
-                    )
-                except client.ApiException as error:
-                    assert error.status == 404, error
-    try:
-        namespace.wait_for("everything is gone", lambda: not _left(namespace), within_s=20)
-    except AssertionError:
-        raise AssertionError(f"still there: {_left(namespace)}") from None
+def delete(namespace: Namespace, plural: str) -> None:
+    """The namespace itself, and all that is in it."""
+    remove_menu(namespace, plural)  # its own finalizer would hold the namespace for ever
+    namespace.core.delete_namespace(namespace.name, propagation_policy="Background", grace_period_seconds=0)
 
+    def gone() -> bool:
+        try:
+            namespace.core.read_namespace(namespace.name)
+        except client.ApiException as error:
+            return bool(error.status == 404)
+        return False
 
-def _left(namespace: Namespace) -> list[str]:
-    return [
-        name
-        for name in everything(namespace)
-        # What the cluster makes anew at once.
-        if name not in ("/ServiceAccount/default", "/ConfigMap/kube-root-ca.crt")
-    ]
+    namespace.wait_for("the namespace is gone", gone)
 
 
 def test_a_deleted_namespace_comes_back_by_the_manifests_own_line_with_stock_programs(
@@ -158,7 +143,7 @@ def test_a_deleted_namespace_comes_back_by_the_manifests_own_line_with_stock_pro
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    namespace, _ = filled
+    namespace, plural = filled
     monkeypatch.setattr(kubernetes_objects, "PAGE", 2)
     sites.cluster(namespace.name, namespace.endpoint, secrets=True)
     sites.encrypted(key.public, identity=key.private)
@@ -172,18 +157,25 @@ def test_a_deleted_namespace_comes_back_by_the_manifests_own_line_with_stock_pro
     folder = sites.fetch(manifest, tmp_path / "restore")
     assert b"s3cret-of-the-site" not in (folder / "manifests.tar.zst.age").read_bytes()
     shutil.copy(key.file, folder / "key.txt")
-    delete_everything(namespace)
+    left_over = folder / "restored" / "objects"
+    left_over.mkdir(parents=True)
+    (left_over / "planted.yaml").write_bytes(to_yaml({**CONFIG_MAP, "metadata": {"name": "of-another-backup"}}))
+    delete(namespace, plural)
     run_line(manifest.restore, folder, {"KUBECONFIG": os.environ[KUBECONFIG], "HOME": str(tmp_path)})
 
+    namespace.wait_for("its certificate", lambda: "/ConfigMap/kube-root-ca.crt" in everything(namespace))
     after = everything(namespace)
     finished = before.pop("batch/Job/migrate")  # it has run; the line doesn't run it again
     assert after == before
     assert after["/ConfigMap/tricky"]["data"] == TRICKY
     assert base64.b64decode(after["/ConfigMap/tricky"]["binaryData"]["every-byte"]) == EVERY_BYTE
     assert after["/Service/public"]["spec"]["ports"][0]["nodePort"] == NODE_PORT
-    kept = yaml.safe_load((folder / "restored/finished/batch/Job/migrate.yaml").read_bytes())
+    (unpacked,) = folder.glob("restored.*")
+    kept = yaml.safe_load((unpacked / "finished/batch/Job/migrate.yaml").read_bytes())
     assert kept["spec"]["template"]["spec"] == finished["spec"]["template"]["spec"]
     namespace.wait_until_available("web", 2)
+    run_line(manifest.restore, folder, {"KUBECONFIG": os.environ[KUBECONFIG], "HOME": str(tmp_path)})
+    assert len(list(folder.glob("restored.*"))) == 2, "once more, into a folder of its own"
 
 
 def test_the_sample_account_keeps_what_it_may_list_and_names_the_rule_for_what_it_may_not(
@@ -194,7 +186,7 @@ def test_the_sample_account_keeps_what_it_may_list_and_names_the_rule_for_what_i
 
     manifest = sites.back_up("manifests")
 
-    rule = f"{{apiGroups: [{CRD_GROUP}], resources: [{plural}], verbs: [get, list]}}"
+    rule = f"{{apiGroups: [{CRD_GROUP}], resources: [{plural}], verbs: [list]}}"
     assert f"{plural} are missing: the account may not list them; add the rule {rule}" in manifest.warnings
     assert plural in " ".join(manifest.contents["forbidden"])
     assert manifest.contents["kinds_left_out"]["secrets"] == "cluster.secrets is off in the site file"
@@ -299,10 +291,9 @@ def test_a_kind_that_the_cluster_no_longer_serves_fails_the_proof_by_name(
 
 
 def test_an_object_that_the_api_refuses_is_told_with_its_reason(namespace: Namespace) -> None:
-    good = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "good"}, "data": {"a": "b"}}
     bad = deployment("bad", "bad:1")
     del bad["spec"]["selector"]
-    content, index = packed([good, bad])
+    content, index = packed([CONFIG_MAP, bad])
 
     applied = dry_run(namespace.endpoint, namespace.name, iter([content]), index=index)
 

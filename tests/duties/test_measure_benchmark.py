@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+import tracemalloc
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -33,7 +36,9 @@ def shop(request: pytest.FixtureRequest, sites: SiteFactory) -> Database:
 
 
 def measured(sites: SiteFactory, run_id: str = "month-1", **settings: Any) -> dict[str, dict[str, Any]]:
-    found = measure_benchmark(sites.job(run_id), "app", **settings)
+    """``month-2`` is measured a month after ``month-1``."""
+    at = datetime(2026, 6 + int(run_id[-1]), 1, 1, tzinfo=UTC)
+    found = measure_benchmark(sites.job(run_id, now=lambda: at), "app", **settings)
     return {query["name"]: query for query in found["queries"]}
 
 
@@ -60,6 +65,48 @@ def test_the_sites_queries_and_upkeeps_own_are_timed_and_a_changed_plan_is_named
     assert "it was: " in changed["says"]
     assert "by_kind" in changed["says"].partition("it was: ")[2]
     assert "by_kind" not in changed["says"].partition("it was: ")[0]
+
+
+def test_it_is_compared_with_last_month_and_not_with_what_somebody_ran_yesterday(
+    mariadb_database: Database, sites: SiteFactory
+) -> None:
+    queries = [{"name": "a", "sql": "SELECT 1"}, {"name": "b", "sql": "SELECT 2 FROM there"}]
+    sites.database(mariadb_database, benchmark=queries)
+
+    def run(run_id: str, month: int, day: int) -> tuple[str, dict[str, dict[str, Any]]]:
+        job = sites.job(run_id, now=lambda: datetime(2026, month, day, 1, tzinfo=UTC))
+        found = measure_benchmark(job, "app")
+        return found["summary"], {query["name"]: query for query in found["queries"]}
+
+    mariadb_database.execute("CREATE TABLE there (id INT PRIMARY KEY)")
+    _, september = run("september", 9, 1)
+    mariadb_database.execute("RENAME TABLE there TO gone")
+    _, october = run("october", 10, 1)
+    assert october["b"]["verdict"] == "failed"
+    queries.append({"name": "c", "sql": "SELECT 3"})
+    mariadb_database.execute("RENAME TABLE gone TO there")
+    run("by hand", 10, 31)
+    summary, november = run("november", 11, 1)
+    assert november["a"]["last_ms"] == october["a"]["median_ms"]
+    assert november["b"]["last_ms"] == september["b"]["median_ms"], "it failed last month: the one before it counts"
+    assert (november["c"]["verdict"], november["c"]["last_ms"]) == ("new", None), "yesterday is no month ago"
+    assert "; new: c" in summary
+
+
+def test_millions_of_rows_are_neither_gathered_nor_waited_for(shop: Database, sites: SiteFactory) -> None:
+    wide = "SELECT REPEAT('x', 2000) FROM logs a, logs b LIMIT 5000000"  # a LIMIT of its own beats any of the session's
+    sites.settings["databases"][0]["benchmark"] = [{"name": "wide", "sql": wide}]
+    begun = time.monotonic()
+    tracemalloc.start()
+    try:
+        found = measured(sites)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert f"more than {MOST_ROWS:,} rows" in found["wide"]["says"]
+    assert peak < 50 << 20
+    assert time.monotonic() - begun < 20, "the rest is neither sent nor read"
+    assert found["round-trip"]["verdict"] == "new", "the connection is fit for the next query"
 
 
 def test_a_statement_that_writes_or_can_not_be_run_is_told_and_stops_no_other(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -21,42 +23,28 @@ import pytest
 from tests.duties.site_factory import SiteFactory
 from tests.servers.base import Server
 from tests.servers.databases import Database, PostgresDatabase
-from tests.servers.mariadb import MariaDbServer
-from tests.servers.mysql import MYSQL_BIN, MySqlServer
-from tests.servers.postgres import PostgresServer
-from upkeep.domain.migration import Statement
+from tests.servers.mysql import MYSQL_BIN
+from upkeep.domain.sql_statements import Statement, read_statements
 from upkeep.duties.job import Job
 from upkeep.duties.migrate import migrate, refuse_begun, run_migration, secure_migration
 from upkeep.duties.migration_plan import Migration, plan_migration
+from upkeep.duties.migration_recovery import recover
 from upkeep.duties.rehearse_migration import rehearse_migration
 from upkeep.duties.report import report_run
 from upkeep.duties.verify import verify
+from upkeep.engines.migration_base import MigrationSession
 from upkeep.engines.migration_command import environment_of
 from upkeep.engines.mysql_migration import MySqlMigration
 from upkeep.engines.mysql_restore import MySqlRestorer
 from upkeep.engines.postgres_migration import PostgresMigration
 from upkeep.engines.postgres_restore import PostgresRestorer
-from upkeep.errors import MigrationFailed, MigrationRefused
-
-SCRATCHES: dict[str, Callable[[], Server]] = {
-    "mariadb": lambda: MariaDbServer(server_id=7),
-    "mysql": lambda: MySqlServer(server_id=7),
-    "postgres": PostgresServer,
-}
+from upkeep.errors import Busy, MigrationFailed, MigrationRefused, RestoreUnavailable, Stopped
 
 
-@pytest.fixture(scope="module")
-def scratches() -> Iterator[Callable[[str], Server]]:
+@pytest.fixture
+def scratches(request: pytest.FixtureRequest) -> Callable[[str], Server]:
     """Scratch servers by flavour, each started when it is first asked for."""
-    running: dict[str, Server] = {}
-    with ExitStack() as stack:
-
-        def scratch(flavour: str) -> Server:
-            if flavour not in running:
-                running[flavour] = stack.enter_context(SCRATCHES[flavour]())
-            return running[flavour]
-
-        yield scratch
+    return lambda flavour: request.getfixturevalue(f"{flavour}_scratch")
 
 
 class Shop:
@@ -172,7 +160,15 @@ def take_the_number(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("on_failure", ["rollback", "restore", "stop"])
-def test_a_failure_half_way_is_taken_back_or_left_as_it_was_chosen(shop: Shop, on_failure: str) -> None:
+def test_a_failure_half_way_is_taken_back_or_left_as_it_was_chosen(
+    shop: Shop, on_failure: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_the_night_knocking(*arguments: Any) -> str:
+        with pytest.raises(Busy), shop.job("night").hold("app"):
+            pass
+        return recover(*arguments)
+
+    monkeypatch.setattr("upkeep.duties.migrate.recover", with_the_night_knocking)
     migration = clash(shop, on_failure)
     shop.rehearsed(migration)
     take_the_number(shop)
@@ -347,24 +343,149 @@ def test_the_sites_own_command_is_rehearsed_on_the_copy_and_run_once_for_a_relea
         migrate(shop.job("twice"), migration, approver="li")
 
 
-@pytest.mark.parametrize("flavour", ["mariadb", "postgres"])
-def test_a_statement_that_takes_too_long_is_ended(flavour: str, request: pytest.FixtureRequest) -> None:
-    database: Any = request.getfixturevalue(f"{flavour}_database")
-    settings: Any = {"lock_timeout_s": 1, "environment": {}, "secrets": ()}
+# What is ended has to end on the server too.
+
+
+def session_in(flavour: str, database: Any) -> Any:
+    """A session of a migration, as a duty opens it."""
+    restorer: Any = (PostgresRestorer if flavour == "postgres" else MySqlRestorer)(database.endpoint())
+    connect = partial(restorer.connect, database.name)
+    engine = "postgres" if flavour == "postgres" else "mysql"
+    settings: dict[str, Any] = {
+        "lock_timeout_s": 1,
+        "environment": environment_of(engine, restorer.endpoint, database.name),
+        "secrets": restorer.secrets,
+    }
     if flavour == "postgres":
-        text = "SELECT pg_sleep(20)"
-        session: Any = PostgresMigration(PostgresRestorer(database.endpoint()).connect(database.name), **settings)
+        return PostgresMigration(connect(), connect, **settings)
+    return MySqlMigration(connect(), connect, sql_mode="STRICT_ALL_TABLES", **settings)
+
+
+def asleep(database: Any, flavour: str) -> int:
+    """How many sessions sleep in ``database``."""
+    if flavour == "postgres":
+        found = database.query(
+            "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg_sleep(%' "
+            f"AND datname = '{database.name}' AND pid <> pg_backend_pid()"
+        )
     else:
-        database.execute("CREATE TABLE slow (a INT)")
-        database.execute("INSERT INTO slow VALUES (1), (2), (3), (4), (5), (6), (7), (8), (9), (10), (11), (12)")
-        text = "UPDATE slow SET a = a + SLEEP(1)"
-        restorer = MySqlRestorer(database.endpoint())
-        connect = partial(restorer.connect, database.name)
-        session = MySqlMigration(connect(), connect, sql_mode="", **settings)
+        found = database.query(
+            "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE COMMAND = 'Query' AND INFO LIKE '%SLEEP(%' "
+            f"AND DB = '{database.name}' AND ID <> CONNECTION_ID()"
+        )
+    return int(found[0][0])
+
+
+SLEEP = {
+    "postgres": ("SELECT pg_sleep(30)", "psql -c 'SELECT pg_sleep(30)'"),
+    "mariadb": (
+        "UPDATE slow SET a = a + SLEEP(3)",
+        'mariadb -h"$MYSQL_HOST" -u"$MYSQL_USER" "$MYSQL_DATABASE" -e "UPDATE slow SET a = a + SLEEP(3)"',
+    ),
+}
+
+
+@pytest.mark.parametrize("is_command", [False, True])
+@pytest.mark.parametrize("flavour", ["mariadb", "postgres"])
+def test_what_takes_too_long_is_ended_on_the_server_too(
+    flavour: str, is_command: bool, request: pytest.FixtureRequest
+) -> None:
+    database: Any = request.getfixturevalue(f"{flavour}_database")
+    database.execute("CREATE TABLE slow (a INT)")
+    database.execute("INSERT INTO slow VALUES (1), (2), (3), (4), (5), (6), (7), (8), (9)")
+    text, script = SLEEP[flavour]
+    statement = Statement(1, text, text, False)
+    if is_command:
+        statement = Statement(1, '{"label": "1"}', "", True, ("sh", "-c", script))
     begun = time.monotonic()
-    with pytest.raises(MigrationFailed, match=r"longer than its limit|ended after 0\.5 s"):
-        session.run(Statement(1, text, text, False), limit_s=0.5)
+    with pytest.raises(MigrationFailed, match=r"longer than its limit|ended after 1 s"):
+        session_in(flavour, database).run(statement, limit_s=1)
     assert time.monotonic() - begun < 10
+    assert asleep(database, flavour) == 0
+
+
+@pytest.mark.parametrize("how", ["told to stop", "interrupted"])
+@pytest.mark.parametrize("flavour", ["mariadb", "postgres"])
+def test_a_task_that_is_ended_leaves_nothing_running_and_takes_back_nothing_by_itself(
+    flavour: str, how: str, request: pytest.FixtureRequest, sites: SiteFactory,
+    scratches: Callable[[str], Server], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    database: Any = request.getfixturevalue(f"{flavour}_database")
+    database.execute("CREATE TABLE naps (seconds INT)")
+    database.execute("INSERT INTO naps VALUES (0)")
+    shop = open_shop(flavour, database, sites, scratches)
+    sleep = "pg_sleep" if flavour == "postgres" else "SLEEP"
+    text = f"UPDATE students SET name = 'x'; SELECT {sleep}(seconds) FROM naps; UPDATE students SET name = 'y'"
+    migration = Migration("app", text, on_failure="restore")
+    shop.rehearsed(migration)
+    secure_migration(shop.job(), migration)
+    database.execute("UPDATE naps SET seconds = 30")
+    begun = time.monotonic()
+    monkeypatch.setattr(MigrationSession, "_stopping", False)
+    end = MigrationSession.stop_all if how == "told to stop" else partial(os.kill, os.getpid(), signal.SIGINT)
+
+    def when_asleep() -> None:
+        while not asleep(database, flavour):
+            time.sleep(0.1)
+        end()
+
+    ender = threading.Thread(target=when_asleep)
+    ender.start()
+    with pytest.raises(Stopped if how == "told to stop" else KeyboardInterrupt):
+        run_migration(shop.job("ended"), migration, approver="li")
+    ender.join()
+    assert time.monotonic() - begun < 15
+    assert asleep(database, flavour) == 0
+    assert shop.database.query("SELECT COUNT(*) FROM students WHERE name IN ('x', 'y')") == [(0,)]
+    assert not shop.job().ledger.acts(duty="end_migration")
+    if flavour == "mariadb" and how == "interrupted":
+        with pytest.raises(MigrationRefused, match="before its commit: the server took all of it back"):
+            refuse_begun(shop.job("again"), migration)
+    else:
+        refuse_begun(shop.job("again"), migration)
+
+
+# Tables without transactions.
+
+
+@pytest.mark.parametrize("flavour", ["mariadb", "mysql"])
+def test_what_fails_half_way_on_a_table_without_transactions_is_neither_called_taken_back_nor_run_again(
+    flavour: str, request: pytest.FixtureRequest, sites: SiteFactory, scratches: Callable[[str], Server]
+) -> None:
+    if flavour == "mysql" and not os.environ.get(MYSQL_BIN):
+        pytest.skip(f"{MYSQL_BIN} isn't set")
+    database: Any = request.getfixturevalue(f"{flavour}_database")
+    database.execute("CREATE TABLE points (id INT PRIMARY KEY, n INT UNIQUE) ENGINE=MyISAM")
+    database.execute("INSERT INTO points VALUES (1, 1), (2, 2), (3, 3)")
+    shop = open_shop(flavour, database, sites, scratches)
+    more = "UPDATE points SET n = n + 10 ORDER BY id"
+    whole = Migration("app", more)
+    rehearsal = shop.rehearsed(whole)["rehearsal"]
+    assert any("tables without transactions: points (MyISAM)" in line for line in rehearsal)
+    alone = Migration(
+        "app", f"ALTER TABLE students ADD COLUMN class INT; {more}",
+        "UPDATE points SET n = n - 10 WHERE n > 10 ORDER BY id; ALTER TABLE students DROP COLUMN class", "rollback",
+    )  # fmt: skip
+    shop.rehearsed(alone)
+    database.execute("INSERT INTO points VALUES (4, 12)")
+    secure_migration(shop.job(), whole)
+
+    def points() -> list[tuple[Any, ...]]:
+        return list(database.query("SELECT n FROM points ORDER BY id"))
+
+    with pytest.raises(MigrationFailed, match="left as it is: its transaction was taken back, but tables without tr"):
+        run_migration(shop.job("whole"), whole, approver="li")
+    assert points() == [(11,), (2,), (3,), (12,)]
+    with pytest.raises(MigrationRefused, match="without transactions keep a part of what statement 1") as refused:
+        run_migration(shop.job("again"), whole, approver="li")
+    assert "best restore the backup" in refused.value.hint and "start at 1" in refused.value.hint
+    database.execute("UPDATE points SET n = 1 WHERE id = 1")
+    with pytest.raises(MigrationFailed, match=r"left as it is: statement 1 of 2 ran, but tables .* can't tell which"):
+        migrate(shop.job("alone"), alone, approver="li")
+    assert points() == [(11,), (2,), (3,), (12,)]
+    with pytest.raises(MigrationRefused, match="keep a part of what statement 2") as refused:
+        run_migration(shop.job("again"), alone, approver="li")
+    assert "start at 2" in refused.value.hint
 
 
 @pytest.mark.parametrize("flavour", ["mariadb", "postgres"])
@@ -496,10 +617,10 @@ def test_a_statement_whose_connection_is_lost_is_not_called_refused(
 
     with monkeypatch.context() as patch:
         patch.setattr(pymysql.connections.Connection, "query", cut)
-        with pytest.raises(MigrationFailed, match="nobody knows whether statement 1 took, or runs on"):
+        with pytest.raises(MigrationFailed, match=r"whether statement 1 took.*its session was ended there"):
             run_migration(shop.job("cut"), migration, approver="li")
     assert shop.columns() == ["id", "name", "class"]
-    with pytest.raises(MigrationRefused, match="lost its connection: nothing of it stands, statement 1 was begun"):
+    with pytest.raises(MigrationRefused, match="lost its connection, or was stopped: nothing of it stands, state"):
         refuse_begun(shop.job("again"), migration)
 
 
@@ -514,7 +635,8 @@ def test_postgres_takes_one_statement_at_a_time_in_the_files_encoding_and_tells_
     settings: Any = {"lock_timeout_s": 1, "environment": {}, "secrets": ()}
     try:
         with closing(PostgresRestorer(latin.endpoint()).connect(latin.name)) as own:
-            session = PostgresMigration(own, **settings)
+            beside = partial(PostgresRestorer(latin.endpoint()).connect, latin.name)
+            session = PostgresMigration(own, beside, **settings)
 
             def run(text: str) -> None:
                 session.run(Statement(1, text, text, False), limit_s=9)
@@ -529,3 +651,76 @@ def test_postgres_takes_one_statement_at_a_time_in_the_files_encoding_and_tells_
         assert latin.query("SELECT name, length(name) FROM a") == [("Zoë", 3)]
     finally:
         latin.drop()
+
+
+@pytest.mark.parametrize(
+    ("flavour", "text"),
+    [
+        ("mariadb", "CREATE USER li@localhost IDENTIFIED BY 'hunter2-lately' ACCOUNT NONSENSE"),
+        ("mariadb", "CREATE USER li@localhost NONSENSE 'hunter2-lately'"),
+        ("mariadb", "INSERT INTO numbers VALUES ('hunter2-lately')"),
+        ("postgres", "CREATE USER li PASSWORD 'hunter2-lately' NONSENSE"),
+        ("postgres", "INSERT INTO numbers VALUES ('hunter2-lately')"),
+    ],
+)
+def test_what_a_server_refuses_is_told_without_the_strings_of_the_statement(
+    flavour: str, text: str, request: pytest.FixtureRequest
+) -> None:
+    database: Any = request.getfixturevalue(f"{flavour}_database")
+    database.execute("CREATE TABLE numbers (n INT)")
+    # As a plan cuts it, but for what it refuses beforehand.
+    (statement,) = read_statements("mysql" if flavour == "mariadb" else "postgres", f"SELECT 1, {text[6:]}", "it")
+    session = session_in(flavour, database)
+    with pytest.raises(MigrationFailed) as failed:
+        session.run(replace(statement, text=text), limit_s=9)
+    told = "".join(traceback.format_exception(failed.value))
+    assert "hunter2" not in told
+    still_told = "syntax error|[Ii]n(correct|valid)|unrecognized role option"
+    assert re.search(still_told, failed.value.message)
+
+
+def test_a_commit_whose_answer_is_lost_is_asked_for_until_the_server_answers(
+    postgres_database: PostgresDatabase, sites: SiteFactory, scratches: Callable[[str], Server],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    shop = open_shop("postgres", postgres_database, sites, scratches)
+    migration = Migration("app", GOOD, BACK, on_failure="rollback")
+    shop.rehearsed(migration)
+    secure_migration(shop.job(), migration)
+    plain, asked = PostgresMigration.commit, PostgresMigration.was_committed
+    answers = iter([RestoreUnavailable("it is starting up", hint="wait"), None])
+
+    def commit(self: PostgresMigration) -> None:
+        plain(self)
+        backend = self._connection.info.backend_pid
+        shop.database.query(f"SELECT pg_terminate_backend({backend})")
+        plain(self)
+
+    def was_committed(self: PostgresMigration, number: str) -> bool | None:
+        if error := next(answers, None):
+            raise error
+        return asked(self, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PostgresMigration, "commit", commit)
+        patch.setattr(PostgresMigration, "was_committed", was_committed)
+        with pytest.raises(MigrationFailed, match="all of it stands: it was committed, and only the answer was lost"):
+            run_migration(shop.job("cut"), migration, approver="li")
+    assert shop.columns() == ["id", "name", "class"]
+    with pytest.raises(MigrationRefused, match="after its commit: all of it stands"):
+        refuse_begun(shop.job("again"), migration)
+
+
+@pytest.mark.parametrize("flavour", ["mariadb", "postgres"])
+def test_what_comes_out_otherwise_than_rehearsed_is_told(
+    flavour: str, request: pytest.FixtureRequest, sites: SiteFactory, scratches: Callable[[str], Server]
+) -> None:
+    shop = open_shop(flavour, request.getfixturevalue(f"{flavour}_database"), sites, scratches)
+    migration = Migration("app", GOOD.replace("CREATE TABLE classes", "CREATE TABLE IF NOT EXISTS classes"), BACK)
+    shop.rehearsed(migration)
+    shop.database.execute("CREATE TABLE classes (name VARCHAR(40) PRIMARY KEY)")
+    done = migrate(shop.job(), migration, approver="li")
+    table = "classes" if shop.is_mysql else "public.classes"
+    assert done["unlike"] == [f"table {table}"]
+    (act,) = shop.job().ledger.acts(duty="migrate")
+    assert act.state == "done" and act.detail["light"] == "amber"

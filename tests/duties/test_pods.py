@@ -19,16 +19,17 @@ from tests.servers.base import Server
 from tests.servers.data import fill_hostile_mysql, fill_hostile_postgres
 from tests.servers.databases import Database, MySqlDatabase, PostgresDatabase
 from tests.servers.kubernetes_exec_server import Cut, FakePod, Fault, NoStatus, PodServer, Refused
-from tests.servers.mariadb import MariaDbServer
-from tests.servers.mysql import MYSQL_BIN, MySqlServer
+from tests.servers.mysql import MYSQL_BIN
 from tests.servers.postgres import PostgresServer, programs
 from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.proof import ProofLevel
 from upkeep.duties.catalogue import read_catalogue
 from upkeep.duties.check_health import check_health
+from upkeep.duties.migrate import refuse_begun
+from upkeep.duties.migration_plan import Migration
 from upkeep.duties.prove import prove
 from upkeep.duties.verify import verify
-from upkeep.errors import SourceError, ToolFailed, ToolMissing, UpkeepError
+from upkeep.errors import MigrationRefused, SourceError, ToolFailed, ToolMissing, UpkeepError
 
 LABELS = {"app": "db"}
 VIA = {"pod_selector": "app=db"}
@@ -54,26 +55,6 @@ def level(sites: SiteFactory) -> ProofLevel:
 
 def nothing_stored(sites: SiteFactory) -> bool:
     return not [path for path in (sites.folder / "store").rglob("*") if path.is_file()]
-
-
-@pytest.fixture(scope="module")
-def postgres_scratch() -> Iterator[PostgresServer]:
-    with PostgresServer() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def mariadb_scratch() -> Iterator[MariaDbServer]:
-    with MariaDbServer(server_id=7) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def mysql_scratch() -> Iterator[MySqlServer]:
-    if not os.environ.get(MYSQL_BIN):
-        pytest.skip(f"{MYSQL_BIN} isn't set")
-    with MySqlServer(server_id=7) as server:
-        yield server
 
 
 def test_a_postgresql_in_a_pod_is_dumped_there_and_climbs_the_whole_ladder(
@@ -267,3 +248,18 @@ def test_health_and_every_other_duty_reach_the_database_through_its_pod(
 
 def tunnels() -> set[Path]:
     return set(Path(tempfile.gettempdir()).glob("upkeep-tunnel-*"))
+
+
+@pytest.mark.parametrize("flavour", ["mariadb", "postgres"])
+def test_a_migration_of_a_database_in_a_pod_asks_the_pod_whether_its_account_leads_to_the_same_server(
+    flavour: str, request: pytest.FixtureRequest, sites: SiteFactory, pods: PodServer
+) -> None:
+    database: Any = request.getfixturevalue(f"{flavour}_database")
+    scratch: Server = request.getfixturevalue(f"{flavour}_scratch")
+    conn_id = sites.scratch(scratch)
+    in_pod(sites, pods, database, scratch_conn_id=conn_id, migrate_conn_id=conn_id)
+    migration = Migration("app", "CREATE TABLE a (b INT)")
+    with pytest.raises(MigrationRefused, match="lead to two servers"):
+        refuse_begun(sites.job(), migration)
+    sites.endpoints[conn_id] = database.endpoint()
+    refuse_begun(sites.job(), migration)

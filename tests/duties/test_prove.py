@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,7 +19,6 @@ from tests.servers.base import Server
 from tests.servers.data import fill_folder, fill_hostile_mysql, fill_hostile_postgres, fill_redis
 from tests.servers.databases import Database, MySqlDatabase, PostgresDatabase
 from tests.servers.mariadb import MariaDbServer
-from tests.servers.mysql import MYSQL_BIN, MySqlServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis_server import RedisServer
 from upkeep.domain.manifest import Manifest
@@ -34,26 +31,6 @@ from upkeep.duties.verify import verify
 from upkeep.engines.tools import require
 from upkeep.errors import ProofFailed, RestoreUnavailable, Stopped, UpkeepError
 from upkeep.ledger import Record
-
-
-@pytest.fixture(scope="module")
-def mariadb_scratch() -> Iterator[MariaDbServer]:
-    with MariaDbServer(server_id=7) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def mysql_scratch() -> Iterator[MySqlServer]:
-    if not os.environ.get(MYSQL_BIN):
-        pytest.skip(f"{MYSQL_BIN} isn't set")
-    with MySqlServer(server_id=7) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def postgres_scratch() -> Iterator[PostgresServer]:
-    with PostgresServer() as server:
-        yield server
 
 
 def night(sites: SiteFactory, target: str = "app", run_id: str = "night-1") -> Manifest:

@@ -18,7 +18,7 @@ import pytest
 
 import upkeep.engines.mysql_row_purge as mysql_purge
 from tests.duties.purging import NOW, Purging, small_steps
-from tests.servers.databases import MySqlDatabase, PostgresDatabase
+from tests.servers.databases import AnyDatabase, MySqlDatabase, PostgresDatabase, is_mysql
 from tests.servers.mariadb import MariaDbServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.replicas import MariaDbReplica, PostgresStandby, within
@@ -30,26 +30,8 @@ from upkeep.duties.purge_rows import plan_purge, purge_rows
 from upkeep.errors import Busy, NoFreshBackup, PurgeRefused, SiteFileError, SourceError, Stopped
 from upkeep.resources import sql
 
-AnyDatabase = MySqlDatabase | PostgresDatabase
 RULE = {"table": "logs", "column": "created_at", "keep_days": 30}
 CUT = datetime(2026, 10, 22, 16, 0)  # noqa: DTZ001 - as the servers of these tests, which keep UTC, write it
-
-
-@pytest.fixture(params=["mariadb", "mysql", "postgres"])
-def database(request: pytest.FixtureRequest) -> AnyDatabase:
-    found: AnyDatabase = request.getfixturevalue(f"{request.param}_database")
-    return found
-
-
-@pytest.fixture(params=["mariadb", "postgres"])
-def one_of_each(request: pytest.FixtureRequest) -> AnyDatabase:
-    """For what doesn't depend on the flavour."""
-    found: AnyDatabase = request.getfixturevalue(f"{request.param}_database")
-    return found
-
-
-def is_mysql(database: AnyDatabase) -> bool:
-    return isinstance(database, MySqlDatabase)
 
 
 def q(database: AnyDatabase, name: str) -> str:

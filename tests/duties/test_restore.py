@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
+import secrets
 import shutil
 import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psycopg
+import pymysql
 import pytest
 
 from tests.duties.site_factory import SiteFactory
+from tests.engines.restoring import mysql_home, run_line
 from tests.servers.data import (
     Fingerprint,
     describe_folder,
@@ -30,14 +36,19 @@ from tests.servers.data import (
 )
 from tests.servers.databases import Database, MySqlDatabase, PostgresDatabase
 from tests.servers.kubernetes_cluster import Namespace
+from tests.servers.mariadb import MariaDbServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis_server import RedisServer
+from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.restoring import Wish
+from upkeep.duties.check_health import check_health
 from upkeep.duties.prove import prove
+from upkeep.duties.report import report_run
 from upkeep.duties.restore import plan_restore, restore
 from upkeep.duties.restore_over import (
     Waivers,
     bring_beside,
+    finish_swap,
     let_write,
     restore_over,
     secure_live,
@@ -46,17 +57,11 @@ from upkeep.duties.restore_over import (
 )
 from upkeep.duties.verify import verify
 from upkeep.engines import folder_live, mysql_live, mysql_programs
+from upkeep.engines.mysql_engine import MySqlEngine
 from upkeep.engines.mysql_restore import MySqlRestorer
 from upkeep.engines.postgres_restore import PostgresRestorer
 from upkeep.errors import NoFreshBackup, ObjectMissing, ProofFailed, RestoreRefused, RestoreUnavailable
-from upkeep.ledger import Ledger, default_url
-
-
-@pytest.fixture(scope="module")
-def postgres_scratch() -> Iterator[PostgresServer]:
-    with PostgresServer() as server:
-        yield server
-
+from upkeep.ledger import Ledger, default_url, url_of
 
 FLAVOURS = ["mariadb", "mysql", "postgres"]
 NAME = "our 库-1; %s--"
@@ -95,6 +100,23 @@ def oddly_named(database: Database) -> Iterator[Database]:
         for name in databases(database):
             if name.startswith(NAME):
                 like(database, name).drop()
+
+
+@contextmanager
+def ordinary_account(database: Database) -> Iterator[Endpoint]:
+    """As applications have it: a server that is read only is so for it."""
+    name = f"app_{secrets.token_hex(4)}"
+    assert isinstance(database, MySqlDatabase)
+    database.execute(f"CREATE USER {name}@'%' IDENTIFIED BY 'weak but its own'")
+    database.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON *.* TO " + f"{name}@'%'")
+    try:
+        yield replace(database.endpoint(), user=name, secret="weak but its own")
+    finally:
+        database.execute(f"DROP USER {name}@'%'")
+
+
+def session_of(account: Endpoint, database: Database) -> Any:
+    return MySqlEngine(account, database.name).connect()
 
 
 def databases(database: Database) -> list[str]:
@@ -336,10 +358,14 @@ def test_a_restore_over_live_killed_at_any_step_leaves_one_of_both_live_and_is_f
 def test_whoever_reads_meanwhile_finds_the_old_rows_and_then_the_new_ones_and_at_no_moment_none(
     flavour: str, sites: SiteFactory, request: pytest.FixtureRequest
 ) -> None:
-    with small_shop(request.getfixturevalue(f"{flavour}_database")) as live:
+    with small_shop(request.getfixturevalue(f"{flavour}_database")) as live, ExitStack() as stack:
         sites.database(live, stop_writes="read_only")
         wish = Wish("app", "over", proven(sites))
         live.execute("DELETE FROM children WHERE id = 1")
+        opened: Any = live
+        login: Callable[[], Any] = opened.connect
+        if flavour == "mariadb":
+            login = partial(session_of, stack.enter_context(ordinary_account(live)), live)
         seen: list[int] = []
         lost: list[str] = []
         over = threading.Event()
@@ -347,11 +373,10 @@ def test_whoever_reads_meanwhile_finds_the_old_rows_and_then_the_new_ones_and_at
         def read() -> None:
             while not over.is_set():
                 try:
-                    opened: Any = live
-                    with opened.connect() as connection, connection.cursor() as cursor:
+                    with login() as connection, connection.cursor() as cursor:
                         while not over.is_set():
                             cursor.execute("SELECT COUNT(*) FROM children")
-                            seen.extend(row[0] for row in cursor.fetchall())
+                            seen.extend(*(row.values() if isinstance(row, dict) else row for row in cursor.fetchall()))
                 except Exception as error:
                     lost.append(str(error))
 
@@ -396,6 +421,29 @@ def test_a_swap_that_was_begun_is_finished_before_any_other_and_without_the_ledg
         live.execute("INSERT INTO parents VALUES (8, 'writes', 0)")
 
 
+def test_a_swap_that_was_begun_is_finished_while_the_store_is_away_and_by_the_approval_it_was_begun_with(
+    mariadb_database: Database, sites: SiteFactory
+) -> None:
+    with small_shop(mariadb_database) as live:
+        sites.database(live, stop_writes="read_only")
+        good, wish = fingerprint(live), Wish("app", "over", proven(sites))
+        live.execute("DROP VIEW a_of_b")
+
+        def nobody() -> str:
+            raise AssertionError("it was approved already")
+
+        with pytest.raises(RestoreRefused, match="knows of no swap"):
+            finish_swap(sites.job("too early"), "app", approver=nobody)
+        killed(("after", "RENAME TABLE `"), lambda: restore_over(sites.job("killed"), wish, approver="li"))
+        store = sites.folder / "store"
+        store.rename(store.with_name("away"))
+        finish_swap(sites.job("by hand"), "app", approver=nobody)
+        assert good.differences(fingerprint(live)) == []
+        live.execute("INSERT INTO parents VALUES (8, 'writes', 0)")
+        (swap,) = sites.job().ledger.acts("kindergarten", duty="swap", limit=1, newest_first=True)
+        assert (swap.state, swap.started.approver) == ("done", "li")
+
+
 def test_a_swap_that_the_server_refuses_gives_everything_back_and_lets_writes_go_on(
     mariadb_database: Database, sites: SiteFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -408,7 +456,7 @@ def test_a_swap_that_the_server_refuses_gives_everything_back_and_lets_writes_go
         spoilt = fingerprint(live)
         monkeypatch.setattr(mysql_live, "TRIES", 2)
         monkeypatch.setattr(mysql_live, "PAUSE_S", 0.01)
-        with live.connect() as reader:
+        with ordinary_account(live) as account, session_of(account, live) as reader:
             reader.autocommit(False)
             with reader.cursor() as cursor:
                 cursor.execute("SELECT * FROM children")
@@ -463,6 +511,67 @@ def test_triggers_that_name_their_database_stay_with_their_tables_and_reach_into
         done = restore_over(sites.job("night"), wish, approver="li")
         assert good.differences(fingerprint(live)) == [], "the old one's triggers are not made on it"
         assert like(live, done["old"]).query(triggers, done["old"]) == [("counted",), ("since",)]
+
+
+SEQUENCES = [
+    "CREATE SEQUENCE numbers START WITH 100 INCREMENT BY 5 CACHE 10",
+    "CREATE SEQUENCE `z``'s; %s` START WITH -3 INCREMENT BY -1 NOCACHE",
+    "CREATE SEQUENCE used_up MAXVALUE 2 CACHE 10",
+    """CREATE TABLE orders (
+        id BIGINT PRIMARY KEY DEFAULT NEXT VALUE FOR numbers, twin BIGINT DEFAULT (1 + NEXT VALUE FOR `z``'s; %s`),
+        note VARCHAR(99) DEFAULT 'nextval(`our`.`n`)' COMMENT 'it''s nextval(`our 库-1; %s--`.`n`)', KEY (note)
+    ) WITH SYSTEM VERSIONING""",
+    "INSERT INTO orders (note) VALUES ('a'), ('b'), ('c')",
+    "DO NEXTVAL(used_up), NEXTVAL(used_up)",
+    "CREATE VIEW drawn AS SELECT NEXT VALUE FOR numbers AS n",
+    "CREATE VIEW stand AS SELECT next_not_cached_value AS n FROM numbers",
+]
+
+
+def test_tables_that_draw_from_sequences_are_restored_by_hand_in_scratch_beside_and_over_and_go_on_counting(
+    mariadb_database: Database, mariadb_scratch: MariaDbServer, sites: SiteFactory, tmp_path: Path
+) -> None:
+    with oddly_named(mariadb_database) as live:
+        for statement in SEQUENCES:
+            live.execute(statement)
+        sites.database(live, stop_writes="read_only", scratch_conn_id=sites.scratch(mariadb_scratch))
+        good, manifest = fingerprint(live), sites.back_up()
+        verify(sites.job(), "app", manifest.backup.backup_id)
+
+        def goes_on(copy: Database) -> None:
+            copy.execute("INSERT INTO orders (note) VALUES ('d')")
+            rows = copy.query("SELECT id, twin FROM orders ORDER BY id")
+            assert rows == [(100, -2), (105, -3), (110, -4), (150, -5)], "behind what was handed out, by its own step"
+            assert copy.query("SELECT n FROM drawn") == [(155,)]
+            with pytest.raises(pymysql.MySQLError, match="has run out"):
+                copy.query("SELECT NEXTVAL(used_up)")
+            copy.execute("DELETE FROM orders WHERE note = 'd'")
+
+        by_hand = MySqlDatabase(mariadb_scratch, NAME)
+        home = mysql_home(mariadb_scratch, tmp_path / "home")
+        run_line(manifest.restore, sites.fetch(manifest, tmp_path / "restore"), home)
+        assert good.differences(fingerprint(by_hand)) == []
+        goes_on(by_hand)
+        by_hand.drop()
+        assert list(prove(sites.job("week"), "app")["restored"]) == [manifest.backup.backup_id]
+        beside = like(live, restore(sites.job("evening"), Wish("app"))["database"])
+        assert good.differences(fingerprint(beside)) == []
+        goes_on(beside)
+        assert live.query("SELECT n FROM stand") == [(150,)], "the live sequence was not touched"
+        beside.drop()
+
+        live.execute("DELETE FROM orders")
+        live.execute("CREATE OR REPLACE SEQUENCE numbers START WITH 1")
+        live.execute("DROP TABLE orders")
+        live.execute("CREATE TABLE orders (id BIGINT PRIMARY KEY DEFAULT NEXT VALUE FOR numbers)")
+        wish = Wish("app", "over", manifest.backup.backup_id)
+        killed(("before", "ALTER TABLE"), lambda: restore_over(sites.job("killed"), wish, approver="li"))
+        done = restore_over(sites.job("night"), wish, approver="li")
+        assert good.differences(fingerprint(live)) == []
+        goes_on(live)
+        old = like(live, done["old"])
+        old.execute("INSERT INTO orders VALUES (DEFAULT)")
+        assert old.query("SELECT id FROM orders") == [(1,)], "the old one draws from its own, as before"
 
 
 # What is refused, and what is said before.
@@ -535,6 +644,69 @@ def test_what_was_changed_in_the_copy_keeps_it_from_going_live_and_writes_are_le
     shop.execute("DELETE FROM children WHERE id = 1")
 
 
+@pytest.mark.parametrize("flavour", ["mariadb", "mysql"])
+def test_who_may_write_although_the_server_is_read_only_is_named_and_keeps_the_restore_from_beginning_and_from_swapping(
+    flavour: str, sites: SiteFactory, request: pytest.FixtureRequest
+) -> None:
+    server: Database = request.getfixturevalue(f"{flavour}_database")
+    right = "READ_ONLY ADMIN" if flavour == "mariadb" else "CONNECTION_ADMIN"
+    with small_shop(server) as live, ordinary_account(live) as plain, ordinary_account(live) as boss:
+        role = f"role_{boss.user}"
+        live.execute(f"CREATE ROLE {role}")
+        live.execute(f"GRANT {right.replace('_O', ' O')} ON *.* TO {role}")
+        live.execute(f"GRANT {role} TO {boss.user}@'%'")
+        sites.database(live, stop_writes="read_only")
+        before, wish = fingerprint(live), Wish("app", "over", proven(sites))
+        with session_of(plain, live), session_of(boss, live):
+            text = "\n".join(plan_restore(sites.job(), wish).lines())
+            assert re.search(rf"may write although the server is read only: .*{boss.user}@%", text)
+            assert plain.user not in text
+            with pytest.raises(RestoreRefused, match=rf"^1 sessions on .*: {boss.user} from .* \(session \d+\)"):
+                restore_over(sites.job("night"), wish, approver="li")
+            live.execute("UPDATE parents SET name = name")  # nobody was stopped
+        with session_of(plain, live):
+            stop_writes(sites.job("night"), wish, approver="li")
+            bring_beside(sites.job("night"), wish)
+            with session_of(boss, live), pytest.raises(RestoreRefused, match=f"{boss.user} from"):
+                swap_live(sites.job("night"), wish, approver="li")
+            assert fingerprint(live) == before
+            swap_live(sites.job("night"), wish, approver="li")
+        let_write(sites.job("night"), "app")
+        live.execute(f"DROP ROLE {role}")
+
+
+def test_the_database_in_which_the_ledger_lies_is_not_replaced(postgres_database: Database, sites: SiteFactory) -> None:
+    sites.database(postgres_database, stop_writes="read_only")
+    wish = Wish("app", "over", proven(sites))
+    inside = sites.job("night", ledger=Ledger(url_of(postgres_database.endpoint())))
+    for begin in (plan_restore, secure_live):
+        with pytest.raises(RestoreRefused, match=r"the ledger of Upkeep lies in .* itself") as refused:
+            begin(inside, wish)
+        assert "HINT: let the connection upkeep_ledger lead to a database of its own" in str(refused.value)
+    assert postgres_database.query("SHOW transaction_read_only") == [("off",)]
+
+
+def test_a_restore_that_was_given_up_with_writes_stopped_is_told_every_night_until_somebody_undoes_it(
+    shop: Database, sites: SiteFactory
+) -> None:
+    sites.settings["databases"][0]["latency_ms"] = 60_000
+    wish = Wish("app", "over", proven(sites))
+    stop_writes(sites.job("evening"), wish, approver="li")
+    assert check_health(sites.job("night"), "database/app")["light"] == "amber", "it may still be under way"
+    sites.settings["databases"][0].pop("stop_writes")  # even where nobody would stop them today
+    later = sites.job("night", now=lambda: datetime.now(UTC) + timedelta(hours=9))
+    found = check_health(later, "database/app")
+    assert found["light"] == "red"
+    assert re.search(
+        r"since 20.*Z, for 9 h \(read_only, by li in evening .*`upkeep restore resume kindergarten app`",
+        found["summary"],
+    )
+    assert found["summary"] in report_run(later, "daily")["text"]
+    let_write(sites.job("morning"), "app")
+    assert check_health(sites.job("night"), "database/app")["light"] == "green"
+    shop.execute("DELETE FROM children")
+
+
 def test_over_live_needs_an_approval_a_hook_or_a_waiver_and_a_fresh_backup(shop: Database, sites: SiteFactory) -> None:
     sites.settings["databases"][0].pop("stop_writes")
     wish = Wish("app", "over", proven(sites))
@@ -571,6 +743,37 @@ def test_a_database_that_is_gone_altogether_comes_back(shop: Database, sites: Si
     again = restore_over(sites.job("night"), wish, approver="li")
     assert again["found"] is True, "the same run again, as when a task is cleared"
     assert shop.query("SELECT COUNT(*) FROM parents WHERE id = 70") == [(1,)]
+
+
+def test_killed_behind_the_swap_of_a_database_that_was_gone_it_is_found_live_and_not_restored_twice(
+    shop: Database, sites: SiteFactory
+) -> None:
+    sites.settings["databases"][0].pop("stop_writes")  # nobody has to be stopped where nobody is
+    good, wish = fingerprint(shop), Wish("app", "over", proven(sites))
+    shop.drop()
+    moment = ("after", "DROP DATABASE") if isinstance(shop, MySqlDatabase) else ("swapped", "")
+    killed(moment, lambda: restore_over(sites.job("killed"), wish, approver="li"))
+    assert good.differences(fingerprint(shop)) == []
+    shop.execute("INSERT INTO parents VALUES (70, 'written since', 0)")
+    done = restore_over(sites.job("again"), wish, approver="li")
+    assert done["old"] == ""
+    assert shop.query("SELECT COUNT(*) FROM parents WHERE id = 70") == [(1,)]
+    assert [name for name in databases(shop) if name.startswith(f"{NAME}_")] == []
+
+
+def test_killed_while_writes_are_let_again_the_next_run_leaves_no_session_that_can_only_read(
+    postgres_database: Database, sites: SiteFactory
+) -> None:
+    with small_shop(postgres_database) as live:
+        assert isinstance(live, PostgresDatabase)
+        sites.database(live, stop_writes="read_only")
+        stop_writes(sites.job("night"), Wish("app", "over", proven(sites)), approver="li")
+        with live.connect() as pooled:
+            killed(("after", "RESET default_transaction_read_only"), lambda: let_write(sites.job("killed"), "app"))
+            let_write(sites.job("again"), "app")
+            with pytest.raises(psycopg.OperationalError, match="terminating connection"):
+                pooled.execute("DELETE FROM children")
+        live.execute("DELETE FROM children")
 
 
 def test_single_tables_come_with_their_rows_and_all_others_empty(shop: Database, sites: SiteFactory) -> None:

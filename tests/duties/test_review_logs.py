@@ -169,21 +169,13 @@ def test_rename_of_several_generations(logs: Logs) -> None:
     assert logs.night() == 0
 
 
-def test_copytruncate(logs: Logs) -> None:
+@pytest.mark.parametrize("last", [15, 100], ids=["shorter than before", "outgrown its old length"])
+def test_copytruncate(logs: Logs, last: int) -> None:
     logs.write(11, 12)
     shutil.copy2(logs.app, logs.path / "app.log.1")
     os.truncate(logs.app, 0)
-    logs.write(13, 15)
-    assert logs.night() == 5
-    assert logs.night() == 0
-
-
-def test_copytruncate_and_outgrown(logs: Logs) -> None:
-    logs.write(11, 12)
-    shutil.copy2(logs.app, logs.path / "app.log.1")
-    os.truncate(logs.app, 0)
-    logs.write(13, 100)
-    assert logs.night() == 90
+    logs.write(13, last)
+    assert logs.night() == last - 10
     assert logs.night() == 0
 
 

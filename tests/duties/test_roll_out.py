@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kubernetes import client
 
-from tests.duties.rollouts import Health, Rollouts
+from tests.duties.rollouts import Health, Rollouts, finish
 from tests.servers.kubernetes_cluster import Namespace
+from upkeep.domain.rollout import Live
 from upkeep.duties import gates
+from upkeep.duties.cluster_work import Wait, note_asked, require_progress
+from upkeep.duties.restart import plan_restart, restart
+from upkeep.duties.roll_back import roll_back
 from upkeep.duties.roll_out import roll_out
+from upkeep.duties.scale import plan_scale, scale
 from upkeep.errors import RollbackFailed, RolloutFailed, RolloutRefused
+from upkeep.ledger import Ledger, Record
 
 
 @pytest.fixture(autouse=True)
@@ -136,8 +144,7 @@ def test_a_gate_that_broke_fails_the_rollout_and_one_that_was_failing_before_doe
 def test_a_pod_that_restarts_while_it_settles_is_a_broken_gate(tmp_path: Path, namespace: Namespace) -> None:
     scene = Rollouts(tmp_path, namespace, "", "a", settle_s=3)
     plan = scene.plan(a="2")
-    while not scene.acts("confirm_rollout"):
-        roll_out(scene.job(), plan)
+    scene.roll_out_until("confirm_rollout", plan)
     pod = scene.live("a").current_pods[0]
     statuses = [{**one, "restartCount": 1} for one in pod["status"]["containerStatuses"]]
     name = pod["metadata"]["name"]
@@ -207,8 +214,9 @@ def test_what_somebody_else_changed_is_left_alone_and_told(tmp_path: Path, names
 
 
 def test_cleared_after_the_way_back_a_run_changes_nothing_more(tmp_path: Path, namespace: Namespace) -> None:
-    scene = Rollouts(tmp_path, namespace, "", "a", "b")
+    scene = Rollouts(tmp_path, namespace, "", "a", "b", settle_s=2)
     plan = scene.plan(a="2", b="2")
+    scene.roll_out_until("confirm_rollout", plan)
     scene.set_image("b", "reg/b:hotfix")
     with pytest.raises(RolloutRefused, match="its image is reg/b:hotfix now"):
         scene.roll_out(plan)
@@ -226,8 +234,7 @@ def test_what_somebody_took_back_or_changed_otherwise_is_neither_done_again_nor_
 ) -> None:
     scene = Rollouts(tmp_path, namespace, "", "a", "b", "c", chained=False, settle_s=600)
     plan = scene.plan(a="2", b="2", c="2")
-    while len(scene.acts("confirm_rollout")) < 3:
-        roll_out(scene.job(), plan)
+    scene.roll_out_until("confirm_rollout", plan, rows=3)
     scene.set_image("a", "reg/a:1")
     setting = {"containers": [{"name": "b", "env": [{"name": "DEBUG", "value": "1"}]}]}
     namespace.apps.patch_namespaced_deployment("b", namespace.name, {"spec": {"template": {"spec": setting}}})
@@ -251,10 +258,144 @@ def test_pods_that_an_autoscaler_adds_while_it_settles_break_nothing(tmp_path: P
     )
     namespace.count_quota("few", pods=1)
     plan = scene.plan(a="2")
-    while not scene.acts("confirm_rollout"):
-        roll_out(scene.job(), plan)
+    scene.roll_out_until("confirm_rollout", plan)
     namespace.apps.patch_namespaced_deployment_scale("a", namespace.name, {"spec": {"replicas": 3}})
     assert scene.roll_out(plan)["light"] == "green"
+
+
+def test_somebody_who_scales_or_restarts_through_upkeep_stops_neither_the_way_there_nor_back(
+    tmp_path: Path, namespace: Namespace
+) -> None:
+    scene = Rollouts(tmp_path, namespace, "", "a", "b", "c", chained=False, settle_s=600)
+    plan = scene.plan(a="2", b="2", c="2")
+    roll_out(scene.job(), plan)
+    finish(partial(scale, scene.job("scale"), plan_scale(scene.job("scale"), "a", 3)), scene.live)
+    scene.roll_out_until("confirm_rollout", plan, rows=3)
+    finish(partial(restart, scene.job("restart"), plan_restart(scene.job("restart"), "b")), scene.live)
+    roll_out(scene.job(), plan)  # its pods are all there, and the marks its own
+    waiting = partial(scale, scene.job("scale-2"), plan_scale(scene.job("scale-2"), "c", 2))
+    assert isinstance(waiting(), Wait)
+    found = scene.roll_back()
+    assert (found["verdict"], found["back"]) == ("rolled back, healthy", ["c", "b", "a"])
+    assert scene.images() == {"a": "reg/a:1", "b": "reg/b:1", "c": "reg/c:1"}
+    assert {name: scene.live(name).replicas for name in "abc"} == {"a": 3, "b": 1, "c": 2}
+    assert finish(waiting, scene.live)["replicas"] == 2, "what is scaled meanwhile is confirmed as ever"
+
+
+def test_what_was_not_approved_is_not_carried_out(tmp_path: Path, namespace: Namespace) -> None:
+    scene = Rollouts(tmp_path, namespace, "", "a", "b")
+    note_asked(scene.job(), scene.plan(a="2", b="2"))
+    with pytest.raises(RolloutRefused) as told:
+        scene.roll_out(scene.plan(a="3", b="2"))
+    assert "approved was a: a reg/a:1 -> reg/a:2, 1 replicas" in told.value.message
+    assert "now it is a: a reg/a:1 -> reg/a:3, 1 replicas" in told.value.message
+    assert "b: " not in told.value.message
+    assert "clear the approval" in str(told.value.hint)
+    note_asked(scene.job("restart"), plan_scale(scene.job("restart"), "a", 2))
+    with pytest.raises(RolloutRefused, match="this is not the plan that was approved"):
+        scale(scene.job("restart"), plan_scale(scene.job("restart"), "a", 3))
+    assert (scene.images(), scene.live("a").replicas) == ({"a": "reg/a:1", "b": "reg/b:1"}, 1)
+
+
+def test_what_changed_while_the_approval_waited_is_told_at_once_and_nothing_is_changed(
+    tmp_path: Path, namespace: Namespace
+) -> None:
+    scene = Rollouts(tmp_path, namespace, "", "a", "b", "c", "d", chained=False)
+    apps = namespace.apps
+    for name in "ab":
+        takes_one = {"strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}}
+        apps.patch_namespaced_deployment(name, namespace.name, {"spec": takes_one})
+    namespace.wait_for("both", lambda: all(scene.live(name).seen for name in "ab"))
+    plan = scene.plan(a="2", b="2", c="2", d="2")
+    budget = {
+        "apiVersion": "policy/v1beta1", "kind": "PodDisruptionBudget", "metadata": {"name": "a"},
+        "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "a"}}},
+    }  # fmt: skip
+    client.CustomObjectsApi(namespace.api).create_namespaced_custom_object(
+        "policy", "v1beta1", namespace.name, "poddisruptionbudgets", budget
+    )
+    apps.patch_namespaced_deployment_scale("b", namespace.name, {"spec": {"replicas": 2}})
+    setting = {"containers": [{"name": "c", "env": [{"name": "DEBUG", "value": "1"}]}]}
+    apps.patch_namespaced_deployment("c", namespace.name, {"spec": {"template": {"spec": setting}}})
+    namespace.wait_until_available("b", 2)
+    namespace.wait_for("c", lambda: (live := scene.live("c")).revision == 2 and live.progress.state == "done")
+    with pytest.raises(RolloutRefused) as told:
+        scene.roll_out(plan)
+    for reason in (
+        "a: PodDisruptionBudget a allows no disruption now",
+        "b: it has 2 replicas now, it had 1 when it was planned",
+        "c: its pod template is another than when it was planned at revision 1",
+    ):
+        assert reason in told.value.message
+    assert "; d: " not in told.value.message
+    assert scene.acts("roll_out") == []
+
+
+def test_a_canary_that_somebody_took_back_while_it_waited_for_its_answer_lets_nothing_follow(
+    tmp_path: Path, namespace: Namespace
+) -> None:
+    scene = Rollouts(tmp_path, namespace, "", "a", "b", chained=False)
+    plan = scene.plan("canary", a="2", b="2")
+    scene.roll_out(plan, first_only=True)
+    scene.set_image("a", "reg/a:1")
+    with pytest.raises(RolloutRefused, match="a was changed by somebody else while it was updated: it runs reg/a:1"):
+        scene.roll_out(plan)
+    assert scene.images() == {"a": "reg/a:1", "b": "reg/b:1"}
+    assert "this is no canary" in scene.plan("canary", run_id="run-2", b="2")["lines"][-1]
+
+
+@pytest.mark.parametrize("minutes", [-10, 10], ids=["slow", "fast"])
+def test_a_worker_whose_clock_is_wrong_judges_the_way_back_by_the_api_servers(
+    tmp_path: Path, namespace: Namespace, minutes: int
+) -> None:
+    """Right after the way back the controller still tells that what was taken back had exceeded its deadline."""
+    scene = Rollouts(tmp_path, namespace, "", "a")
+    scene.clock = lambda: datetime.now(UTC) + timedelta(minutes=minutes)
+    namespace.apps.patch_namespaced_deployment("a", namespace.name, {"spec": {"progressDeadlineSeconds": 2}})
+    namespace.wait_for("the deadline is seen", lambda: scene.live("a").seen)
+    plan = scene.plan(a="bad-2")
+    with pytest.raises(RolloutFailed, match="exceeded its progress deadline"):
+        finish(partial(roll_out, scene.job(), plan), scene.live)
+    assert finish(partial(roll_back, scene.job()), scene.live)["verdict"] == "rolled back, healthy"
+
+
+def test_a_controller_that_looks_at_nothing_is_blamed_and_not_the_image(tmp_path: Path, namespace: Namespace) -> None:
+    scene = Rollouts(tmp_path, namespace, "", "a")
+    plan = soon_over(scene.plan(a="2"), "a")
+    roll_out(scene.job(), plan)
+    namespace.wait_for("the change", lambda: scene.live("a").progress.state == "done")
+    seen = scene.live("a")
+    metadata = {**seen.deployment["metadata"], "generation": seen.deployment["metadata"]["generation"] + 1}
+    unseen = Live({**seen.deployment, "metadata": metadata}, seen.replica_sets, seen.pods)
+    assert seen.mark
+    assert require_progress(scene.job(), seen, seen.mark, 3)
+    assert not require_progress(scene.job(now=lambda: seen.mark.at), unseen, seen.mark, 3)
+    with pytest.raises(RolloutFailed, match="no controller has looked at it within 3 s: no pod was changed") as told:
+        require_progress(scene.job(now=lambda: seen.mark.deadline), unseen, seen.mark, 3)
+    assert "kube-controller-manager" in str(told.value.hint)
+
+
+def test_a_task_given_up_for_dead_can_not_call_good_what_was_taken_back(tmp_path: Path, namespace: Namespace) -> None:
+    """It comes to its last line, as the way back of the same run has begun."""
+    scene = Rollouts(tmp_path, namespace, "", "a")
+    plan = scene.plan(a="2")
+    job = scene.job()
+    taken_back: list[str] = []
+
+    def stale(site: str, **wanted: Any) -> list[Record]:
+        if wanted["duty"] == gates.DUTY and scene.acts("confirm_rollout") and not taken_back:
+            found = Ledger.acts(job.ledger, site, **wanted)
+            if any(record.detail.get("final") for record in found):
+                taken_back.append(scene.roll_back()["verdict"])
+            return found
+        return Ledger.acts(job.ledger, site, **wanted)
+
+    job.ledger.acts = stale  # type: ignore[method-assign,assignment]
+    with pytest.raises(RolloutRefused, match="was taken back by this very run"):
+        finish(partial(roll_out, job, plan), scene.live)
+    assert taken_back == ["rolled back, healthy"]
+    assert scene.acts("finish_rollout") == []
+    assert scene.images() == {"a": "reg/a:1"}
 
 
 ON = ("before set_image b", "after set_image b")

@@ -14,29 +14,17 @@ from typing import Any
 import pytest
 
 from tests.duties.purging import Purging, small_steps
-from tests.duties.test_purge_rows import AnyDatabase, at_call, is_mysql, left, make_logs, old, ready
+from tests.duties.test_purge_rows import at_call, left, make_logs, old, ready
 from tests.engines.restoring import stock_programs
 from tests.faults.scene import Moment
-from tests.servers.databases import MySqlDatabase, PostgresDatabase
+from tests.servers.databases import AnyDatabase, MySqlDatabase, PostgresDatabase, is_mysql
 from upkeep.domain.manifest import NAME as MANIFEST
 from upkeep.domain.row_archive import ENDED
-from upkeep.duties.restore_rows import list_archives, restore_rows
+from upkeep.duties.restore_rows import restore_rows
 from upkeep.errors import ManifestBroken, ObjectDamaged, ObjectMissing, PurgeRefused, StoreError, StoreUnreachable
 from upkeep.stores.local_store import LocalStore
 
 RULE = {"table": "logs", "column": "created_at", "keep_days": 30, "archive": True}
-
-
-@pytest.fixture(params=["mariadb", "mysql", "postgres"])
-def database(request: pytest.FixtureRequest) -> AnyDatabase:
-    found: AnyDatabase = request.getfixturevalue(f"{request.param}_database")
-    return found
-
-
-@pytest.fixture(params=["mariadb", "postgres"])
-def one_of_each(request: pytest.FixtureRequest) -> AnyDatabase:
-    found: AnyDatabase = request.getfixturevalue(f"{request.param}_database")
-    return found
 
 
 @pytest.fixture
@@ -73,7 +61,7 @@ def test_a_manifest_says_what_an_auditor_asks(tmp_path: Path, database: AnyDatab
     make_logs(database, old(3), old(2), old(1))
     purging = ready(tmp_path, database, RULE)
     purging.purge()
-    (archive,) = list_archives(purging.job(), "app", "logs")
+    (archive,) = purging.archives().committed()[0]
     assert (archive.rows, archive.first, archive.last) == (3, ("1",), ("3",))
     assert archive.column_names == ["id", "created_at", "body"]
     assert archive.rule["cut_off"] == "2026-10-23T00:00:00+08:00"
@@ -198,7 +186,7 @@ def test_a_kill_on_mysql_itself_is_as_harmless(tmp_path: Path, mysql_database: M
     assert left(mysql_database) == []
     restore(purging)
     assert contents(mysql_database) == before
-    assert sum(archive.rows for archive in list_archives(purging.job(), "app", "logs")) == 120
+    assert sum(archive.rows for archive in purging.archives().committed()[0]) == 120
 
 
 @pytest.mark.parametrize("moment", [Moment("deleted", "", 2), Moment("committed", "", 2)], ids=["before", "after"])
@@ -286,7 +274,7 @@ def test_an_encrypted_archive_is_finished_and_restored_with_the_private_key(
     purging = ready(tmp_path, one_of_each, RULE, encryption=encryption)
     purging.killed(Moment("committed", "", 1))
     purging.purge()
-    (archive,) = list_archives(purging.job(), "app", "logs")
+    (archive,) = purging.archives().committed()[0]
     assert archive.files[0].name == "part-00001.jsonl.zst.age"
     restore(purging)
     assert contents(one_of_each) == before
@@ -314,7 +302,7 @@ def test_one_archive_can_be_restored_by_itself(tmp_path: Path, one_of_each: AnyD
     make_logs(one_of_each, *[old(n) for n in range(150, 0, -1)])
     purging = ready(tmp_path, one_of_each, RULE)
     purging.purge()
-    first = list_archives(purging.job(), "app", "logs")[0]
+    first = purging.archives().committed()[0][0]
     assert restore(purging, [first.archive_id])["restored"] == 100
     assert left(one_of_each) == list(range(1, 101))
     (act,) = purging.acts("restore_rows")
@@ -563,7 +551,7 @@ def test_the_line_of_an_encrypted_archive_needs_the_private_key_and_stock_tools(
 
 def run_line(purging: Purging, database: AnyDatabase, *, key: str = "") -> None:
     """As an operator would, in a copy of the archive's folder, with a password from where clients look for it."""
-    (archive,) = list_archives(purging.job(), "app", "logs")
+    (archive,) = purging.archives().committed()[0]
     folder = purging.folder / "restore"
     shutil.copytree(purging.store.root / archive.prefix, folder, dirs_exist_ok=True)
     if key:
@@ -621,7 +609,7 @@ def test_an_archive_that_lost_its_manifest_is_not_swept_away(tmp_path: Path, mar
     make_logs(mariadb_database, old(1))
     purging = ready(tmp_path, mariadb_database, RULE)
     purging.purge()
-    (archive,) = list_archives(purging.job(), "app", "logs")
+    (archive,) = purging.archives().committed()[0]
     purging.store.delete(archive.prefix + MANIFEST)
     purging.purge()
     assert (purging.store.root / archive.prefix / archive.files[0].name).exists()

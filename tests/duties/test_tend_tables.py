@@ -20,30 +20,16 @@ import pytest
 import upkeep.duties.tend_tables as duty
 import upkeep.engines.mysql_table_care as mysql_care
 from tests.duties.purging import CONN, NOW, Purging
-from tests.servers.databases import MySqlDatabase, PostgresDatabase
+from tests.servers.databases import AnyDatabase, MySqlDatabase, PostgresDatabase, is_mysql
 from upkeep.cli import main
 from upkeep.duties.tend_tables import plan_tables, read_past, tend_tables
 from upkeep.errors import Busy, NoFreshBackup, TableCareFailed
 from upkeep.ledger import Record
 from upkeep.site import Site
 
-AnyDatabase = MySqlDatabase | PostgresDatabase
 LOCK_TIMEOUT_S = 1
 SLACK_S = 0.6
 """Two cores run the server, the load and the care; a queue of four also takes a moment to dissolve."""
-
-
-@pytest.fixture(params=["mariadb", "mysql", "postgres"])
-def database(request: pytest.FixtureRequest) -> AnyDatabase:
-    found: AnyDatabase = request.getfixturevalue(f"{request.param}_database")
-    return found
-
-
-@pytest.fixture(params=["mariadb", "postgres"])
-def one_of_each(request: pytest.FixtureRequest) -> AnyDatabase:
-    """For what doesn't depend on the flavour."""
-    found: AnyDatabase = request.getfixturevalue(f"{request.param}_database")
-    return found
 
 
 @pytest.fixture(autouse=True)
@@ -83,10 +69,6 @@ class Tending(Purging):
     def done(self) -> dict[str, Record]:
         """The last act by what it worked on."""
         return {record.started.target: record for record in self.acts("tend_table")}
-
-
-def is_mysql(database: AnyDatabase) -> bool:
-    return isinstance(database, MySqlDatabase)
 
 
 def make_bloated(database: AnyDatabase, *names: str, rows: int = 40_000) -> None:

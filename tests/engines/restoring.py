@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.duties.site_factory import SiteFactory
 from tests.servers.mysql import MySqlServer
 from tests.servers.mysql_family import MySqlFamilyServer
 from tests.servers.postgres import PostgresServer
+from upkeep.domain.manifest import Manifest
 from upkeep.engines.mysql_engine import option_file
 
 STOCK = (
     "sh", "bash", "dash", "zsh", "cat", "chmod", "cp", "mkdir", "mv", "rm", "sed", "grep", "jq", "age", "zstd", "tar",
     "mysql", "mysqlbinlog", "mariadb", "mariadb-binlog", "psql", "pg_restore", "createdb", "redis-server", "redis-cli",
-    "kubectl",
+    "kubectl", "mktemp",
 )  # fmt: skip
 """What a restore line may call."""
 
@@ -34,6 +37,22 @@ def age_key(folder: Path) -> AgeKey:
     private = next(line for line in file.read_text().splitlines() if line.startswith("AGE-SECRET-KEY"))
     public = subprocess.run(["age-keygen", "-y", file], check=True, capture_output=True, text=True).stdout.strip()
     return AgeKey(file, private, public)
+
+
+class Stored:
+    """Reads a backup out of its store, as the duty does, with what a test changes of the dump on the way."""
+
+    def __init__(
+        self, sites: SiteFactory, manifest: Manifest, change: Callable[[bytes], bytes] = lambda text: text
+    ) -> None:
+        self._folder, self._change = sites.folder / "store" / manifest.backup.prefix, change
+        self._names = {file.stream: file.name for file in manifest.files}
+
+    def __call__(self, stream: str) -> Iterator[bytes]:
+        done = subprocess.run(["zstd", "-dc", self._folder / self._names[stream]], check=True, capture_output=True)
+        text = self._change(done.stdout) if stream.startswith("dump") else done.stdout
+        for place in range(0, len(text), 70_001):
+            yield text[place : place + 70_001]
 
 
 def run_line(line: str, folder: Path, environment: dict[str, str], *, shell: str = "sh") -> str:

@@ -2,23 +2,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from kubernetes import client
+from kubernetes.client.rest import RESTClientObject
 
+from tests.duties.rollouts import Rollouts, finish
 from tests.servers.kubernetes_accounts import account, forget_cluster_roles, manifests
 from tests.servers.kubernetes_cluster import Namespace
 from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.rollout import Mark
+from upkeep.duties.restart import plan_restart, restart
+from upkeep.duties.scale import advise, plan_scale, scale
+from upkeep.duties.undo import plan_undo, undo
 from upkeep.engines.deployments import Deployments
 from upkeep.engines.kubernetes_api import connect_cluster
+from upkeep.engines.manifests_engine import ManifestsEngine
+from upkeep.errors import RolloutFailed, RolloutRefused
 from upkeep.resources import include_folder
 
 FILES = sorted(path.stem for path in (include_folder() / "kubernetes").glob("*.yaml"))
 READ_ONLY = ("read", "read_nodes", "read_certificates", "backup")
 CHANGES = ("create", "update", "patch", "delete")
+Right = tuple[str, str, str]
+"""Group, resource, verb."""
+VERBS = {"GET": "get", "POST": "create", "PATCH": "patch", "PUT": "update", "DELETE": "delete"}
+
+
+@contextmanager
+def rights_used(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[Right]]:
+    """What the block asks of the API, as RBAC sees it. Discovery isn't in it: it is open to every account."""
+    used: set[Right] = set()
+    plain = RESTClientObject.request
+
+    def request(self: Any, method: str, url: str, *arguments: Any, **options: Any) -> Any:
+        root, *rest = urlsplit(url).path.strip("/").split("/")
+        group, rest = ("", rest[1:]) if root == "api" else (rest[0] if rest else "", rest[2:])
+        if len(rest) > 2:  # namespaces, its name, the resource, perhaps an object
+            used.add((group, rest[2], "list" if method == "GET" and len(rest) == 3 else VERBS[method]))
+        return plain(self, method, url, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RESTClientObject, "request", request)
+        yield used
+
+
+def rights_given(*duties: str) -> set[Right]:
+    return {
+        (group, resource, verb)
+        for duty in duties
+        for one in manifests(duty, "shop")
+        for rule in one.get("rules", ())
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
 
 
 def may(endpoint: Endpoint, namespace: str, verb: str, resource: str, group: str = "") -> bool:
@@ -34,8 +79,7 @@ def may(endpoint: Endpoint, namespace: str, verb: str, resource: str, group: str
 
 @pytest.mark.parametrize("duty", READ_ONLY)
 def test_a_reading_file_gives_no_right_to_change_anything(duty: str) -> None:
-    verbs = {verb for one in manifests(duty, "shop") for rule in one.get("rules", ()) for verb in rule["verbs"]}
-    assert verbs <= {"get", "list"}
+    assert {verb for _, _, verb in rights_given(duty)} <= {"get", "list"}
 
 
 @pytest.mark.parametrize("duty", FILES)
@@ -89,6 +133,41 @@ def test_the_rolling_account_patches_deployments_and_nothing_else(namespace: Nam
         ("delete", "pods", ""), ("list", "secrets", ""), ("create", "pods/exec", ""), ("patch", "replicasets", "apps"),
     ):  # fmt: skip
         assert not may(roller, namespace.name, verb, resource, group), f"{verb} {resource}"
+
+
+def test_rolling_out_and_back_and_each_single_action_use_every_right_of_the_file_and_no_other(
+    namespace: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Rollouts(tmp_path, namespace, "", "a", "b")  # logs in as this account
+    with rights_used(monkeypatch) as used:
+        plan = scene.plan(a="2", b="bad-2")
+        plan["changes"]["b"]["timeout_s"] = 1
+        with pytest.raises(RolloutFailed):
+            scene.roll_out(plan)
+        scene.roll_back()
+        for make, take, wanted in ((plan_undo, undo, ()), (plan_restart, restart, ()), (plan_scale, scale, (2,))):
+            job = scene.job(take.__name__)
+            finish(partial(take, job, make(job, "a", *wanted)), scene.live)
+        with pytest.raises(RolloutRefused, match="no CPU figures"):
+            advise(scene.job(), "a")
+    # The trigger's, as this account, in tests/triggers.
+    assert used | {("apps", "deployments", "watch")} == rights_given("rollout")
+
+
+def test_the_backup_of_manifests_uses_every_right_of_the_file_and_no_other(
+    namespace: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = account(namespace, "backup", folder=tmp_path)
+    with rights_used(monkeypatch) as used, ManifestsEngine(keeper, namespace.name).snapshot() as snapshot:
+        warnings = snapshot.facts({}).warnings
+    given = rights_given("backup")
+    whole = {group for group, resource, _ in given if resource == "*"}
+    assert {(group, "*" if group in whole else resource, verb) for group, resource, verb in used} - given == {
+        (group, plural, "list") for group, plural, _ in used if any(f"{plural} are missing" in one for one in warnings)
+    }, "what it may not list it names"
+    assert given - {(group, "*" if group in whole else resource, verb) for group, resource, verb in used} == {
+        ("extensions", "*", "list")  # on 1.20 networking.k8s.io has the Ingresses as well
+    }
 
 
 def test_the_account_for_databases_in_pods_may_exec_and_tunnel_into_them(namespace: Namespace, tmp_path: Path) -> None:

@@ -328,26 +328,15 @@ def test_a_successor_that_is_like_its_renamed_forerunner_begins_anew(log: Path) 
     assert continues_at(log, past, claim=(old,)) is None
 
 
-def test_after_copytruncate_the_copy_goes_on_and_the_file_begins_anew(log: Path) -> None:
+@pytest.mark.parametrize("last", [102, 900], ids=["shorter than before", "outgrown its old length"])
+def test_after_copytruncate_the_copy_goes_on_and_the_file_begins_anew(log: Path, last: int) -> None:
     log.write_text(lines(1, 100))
     past = position_of(log, 500)
     copy = log.with_name("app.log.1")
     copy.write_bytes(log.read_bytes())
     os.truncate(log, 0)
     with log.open("a") as file:
-        file.write(lines(101, 102))
-    assert continues_at(log, past, claim=(copy,)) is None
-    assert continues_at(copy, past, claim=(log,)) == 500
-
-
-def test_after_copytruncate_a_file_that_has_outgrown_its_old_length_begins_anew(log: Path) -> None:
-    log.write_text(lines(1, 100))
-    past = position_of(log, 500)
-    copy = log.with_name("app.log.1")
-    copy.write_bytes(log.read_bytes())
-    os.truncate(log, 0)
-    with log.open("a") as file:
-        file.write(lines(101, 900))
+        file.write(lines(101, last))
     assert continues_at(log, past, claim=(copy,)) is None
     assert continues_at(copy, past, claim=(log,)) == 500
 

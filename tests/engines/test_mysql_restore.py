@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.duties.site_factory import SiteFactory
+from tests.engines.restoring import Stored
 from tests.servers.data.fingerprint_mysql import fingerprint_mysql
 from tests.servers.data.hostile_mysql import fill_hostile_mysql
 from tests.servers.data.kindergarten import fill_kindergarten
@@ -59,22 +59,6 @@ DEFAULT_PACKET = "SET GLOBAL max_allowed_packet = 16777216"
 def fill(database: MySqlDatabase, statements: str) -> None:
     for statement in filter(str.strip, statements.split(";\n")):
         database.execute(statement)
-
-
-class Stored:
-    """Reads a backup out of its store, as the duty does, with what a test changes on the way."""
-
-    def __init__(
-        self, sites: SiteFactory, manifest: Manifest, change: Callable[[bytes], bytes] = lambda text: text
-    ) -> None:
-        self._folder, self._change = sites.folder / "store" / manifest.backup.prefix, change
-        self._names = {file.stream: file.name for file in manifest.files}
-
-    def __call__(self, stream: str) -> Iterator[bytes]:
-        done = subprocess.run(["zstd", "-dc", self._folder / self._names[stream]], check=True, capture_output=True)
-        text = self._change(done.stdout)
-        for place in range(0, len(text), 70_001):
-            yield text[place : place + 70_001]
 
 
 @pytest.fixture
@@ -353,7 +337,8 @@ def test_a_task_that_is_told_to_stop_leaves_nothing_running(
 
     with pytest.raises(Stopped):
         scratch.load(manifest, "proof", read, folder=tmp_path)
-    assert [thread.name for thread in threading.enumerate() if "sql" in thread.name or "indexes" in thread.name] == []
+    ours = [name for thread in threading.enumerate() if not (name := thread.name).startswith("pytest_timeout")]
+    assert [name for name in ours if "sql" in name or "indexes" in name] == []
     scratch.drop("proof")
 
 
@@ -426,6 +411,20 @@ def test_a_view_that_names_its_own_database_names_the_copy() -> None:
     view = b"/*!50001 VIEW `v` AS select `a`.`t`.`c`,`a`.`f`(`a`.`c`),'`a`.`t`.`c` it''s',`x`.`a`.`c` from `a` */;\n"
     pieces = [*reader.feed(b"-- Final view structure for view `v`\n" + view)]
     assert pieces[-1] == view.replace(b"select `a`.`t`.`c`,`a`.`f`", b"select `b`.`t`.`c`,`b`.`f`")
+
+
+def test_a_default_draws_from_the_copys_sequence_and_no_lock_keeps_it_from_that() -> None:
+    """Dumps of before --skip-add-locks have locks; text and sequences of other databases are left alone."""
+    reader = MySqlDumpReader("a", "b`")
+    table = (
+        b"CREATE TABLE `t` (\n  `id` int DEFAULT nextval(`a`.`n`) COMMENT 'nextval(`a`.`n`)',\n"
+        b"  `x` int DEFAULT nextval(`c`.`a`)\n) ENGINE=InnoDB;\n"
+    )
+    rows = b"INSERT INTO `t` VALUES (1,2);\nUNLOCK TABLES;\n-- Dump completed\n"
+    text = b"CREATE SEQUENCE `n` start with 1;\n" + table + b"LOCK TABLES `t` WRITE;\n" + rows
+    got = b"".join(piece for piece in [*reader.feed(text), *reader.close()] if isinstance(piece, bytes))
+    moved = table.replace(b"DEFAULT nextval(`a`.", b"DEFAULT nextval(`b```.")
+    assert got == b"CREATE SEQUENCE `n` start with 1;\n" + moved + rows
 
 
 def test_views_wait_only_at_their_first_definition() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.base import is_alive
 from upkeep.engines.pipeline import STDERR_KEPT, Command, Ended, Pipeline, capture, hint_for, run, together
 from upkeep.errors import ToolFailed
 
@@ -41,13 +42,6 @@ def child(program: str) -> subprocess.Popen[str]:
     )
 
 
-def runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
 def wait_until_loaded(pids: list[int], names: list[str]) -> None:
     """Until each process is the program itself; for its first moment it still is the one that sets up its end."""
     deadline = time.monotonic() + 30
@@ -58,7 +52,7 @@ def wait_until_loaded(pids: list[int], names: list[str]) -> None:
 
 def gone_within(seconds: float, pids: list[int]) -> bool:
     deadline = time.monotonic() + seconds
-    while any(runs(pid) for pid in pids):
+    while any(is_alive(pid) for pid in pids):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.01)
@@ -158,7 +152,7 @@ def test_a_failure_while_starting_ends_what_was_started() -> None:
 
 def running_children() -> set[int]:
     below = Path(f"/proc/{os.getpid()}/task").glob("*/children")
-    return {int(pid) for file in below for pid in file.read_text().split() if runs(int(pid))}
+    return {int(pid) for file in below for pid in file.read_text().split() if is_alive(int(pid))}
 
 
 # Standard error.
@@ -404,7 +398,7 @@ except TimeoutError as error:
 def test_ending_a_pipeline_also_ends_what_its_programs_started() -> None:
     with pytest.raises(KeyboardInterrupt), Pipeline([sh("sleep 300 & echo $!; wait")]) as pipeline:
         grandchild = int(next(pipeline.output()))
-        assert runs(grandchild)
+        assert is_alive(grandchild)
         raise KeyboardInterrupt
     assert gone_within(5, [grandchild])
 

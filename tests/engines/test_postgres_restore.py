@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.duties.site_factory import SiteFactory
+from tests.engines.restoring import Stored
 from tests.servers.data.chronoretrace import fill_chronoretrace
 from tests.servers.data.fingerprint_postgres import fingerprint_postgres
 from tests.servers.data.hostile_postgres import OWNER, fill_hostile_postgres
@@ -33,22 +33,6 @@ INSERT INTO large SELECT i, E'tab\\t\\\\. \\n' || md5(i::text) || repeat('x', i 
 INSERT INTO large VALUES (0, repeat('long ', 800000), NULL);
 INSERT INTO small SELECT i, i FROM generate_series(1, 10) i
 """
-
-
-class Stored:
-    """Reads a backup out of its store, as the duty does, with what a test changes on the way."""
-
-    def __init__(
-        self, sites: SiteFactory, manifest: Manifest, change: Callable[[bytes], bytes] = lambda text: text
-    ) -> None:
-        self._folder, self._change = sites.folder / "store" / manifest.backup.prefix, change
-        self._names = {file.stream: file.name for file in manifest.files}
-
-    def __call__(self, stream: str) -> Iterator[bytes]:
-        done = subprocess.run(["zstd", "-dc", self._folder / self._names[stream]], check=True, capture_output=True)
-        text = self._change(done.stdout) if stream == "dump" else done.stdout
-        for place in range(0, len(text), 70_001):
-            yield text[place : place + 70_001]
 
 
 @pytest.fixture

@@ -14,12 +14,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from upkeep.connections import connection_from_environment, filesystem_from_environment
+from tests.plain_site import plain_job, plain_site
 from upkeep.domain.proof import ProofLevel
 from upkeep.duties.back_up import back_up
 from upkeep.duties.catalogue import Backup, read_catalogue
 from upkeep.duties.forget import forget
-from upkeep.duties.job import Job, Run
+from upkeep.duties.job import Job
 from upkeep.duties.verify import verify
 from upkeep.ledger import Ledger, default_url
 from upkeep.ledger import verify as verify_ledger
@@ -87,32 +87,12 @@ class Scene:
 
     @property
     def site(self) -> Site:
-        return Site.model_validate(
-            {
-                "name": "shop",
-                "title": "商店",
-                "timezone": "Asia/Shanghai",
-                "rhythms": {"daily": {"at": "0 2 * * *", "length_h": 3}},
-                "store": {"url": f"file://{self.folder}/store"},
-                "spool": f"{self.folder}/spool",
-                "retention": {"daily": 2, "keep_at_least": 1, "min_age_days": 0},
-                **self.target,
-                **self.settings,
-            }
-        )
+        retention = {"daily": 2, "keep_at_least": 1, "min_age_days": 0}
+        return plain_site(self.folder, **{"retention": retention, **self.target, **self.settings})
 
     def job(self, run_id: str, **changes: Any) -> Job:
         (self.folder / "store").mkdir(exist_ok=True)
-        job = Job(
-            site=self.site,
-            run=Run(run_id=run_id, actor="tester", trigger="test"),
-            ledger=Ledger(default_url(self.folder)),
-            connect=connection_from_environment,
-            make_filesystem=filesystem_from_environment,
-        )
-        for name, value in changes.items():
-            setattr(job, name, value)
-        return job
+        return plain_job(self.site, self.folder, run_id, **changes)
 
     def when(self, moment: Moment, happens: Callable[[], None], run_id: str = "night") -> Job:
         """A job to which ``happens`` will happen."""
@@ -163,7 +143,7 @@ class Scene:
         return [key for key in keys if not key.startswith(finished)] if finished else keys
 
     def require_clean_ledger(self) -> None:
-        verify_ledger(Ledger(default_url(self.folder))).require_clean()
+        assert verify_ledger(Ledger(default_url(self.folder))).problems == ()
 
 
 def files_scene(folder: Path, size: int = 8_000_000) -> Scene:

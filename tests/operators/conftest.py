@@ -10,6 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.servers.databases import MySqlDatabase, PostgresDatabase
+from tests.servers.mariadb import MariaDbServer
+from tests.servers.postgres import PostgresServer
+from tests.servers.redis_server import RedisServer
+
 DAGS = Path(__file__).resolve().parents[2] / "dags"
 
 
@@ -66,3 +71,42 @@ def run_dag(airflow_database: None) -> Iterator[Callable[..., Any]]:
     yield run
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture
+def sections(
+    monkeypatch: pytest.MonkeyPatch,
+    mariadb_database: MySqlDatabase,
+    postgres_database: PostgresDatabase,
+    redis_server: RedisServer,
+    mariadb_scratch: MariaDbServer,
+    postgres_scratch: PostgresServer,
+) -> dict[str, Any]:
+    """What a site file says of a MariaDB and a PostgreSQL with rows, each with a scratch server, and of a Redis."""
+    mariadb_database.execute("CREATE TABLE students (id INT PRIMARY KEY, name VARCHAR(40))")
+    mariadb_database.execute("INSERT INTO students VALUES (1, '王小明'), (2, '李雷')")
+    postgres_database.execute("CREATE TABLE prices (id int PRIMARY KEY, price numeric)")
+    postgres_database.execute("INSERT INTO prices SELECT n, n / 7.0 FROM generate_series(1, 500) n")
+    connections = {
+        "SHOP_MYSQL": mariadb_database.server.conn_json(mariadb_database.name),
+        "SHOP_POSTGRES": postgres_database.server.conn_json(postgres_database.name),
+        "SHOP_REDIS": redis_server.conn_json(),
+        "SHOP_MYSQL_SCRATCH": mariadb_scratch.conn_json(""),
+        "SHOP_POSTGRES_SCRATCH": postgres_scratch.conn_json("postgres"),
+    }
+    for name, text in connections.items():
+        monkeypatch.setenv(f"AIRFLOW_CONN_{name}", text)
+    return {
+        "databases": [
+            {
+                "name": "app", "engine": "mysql", "conn_id": "shop_mysql", "scratch_conn_id": "shop_mysql_scratch",
+                "checks": [{"sql": "SELECT COUNT(*) FROM students", "at_least": 2}],
+                "benchmark": [{"name": "names", "sql": "SELECT name FROM students ORDER BY name LIMIT 10"}],
+            },
+            {
+                "name": "prices", "engine": "postgres", "conn_id": "shop_postgres",
+                "scratch_conn_id": "shop_postgres_scratch",
+            },
+        ],
+        "caches": [{"name": "sessions", "conn_id": "shop_redis"}],
+    }  # fmt: skip

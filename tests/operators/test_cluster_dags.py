@@ -119,6 +119,9 @@ def test_a_canary_that_is_not_approved_is_taken_back(
     assert change.started.approver == "li.si"
     asked = [(one.started.approver, one.state) for one in ledger(tmp_path).acts("shop", duty="approve_change")]
     assert asked == [("li.si", "done"), ("li.si", "failed")]
+    first, rest = (one.detail["agreed"] for one in ledger(tmp_path).acts("shop", duty="ask_approval"))
+    assert first == rest, "both were asked about the same plan"
+    assert first[0] == "canary: api, then web"
     assert report_of(tmp_path).startswith("# shop 系统: rolling_update run of")
     assert "**RED:** approve_change" in report_of(tmp_path)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+import pwd
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,26 +14,22 @@ from tests.operators.test_cluster_dags import answer
 from tests.operators.test_daily_dag import ledger, states
 from tests.servers.databases import Database, PostgresDatabase
 from tests.servers.postgres import PostgresServer
-from upkeep.cli import _job as job_of_the_shell
 from upkeep.cli import main
+from upkeep.commands.base import job_of as job_of_the_shell
+from upkeep.engines.migration_base import MigrationSession
+from upkeep.engines.pipeline import Pipeline
 from upkeep.errors import MigrationRefused
 from upkeep.ledger import verify
-from upkeep.operators.migrate import RunMigrationOperator
+from upkeep.operators.migrate import RehearseMigrationOperator, RunMigrationOperator, as_text
 
 Sites = Callable[..., None]
 RunDag = Callable[..., Any]
 GOOD = "ALTER TABLE students ADD COLUMN class text; UPDATE students SET class = 'A'"
 
 
-@pytest.fixture(scope="module")
-def scratch() -> Iterator[PostgresServer]:
-    with PostgresServer() as server:
-        yield server
-
-
 @pytest.fixture
 def shop(
-    sites: Sites, run_dag: RunDag, postgres_database: PostgresDatabase, scratch: PostgresServer,
+    sites: Sites, run_dag: RunDag, postgres_database: PostgresDatabase, postgres_scratch: PostgresServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Database:  # fmt: skip
     """Site ``shop``, whose database was backed up last night."""
@@ -39,15 +37,27 @@ def shop(
     database.execute("CREATE TABLE students (id INT PRIMARY KEY, name VARCHAR(40))")
     database.execute("INSERT INTO students VALUES (1, '王小明'), (2, '李雷')")
     monkeypatch.setenv("AIRFLOW_CONN_SHOP_POSTGRES", database.server.conn_json(database.name))
-    monkeypatch.setenv("AIRFLOW_CONN_SHOP_SCRATCH", scratch.conn_json("postgres"))
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP_SCRATCH", postgres_scratch.conn_json("postgres"))
     section = {"name": "app", "engine": "postgres", "conn_id": "shop_postgres", "scratch_conn_id": "shop_scratch"}
-    sites("shop", databases=[section], approval={"approvers": ["li.si"]}, folders=[])
+    # Who runs the tests answers on the command line.
+    approvers = ["li.si", pwd.getpwuid(os.getuid()).pw_name]
+    sites("shop", databases=[section], approval={"approvers": approvers}, folders=[])
     assert str(run_dag("shop_daily", parts=["back_up", "verify"]).state) == "success"
     return database
 
 
 def classes(database: Database) -> list[tuple[Any, ...]]:
     return database.query("SELECT to_jsonb(s) ->> 'class' FROM students s ORDER BY id")
+
+
+def body_of_the_approval() -> str:
+    """What the person was shown."""
+    from airflow.models.hitl import HITLDetail
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        return str(session.scalars(select(HITLDetail.body)).one())
 
 
 def test_a_dry_run_rehearses_and_a_real_run_waits_for_a_person(shop: Database, run_dag: RunDag, tmp_path: Path) -> None:
@@ -62,6 +72,7 @@ def test_a_dry_run_rehearses_and_a_real_run_waits_for_a_person(shop: Database, r
     run = run_dag("shop_migrate", migration_file="class.sql")
     assert str(run.state) == "success", states(run)
     assert classes(shop) == [("A",), ("A",)]
+    assert "UPDATE students SET class = 'A'" in (body := body_of_the_approval()) and "file class.sql" in body
     (act,) = ledger(tmp_path).acts("shop", duty="migrate")
     assert (act.state, act.started.approver) == ("done", "li.si")
     assert verify(ledger(tmp_path)).clean
@@ -101,3 +112,14 @@ def test_the_command_line_does_the_same_and_exits_1_when_it_fails(
     file.write_text("DROP TABLE pupils")
     assert main(["migrate", "shop", "app", str(file), "--yes"]) == 1
     assert "in the rehearsal statement 1 failed" in capsys.readouterr().err
+
+
+def test_a_task_that_is_killed_ends_its_statements(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in (MigrationSession, Pipeline):
+        monkeypatch.setattr(kind, "_stopping", False)
+    RehearseMigrationOperator(task_id="rehearse", site="shop").on_kill()
+    assert MigrationSession._stopping and Pipeline._stopping
+
+
+def test_no_sign_of_markdown_ends_what_is_shown() -> None:
+    assert as_text(["SELECT 1 -- ````", "*"]) == "`````\nSELECT 1 -- ````\n*\n`````"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -12,10 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from tests.operators.conftest import DAGS
 from tests.operators.test_daily_dag import ledger, levels, states
-from tests.servers.databases import MySqlDatabase, PostgresDatabase
 from tests.servers.mariadb import MariaDbServer
-from tests.servers.postgres import PostgresServer
-from tests.servers.redis_server import RedisServer
 from upkeep.domain.proof import ProofLevel
 from upkeep.ledger import verify
 from upkeep.operators.start_update import StartRollingUpdateOperator
@@ -24,18 +21,6 @@ Sites = Callable[..., None]
 RunDag = Callable[..., Any]
 
 RHYTHMS = {"daily": {"at": "0 2 * * *", "length_h": 3}, "monthly": {"at": "0 1 1 * *", "length_h": 8}}
-
-
-@pytest.fixture(scope="module")
-def mariadb_scratch() -> Iterator[MariaDbServer]:
-    with MariaDbServer() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def postgres_scratch() -> Iterator[PostgresServer]:
-    with PostgresServer() as server:
-        yield server
 
 
 def page(tmp_path: Path) -> str:
@@ -50,43 +35,10 @@ def test_a_month_rebuilds_the_site_times_its_queries_and_reports(
     sites: Sites,
     run_dag: RunDag,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    mariadb_database: MySqlDatabase,
-    postgres_database: PostgresDatabase,
-    redis_server: RedisServer,
     mariadb_scratch: MariaDbServer,
-    postgres_scratch: PostgresServer,
+    sections: dict[str, Any],
 ) -> None:
-    mariadb_database.execute("CREATE TABLE students (id INT PRIMARY KEY, name VARCHAR(40))")
-    mariadb_database.execute("INSERT INTO students VALUES (1, '王小明'), (2, '李雷')")
-    postgres_database.execute("CREATE TABLE prices (id int PRIMARY KEY, price numeric)")
-    postgres_database.execute("INSERT INTO prices SELECT n, n / 7.0 FROM generate_series(1, 500) n")
-    connections = {
-        "SHOP_MYSQL": mariadb_database.server.conn_json(mariadb_database.name),
-        "SHOP_POSTGRES": postgres_database.server.conn_json(postgres_database.name),
-        "SHOP_REDIS": redis_server.conn_json(),
-        "SHOP_MYSQL_SCRATCH": mariadb_scratch.conn_json(""),
-        "SHOP_POSTGRES_SCRATCH": postgres_scratch.conn_json("postgres"),
-    }
-    for name, text in connections.items():
-        monkeypatch.setenv(f"AIRFLOW_CONN_{name}", text)
-    settings: dict[str, Any] = {
-        "rhythms": RHYTHMS,
-        "goals": {"rto_min": 10, "rpo_h": 24},
-        "databases": [
-            {
-                "name": "app", "engine": "mysql", "conn_id": "shop_mysql", "scratch_conn_id": "shop_mysql_scratch",
-                "checks": [{"sql": "SELECT COUNT(*) FROM students", "at_least": 2}],
-                "benchmark": [{"name": "names", "sql": "SELECT name FROM students ORDER BY name LIMIT 10"}],
-            },
-            {
-                "name": "prices", "engine": "postgres", "conn_id": "shop_postgres",
-                "scratch_conn_id": "shop_postgres_scratch",
-            },
-        ],
-        "caches": [{"name": "sessions", "conn_id": "shop_redis"}],
-    }  # fmt: skip
-    sites("shop", **settings)
+    sites("shop", rhythms=RHYTHMS, goals={"rto_min": 10, "rpo_h": 24}, **sections)
     assert str(run_dag("shop_daily").state) == "success"
 
     month = run_dag("shop_monthly")
@@ -159,7 +111,8 @@ def test_the_month_starts_a_rolling_update_only_where_its_form_gives_an_image(
 
     assert states(run)["rolling_update"] == "success"
     with create_session() as session:
-        (started,) = session.query(DagRun).filter(DagRun.dag_id == "shop_rolling_update").all()
+        by_the_month = (DagRun.dag_id == "shop_rolling_update", DagRun.run_type == "operator_triggered")
+        (started,) = session.query(DagRun).filter(*by_the_month).all()
         assert started.conf == {"image_api": "1.4.2", "strategy": "all", "dry_run": True}
     (act,) = ledger(tmp_path).acts("shop", duty="start_update")
     assert act.started.command == "start it for api: 1.4.2"

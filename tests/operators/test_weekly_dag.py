@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.operators.test_daily_dag import ledger, levels, states
-from tests.servers.databases import MySqlDatabase, PostgresDatabase
+from tests.servers.databases import MySqlDatabase
 from tests.servers.mariadb import MariaDbServer
 from tests.servers.postgres import PostgresServer
-from tests.servers.redis_server import RedisServer
 from upkeep.domain.proof import ProofLevel
 from upkeep.ledger import verify
 
@@ -22,60 +21,17 @@ RunDag = Callable[..., Any]
 RHYTHMS = {"daily": {"at": "0 2 * * *", "length_h": 3}, "weekly": {"at": "0 1 * * 0", "length_h": 6}}
 
 
-@pytest.fixture(scope="module")
-def mariadb_scratch() -> Iterator[MariaDbServer]:
-    with MariaDbServer() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def postgres_scratch() -> Iterator[PostgresServer]:
-    with PostgresServer() as server:
-        yield server
-
-
 def test_a_week_restores_every_backup_and_leaves_the_scratch_servers_empty(
     sites: Sites,
     run_dag: RunDag,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    mariadb_database: MySqlDatabase,
-    postgres_database: PostgresDatabase,
-    redis_server: RedisServer,
     mariadb_scratch: MariaDbServer,
     postgres_scratch: PostgresServer,
+    sections: dict[str, Any],
 ) -> None:
-    mariadb_database.execute("CREATE TABLE students (id INT PRIMARY KEY, name VARCHAR(40))")
-    mariadb_database.execute("INSERT INTO students VALUES (1, '王小明'), (2, '李雷')")
-    postgres_database.execute("CREATE TABLE prices (id int PRIMARY KEY, price numeric)")
-    postgres_database.execute("INSERT INTO prices SELECT n, n / 7.0 FROM generate_series(1, 500) n")
     logs = tmp_path / "logs"
     logs.mkdir()
-    connections = {
-        "SHOP_MYSQL": mariadb_database.server.conn_json(mariadb_database.name),
-        "SHOP_POSTGRES": postgres_database.server.conn_json(postgres_database.name),
-        "SHOP_REDIS": redis_server.conn_json(),
-        "SHOP_MYSQL_SCRATCH": mariadb_scratch.conn_json(""),
-        "SHOP_POSTGRES_SCRATCH": postgres_scratch.conn_json("postgres"),
-    }
-    for name, text in connections.items():
-        monkeypatch.setenv(f"AIRFLOW_CONN_{name}", text)
-    sites(
-        "shop",
-        rhythms=RHYTHMS,
-        databases=[
-            {
-                "name": "app", "engine": "mysql", "conn_id": "shop_mysql", "scratch_conn_id": "shop_mysql_scratch",
-                "checks": [{"sql": "SELECT COUNT(*) FROM students", "at_least": 2}],
-            },
-            {
-                "name": "prices", "engine": "postgres", "conn_id": "shop_postgres",
-                "scratch_conn_id": "shop_postgres_scratch",
-            },
-        ],
-        caches=[{"name": "sessions", "conn_id": "shop_redis"}],
-        logs=[{"path": str(logs), "keep_days": 30}],
-    )  # fmt: skip
+    sites("shop", rhythms=RHYTHMS, logs=[{"path": str(logs), "keep_days": 30}], **sections)
     assert str(run_dag("shop_daily").state) == "success"
 
     week = run_dag("shop_weekly")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.plain_site import plain_site
 from tests.reports.test_run_report import HOSTILE, MB, NOW, OPENING, RUN, Book, a_site, book, every_page  # noqa: F401
 from upkeep.connections import filesystem_from_environment
 from upkeep.domain.endpoint import Endpoint
@@ -26,7 +27,6 @@ from upkeep.ledger import Ledger, default_url
 from upkeep.reports import RunReport, build_run_report, to_markdown, to_text
 from upkeep.reports.since_last import MOST, Light, Standing, changes_between
 from upkeep.reports.target_line import Status
-from upkeep.site import Site
 
 
 @pytest.fixture
@@ -235,19 +235,13 @@ def etc() -> Iterator[Path]:
 def night(tmp_path: Path, etc: Path) -> Nights:
     for name in ("store", "logs", "home"):
         (tmp_path / name).mkdir()
-    site = Site.model_validate(
-        {
-            "name": "kindergarten",
-            "title": "幼儿园",
-            "timezone": "Asia/Shanghai",
-            "rhythms": {"daily": {"at": "0 2 * * *", "length_h": 3}},
-            "store": {"url": f"file://{tmp_path}/store"},
-            "spool": f"{tmp_path}/spool",
-            "retention": {"daily": 3},
-            "folders": [{"name": "config", "paths": [str(etc)]}],
-            "logs": [{"path": str(tmp_path / "logs"), "patterns": ["*.log"]}],
-            "thresholds": {"disk_pct": 1},
-        }
+    site = plain_site(
+        tmp_path,
+        name="kindergarten",
+        title="幼儿园",
+        folders=[{"name": "config", "paths": [str(etc)]}],
+        logs=[{"path": str(tmp_path / "logs"), "patterns": ["*.log"]}],
+        thresholds={"disk_pct": 1},
     )
 
     def connect(conn_id: str) -> Endpoint:

@@ -19,8 +19,7 @@ from upkeep.reports.section import Section
 
 TARGETS = [
     {"target": "app", "outcome": "rebuilt", "backup_id": "20261120T180000Z-0a1b", "fetch": 1.0, "decrypt": 2.0,
-     "load": 90.0, "verify": 7.0, "total": 100.0, "rpo_s": 7200, "by": "its newest row (users.updated_at)",
-     "proven": "restored"},
+     "load": 90.0, "verify": 7.0, "total": 100.0, "rpo_s": 7200, "by": "its newest row (users.updated_at)"},
     {"target": "pics", "outcome": "infrastructure", "backup_id": "", "why": "the scratch | server <b>is</b> away"},
 ]  # fmt: skip
 
@@ -36,6 +35,7 @@ def drill(book: Book, **changes: Any) -> None:  # noqa: F811
     detail: dict[str, Any] = {
         "light": "green", "summary": "rebuilt 1 of 2 targets in 2 min", "targets": TARGETS, "rto_s": 120.0,
         "rpo_s": 7200, "goals": {"rto_s": 100.0, "rpo_s": 86400.0}, "partial": False, "dry_run": False,
+        "outcomes": {"rebuilt": 1, "infrastructure": 1}, "proven": {"restored": 1}, "stood": False,
         "last": {"rto_s": 60.0, "rpo_s": 60, "totals": {"app": 50.0}},
     }  # fmt: skip
     book.record("rebuild", "app", "restore 20261120T180000Z-0a1b into scratch", light="green", summary="restored")
@@ -70,6 +70,16 @@ def test_a_drill_is_a_table_by_step_against_its_goals_and_the_last_one(month: Bo
     assert "<td>1 min 30 s</td>" in to_html(found)
     assert "<b>is</b>" not in to_html(found)
     every_page(found)
+
+
+def test_a_target_for_which_the_drill_had_no_room_is_in_the_table_by_its_own_restore(month: Book) -> None:
+    phases = {"fetch": 1.0, "load": 3.0, "load: indexes": 2.0, "total": 4.0}
+    month.record("rebuild", "logs", "restore 20261120T180000Z-0a1b into scratch", light="green", phases=phases)
+    drill(month)
+    told = section(report(month), "Disaster drill")
+    assert told.table is not None
+    assert [row[0] for row in told.table.rows] == ["app", "pics", "logs"]
+    assert told.table.rows[2] == ("logs", "1 s", "", "3 s", "", "4 s", "", "", "rebuilt")
 
 
 def test_a_benchmark_names_what_is_slower_and_which_plan_changed(month: Book) -> None:
@@ -113,7 +123,7 @@ def test_the_month_counts_runs_proofs_space_findings_and_changes_by_person(month
     month.record(
         "check_security", "site", "check", counts={"new": 2, "standing": 1, "gone": 4, "high": 1}, light="amber"
     )
-    drill(month, targets=[*TARGETS, {"target": "config", "outcome": "bad", "why": "another SHA-256"}])
+    drill(month, outcomes={"rebuilt": 1, "infrastructure": 1, "bad": 1})
     runs = {"daily": Tally(30, 28, 1, 1), "weekly": Tally(4, 4, 0, 0), "monthly": Tally(0, 0, 0, 0)}
     told = tell_month(month.site, month.ledger, since, month.now + timedelta(days=25), runs)
     assert told.summary.startswith("the last 25 days: 32 of 34 runs that were due took place and ended well (94.1%)")

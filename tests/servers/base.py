@@ -111,7 +111,7 @@ class Server(ABC):
             return
         family = [process.pid, *_descendants(process.pid)]
         for pid in family:
-            if _alive(pid):
+            if is_alive(pid):
                 os.kill(pid, signal.SIGKILL)
         process.wait(STOP_WITHIN_S)
         _wait_until_gone(family)
@@ -262,7 +262,7 @@ def _descendants(pid: int) -> list[int]:
     return below + [deeper for child in below for deeper in _descendants(child)]
 
 
-def _alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     """Whether a process runs. A zombie doesn't: it only waits for a parent that asks after it."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
@@ -272,7 +272,7 @@ def _alive(pid: int) -> bool:
 
 def _wait_until_gone(pids: list[int]) -> None:
     deadline = time.monotonic() + STOP_WITHIN_S
-    while any(_alive(pid) for pid in pids):
+    while any(is_alive(pid) for pid in pids):
         if time.monotonic() > deadline:
             raise ServerFailed(f"processes {pids} survive SIGKILL")
         time.sleep(0.01)

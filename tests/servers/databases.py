@@ -55,6 +55,10 @@ class MySqlDatabase(Database):
         super().__init__(name)
         self.server = server
 
+    @property
+    def quoted(self) -> str:
+        return "`" + self.name.replace("`", "``") + "`"
+
     def endpoint(self) -> Endpoint:
         return self.server.endpoint(self.name)
 
@@ -68,7 +72,7 @@ class MySqlDatabase(Database):
         return _run(self.connect(), sql, values)[1]
 
     def create(self) -> None:
-        _run(self.server.connect(), f"CREATE DATABASE `{self.name}` CHARACTER SET utf8mb4", ())
+        _run(self.server.connect(), f"CREATE DATABASE {self.quoted} CHARACTER SET utf8mb4", ())
 
     def drop(self) -> None:
         if not self.server.running:
@@ -76,7 +80,7 @@ class MySqlDatabase(Database):
         sessions = "SELECT id FROM information_schema.processlist WHERE db = %s"
         for (session,) in _run(self.server.connect(), sessions, (self.name,))[1]:
             _run(self.server.connect(), f"KILL {session}", (), missing_ok=True)
-        _run(self.server.connect(), f"DROP DATABASE IF EXISTS `{self.name}`", ())
+        _run(self.server.connect(), f"DROP DATABASE IF EXISTS {self.quoted}", ())
 
 
 class PostgresDatabase(Database):
@@ -108,6 +112,13 @@ class PostgresDatabase(Database):
         statement = pg_sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(pg_sql.Identifier(self.name))
         with self.server.connect() as connection:
             connection.execute(statement)
+
+
+AnyDatabase = MySqlDatabase | PostgresDatabase
+
+
+def is_mysql(database: AnyDatabase) -> bool:
+    return isinstance(database, MySqlDatabase)
 
 
 def _run(

@@ -45,6 +45,25 @@ def redis_server() -> Iterator[RedisServer]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def mariadb_scratch() -> Iterator[MariaDbServer]:
+    """A server of its own, where a backup of ``mariadb_server`` may be restored."""
+    with MariaDbServer(server_id=7) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def mysql_scratch(mysql_server: MySqlServer) -> Iterator[MySqlServer]:
+    with MySqlServer(server_id=7) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def postgres_scratch() -> Iterator[PostgresServer]:
+    with PostgresServer() as server:
+        yield server
+
+
 def revived(server: AnyServer) -> AnyServer:
     """A test may stop or kill the session's server; the next one finds it up again."""
     if not server.running:

@@ -16,7 +16,7 @@ import pymysql
 import pytest
 import redis
 
-from tests.servers.base import AWKWARD, Server, ServerFailed
+from tests.servers.base import AWKWARD, Server, ServerFailed, is_alive
 from tests.servers.databases import MySqlDatabase, PostgresDatabase
 from tests.servers.fixtures import revived
 from tests.servers.mariadb import MariaDbServer
@@ -31,13 +31,6 @@ needs_mysql = pytest.mark.skipif(not os.environ.get(MYSQL_BIN), reason=f"{MYSQL_
 each_kind = pytest.mark.parametrize(
     "kind", [MariaDbServer, PostgresServer, RedisServer, pytest.param(MySqlServer, marks=needs_mysql)]
 )
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 def comes_true(question: Callable[[], bool], within_s: float = 10) -> bool:

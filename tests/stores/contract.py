@@ -61,7 +61,6 @@ class StoreContract:
             sink.write(content[:amount])
             raise Interrupted
         assert list(store.list()) == []
-        assert list(store.folders()) == []
         with pytest.raises(ObjectMissing):
             store.get("a/half")
 
@@ -104,8 +103,6 @@ class StoreContract:
     def test_refuses_a_prefix_that_is_not_a_folder(self, store: Store) -> None:
         with pytest.raises(ValueError, match="must be empty or end with '/'"):
             list(store.list("kindergarten/app"))
-        with pytest.raises(ValueError, match="must be empty or end with '/'"):
-            list(store.folders("kindergarten/app"))
 
     def test_lists_size_and_time_of_writing(self, store: Store) -> None:
         store.put("a/b", b"12345")
@@ -116,20 +113,6 @@ class StoreContract:
 
     def test_lists_nothing_below_a_folder_that_does_not_exist(self, store: Store) -> None:
         assert list(store.list("nowhere/")) == []
-        assert list(store.folders("nowhere/")) == []
-
-    def test_names_the_folders_directly_below_a_prefix(self, store: Store) -> None:
-        for key in ("kindergarten/app/1/x", "kindergarten/app/2/x", "kindergarten/sessions/1/x", "k/y", "top"):
-            store.put(key, b"1")
-        assert sorted(store.folders()) == ["k", "kindergarten"]
-        assert sorted(store.folders("kindergarten/")) == ["app", "sessions"]
-        assert sorted(store.folders("kindergarten/app/")) == ["1", "2"]
-
-    def test_forgets_a_folder_with_its_last_object(self, store: Store) -> None:
-        store.put("kindergarten/app/1/x", b"1")
-        store.delete("kindergarten/app/1/x")
-        assert list(store.folders()) == []
-        assert list(store.list()) == []
 
     def test_deletes_one_object_and_no_other(self, store: Store) -> None:
         for key in ("a/x", "a/xy", "a/x.sha256"):
@@ -149,7 +132,6 @@ class StoreContract:
         folder, _, _ = key.partition("/")
         assert store.get(key) == b"1"
         assert [found.key for found in store.list(folder + "/")] == [key]
-        assert list(store.folders()) == [folder]
         store.delete(key)
         assert list(store.list()) == []
 
@@ -170,7 +152,6 @@ class StoreContract:
     def test_a_check_passes_and_leaves_nothing_behind(self, store: Store) -> None:
         store.check()
         assert list(store.list()) == []
-        assert list(store.folders()) == []
 
     def test_a_sweep_leaves_whole_objects_alone(self, store: Store) -> None:
         store.put("a/x", b"1")

@@ -109,7 +109,7 @@ def timed(
 def compare_times(now: Timed, last: Timed | None) -> Compared:
     """Slower is what is slower beyond both spreads: its first quartile lies above the third of the last time."""
     if last is None:
-        return Compared("new", "timed for the first time")
+        return Compared("new", "new: there is no run of about a month ago to compare it with")
     if last.text != now.text:
         return Compared("new", "its statement has changed since the last time: not compared")
     grown = now.median_ms - last.median_ms

@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from upkeep.domain.health import Health, Light, Symptom
-from upkeep.domain.units import utc
+from upkeep.domain.units import counted, utc
 
 TREND_SPAN = timedelta(days=7)
 MOST_POINTS = 60
@@ -162,7 +162,7 @@ def _told(trend: Trend | None) -> str:
     if trend is None:
         return ""
     days = round(trend.span / timedelta(days=1))
-    return f", {round(trend.per_day, 1) + 0.0:+.1f} %/day over {days} day{'s' if days != 1 else ''}"
+    return f", {round(trend.per_day, 1) + 0.0:+.1f} %/day over {counted(days, 'day')}"
 
 
 def _name(reading: Reading) -> str:

@@ -11,7 +11,7 @@ from upkeep.domain.capacity import RED_PCT, Key, Point
 from upkeep.domain.forecast import HORIZON_DAYS, Forecast, Shift, daily_increase, forecast
 from upkeep.domain.health import Light
 from upkeep.domain.scaling import recommend_replicas
-from upkeep.domain.units import human_bytes, utc
+from upkeep.domain.units import counted, human_bytes, utc
 
 AMBER_DAYS = 92
 """A limit that is reached within so many days leaves three months to order a disk."""
@@ -85,7 +85,7 @@ class Line:
         """``118 of 204 samples since 2026-08-01``: what the slope was taken from."""
         found, slope = self.forecast, self.forecast.slope
         if slope is None:
-            return f"{found.samples} day{'s' if found.samples != 1 else ''} with samples, over {found.span_days} days"
+            return f"{counted(found.samples, 'day')} with samples, over {found.span_days} days"
         of = f" of {found.samples}" if slope.samples != found.samples else ""
         return f"{slope.samples}{of} days from {slope.since} to {slope.until}"
 
@@ -150,8 +150,7 @@ class CapacityPlan:
         if not soon:
             first = next((line for line in limited if line.forecast.days is not None), None)
             next_one = f"the first is {first.name} {first.forecast.words}" if first else "none within a year"
-            counted = f"{len(limited)} limit{'s' if len(limited) != 1 else ''}"
-            parts.insert(0, f"{counted}, none reached within {AMBER_DAYS} days; {next_one}")
+            parts.insert(0, f"{counted(len(limited), 'limit')}, none reached within {AMBER_DAYS} days; {next_one}")
         return "; ".join(parts)
 
     def shown(self, most: int) -> tuple[Line, ...]:

@@ -17,7 +17,7 @@ from os import fsencode, stat_result
 from typing import Literal, NamedTuple
 
 from upkeep.domain.log_message import plain
-from upkeep.domain.units import human_bytes, human_seconds, utc
+from upkeep.domain.units import counted, human_bytes, human_seconds, utc
 
 Action = Literal["keep", "compress", "remove", "sweep"]
 """``sweep``: an unfinished copy that a killed run left."""
@@ -54,10 +54,6 @@ class CleaningRule:
     keep_days: int | None = None
     compress_over_mb: float | None = None
     compress_after_days: float = 1
-
-    @property
-    def asks_for_something(self) -> bool:
-        return self.keep_days is not None or self.compress_over_mb is not None
 
 
 class Judge:
@@ -177,19 +173,15 @@ class Cleaned:
     def bytes(self, *actions: Action) -> int:
         return sum(tally.bytes for verdict, tally in self.tallies.items() if verdict.action in actions)
 
-    @property
-    def examined(self) -> int:
-        return sum(tally.count for tally in [*self.tallies.values(), *self.troubles.values()])
-
     def lines(self) -> Iterator[str]:
         """The plan for a person: one line for each verdict, the largest first."""
         for verdict, tally in self._ordered():
             size = human_bytes(tally.bytes)
             named = ", ".join(tally.examples)
             more = f" and {tally.count - len(tally.examples)} more" if tally.count > len(tally.examples) else ""
-            yield f"{verdict.action} {counted(tally.count)}, {size}: {verdict.reason}: {named}{more}"
+            yield f"{verdict.action} {counted(tally.count, 'file')}, {size}: {verdict.reason}: {named}{more}"
         for why, tally in self.troubles.items():
-            yield f"could not: {counted(tally.count)}: {why}: {', '.join(tally.examples)}"
+            yield f"could not: {counted(tally.count, 'file')}: {why}: {', '.join(tally.examples)}"
 
     def reasons(self) -> list[dict[str, object]]:
         """The same for the ledger."""
@@ -207,10 +199,6 @@ class Cleaned:
 def shown(name: str) -> str:
     """A file's name as it can be shown: what isn't UTF-8 becomes an escape, what can't be seen a space."""
     return plain(fsencode(name).decode("utf-8", "backslashreplace"))[-EXAMPLE_CHARS:]
-
-
-def counted(count: int) -> str:
-    return "1 file" if count == 1 else f"{count:,} files"
 
 
 def _count(tally: Tally, name: str, size: int) -> None:

@@ -19,6 +19,7 @@ from upkeep.domain.pod_health import (
     owner_of,
     pod_findings,
 )
+from upkeep.domain.units import counted
 
 _WORKLOADS = {"deployments": "deployment", "statefulsets": "statefulset", "daemonsets": "daemonset"}
 
@@ -198,7 +199,7 @@ def _services(
             what = f"has no endpoints, though {able} of its {len(own)} pods are ready"
             yield _red("service", name, what, "does its targetPort name a port that the pods have?")
         elif own:
-            what = f"has no endpoints: none of its {len(own)} pod{'s' if len(own) != 1 else ''} is ready"
+            what = f"has no endpoints: none of its {counted(len(own), 'pod')} is ready"
             yield _red("service", name, what, "its pods say why")
         elif idle := _idle(selector, workloads):
             yield _amber("service", name, f"has no endpoints: {idle} is scaled to 0")
@@ -315,6 +316,6 @@ def _amber(kind: str, name: str, what: str, hint: str = "") -> ClusterFinding:
     return ClusterFinding(light="amber", kind=kind, name=name, what=what, hint=hint)
 
 
-def counted(items: Mapping[str, Sequence[Any]]) -> dict[str, int]:
+def counts_of(items: Mapping[str, Sequence[Any]]) -> dict[str, int]:
     """How many of each kind were looked at, for the record of a check that found nothing."""
     return {kind: len(found) for kind, found in items.items()}

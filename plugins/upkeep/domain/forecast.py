@@ -9,6 +9,8 @@ last of them is measured, by slopes that outliers can't move:
   Slack and Smith 1982, Water Resources Research 18, 107-121).
 - interval: 95 %, from the variance of Kendall's S, summed over the weekdays (Sen; Hirsch), widened where neighbouring
   days err alike, by (1 + r) / (1 - r) with r their correlation (Bayley and Hammersley 1946, J. R. Stat. Soc. Suppl. 8).
+- what is young: growth that began lately is an outlier to such slopes. So the last half, quarter, eighth of the days is
+  held against those before it. Where a part counts that is young, the interval also holds what it may turn out to be.
 
 The interval is that of the trend if it goes on as it went. What nobody has sampled yet (a new customer) is not in it.
 """
@@ -24,7 +26,7 @@ from math import sqrt
 from typing import TYPE_CHECKING, SupportsInt
 
 from upkeep.domain.capacity import Point
-from upkeep.domain.units import utc
+from upkeep.domain.units import counted, utc
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,9 +42,11 @@ WEEK = 7
 SEASONAL_FROM_DAYS = 4 * WEEK
 LEAST_OF_WEEKDAY = 3
 """Samples of each weekday; with fewer, the week's pattern isn't known."""
-BEND_FROM_DAYS = 8 * WEEK
+BEND_FROM_DAYS = 4 * WEEK
 """From here on the later half is compared with the earlier: if it went elsewhere, it alone counts."""
 SIGMAS_95 = 1.96
+BEND_SIGMAS = 2.6
+"""How sure of both slopes one must be to say that they differ: several places are looked at."""
 SHIFT_SIGMAS, SHORT_SHIFT_SIGMAS = 6.0, 10.0
 """How far a week's median must lie from the one before. In a short history its own noise is badly known."""
 KNOWN_NOISE_FROM = 6 * WEEK
@@ -141,7 +145,7 @@ class Forecast:
         if self.days is None:
             return "not within a year" + (f" (at the earliest in {self.earliest} days)" if self.earliest else "")
         latest = "more than a year" if self.latest is None else f"{self.latest}"
-        return f"in {self.days} day{'s' if self.days != 1 else ''} ({self.earliest or 0} to {latest})"
+        return f"in {counted(self.days, 'day')} ({self.earliest or 0} to {latest})"
 
 
 def forecast(points: Sequence[Point], *, now: datetime, limit: float | None = None) -> Forecast | None:
@@ -162,14 +166,21 @@ def forecast(points: Sequence[Point], *, now: datetime, limit: float | None = No
     cuts = [cut for cut, _ in found]
     begin, stairs = _last_part(days, level, found)
     measured, by_before = _measurable(days, cuts, begin)
-    remarks = list(_remarks(days, today, found, begin, stairs=stairs, by_before=by_before))
+    remarks = list(_remarks(days, today, found, stairs=stairs))
     slope: Slope | None = None
     courses: list[Values] = []
     if measured is not None:
-        part = _after_bend(days[measured], level[measured])
-        if len(part[0]) < measured.stop - measured.start:
-            remarks.append(f"its course changed: only what came since {_day(part[0][0])} counts")
-        per_day, low, high = _slope(*part)
+        part = days[measured], level[measured]
+        told = _slope(*part)
+        if not stairs:
+            part = _after_bend(*part)
+            if len(part[0]) < measured.stop - measured.start:
+                told = _since_bend(*part)
+                remarks.append(f"its course changed: only what came since {_day(part[0][0])} counts")
+        if by_before:
+            told, remark = _with_the_young(told, days[begin:], level[begin:])
+            remarks.append(remark)
+        per_day, low, high = told
         slope = Slope(per_day, low, high, _day(part[0][0]), _day(part[0][-1]), len(part[0]))
         # Where the last part is too short for a slope of its own, the line of before goes on from its level.
         near = slice(begin, len(days)) if by_before else slice(len(days) - len(part[0]), len(days))
@@ -360,20 +371,53 @@ def _is_enough(days: Days) -> bool:
 
 
 def _after_bend(days: Days, level: Values) -> tuple[Days, Values]:
-    """The later half, and of that again the later, as long as the halves' intervals lie apart."""
+    """The last half, quarter, eighth ... of the days: the longest that goes otherwise than what came before it, and of
+    that again. Slopes that outliers can't move don't see a change that is young: it is looked for from its end.
+    """
+    share = 2
     while len(days) and days[-1] - days[0] >= BEND_FROM_DAYS:
-        later = days >= (days[0] + days[-1] + 1) // 2
+        later = days > days[-1] - (days[-1] - days[0] + 1) // share
         if not (_is_enough(days[later]) and _is_enough(days[~later])):
             break
-        _, low, high = _slope(days[later], level[later])
-        _, low_before, high_before = _slope(days[~later], level[~later])
+        _, low, high = _slope(days[later], level[later], BEND_SIGMAS)
+        _, low_before, high_before = _slope(days[~later], level[~later], BEND_SIGMAS)
         if low <= high_before and low_before <= high:
-            break
-        days, level = days[later], level[later]
+            share *= 2
+        else:
+            days, level, share = days[later], level[later], 2
     return days, level
 
 
-def _slope(days: Days, level: Values) -> tuple[float, float, float]:
+def _since_bend(days: Days, level: Values) -> tuple[float, float, float]:
+    """The day of a bend isn't known, and something from before it may be left in its part. The later half has none of
+    it: the interval holds both slopes.
+    """
+    per_day, low, high = _slope(days, level)
+    later = days > (days[0] + days[-1]) // 2
+    if not _is_enough(days[later]):
+        return per_day, low, high
+    _, low_later, high_later = _slope(days[later], level[later])
+    return per_day, min(low, low_later), max(high, high_later)
+
+
+def _with_the_young(
+    before: tuple[float, float, float], days: Days, level: Values
+) -> tuple[tuple[float, float, float], str]:
+    """The slope of before a shift, and what the few days since tell of theirs: the interval holds both. Where theirs is
+    another beyond doubt, it is the better guess, though a first one.
+    """
+    per_day, low, high = before
+    since = f"too few samples since the shift of {_day(days[0])}"
+    if len(days) < LEAST_WINDOW:
+        return before, f"{since}: the slope is that of before it"
+    young, low_young, high_young = _slope(days, level)
+    both = min(low, low_young), max(high, high_young)
+    if len(days) == LEAST_WINDOW or low_young <= per_day <= high_young:  # four may all rise by chance
+        return (per_day, *both), f"{since}: the slope is that of before it"
+    return (young, *both), f"{since} for a trend, but they go otherwise than before it: a first guess"
+
+
+def _slope(days: Days, level: Values, sigmas: float = SIGMAS_95) -> tuple[float, float, float]:
     """The slope and the ends of its interval; see the module's sources."""
     import numpy as np
 
@@ -389,7 +433,7 @@ def _slope(days: Days, level: Values) -> tuple[float, float, float]:
         variance += count * (count - 1) * (2 * count + 5) / 18
     each = np.sort(np.concatenate(slopes))
     middle = float(np.median(each))
-    half = SIGMAS_95 * np.sqrt(variance * _likeness(days, level - middle * days)) / 2
+    half = sigmas * np.sqrt(variance * _likeness(days, level - middle * days)) / 2
     low = each[max(0, int(np.floor(len(each) / 2 - half)) - 1)]
     high = each[min(len(each) - 1, int(np.ceil(len(each) / 2 + half)))]
     return middle, float(low), float(high)
@@ -440,13 +484,9 @@ def _sudden(days: Days, level: Values, cuts: Sequence[int]) -> Shift | None:
     return Shift(_day(days[-1]), usual, float(level[-1])) if abs(level[-1] - usual) > unusual else None
 
 
-def _remarks(
-    days: Days, today: date, found: Sequence[tuple[int, Shift]], begin: int, *, stairs: bool, by_before: bool
-) -> Iterator[str]:
+def _remarks(days: Days, today: date, found: Sequence[tuple[int, Shift]], *, stairs: bool) -> Iterator[str]:
     import numpy as np
 
-    if by_before:
-        yield f"too few samples since the shift of {_day(days[begin])}: the slope is that of before it"
     if stairs:
         yield f"it goes by steps, {len(found)} of them: they are taken for its trend"
     falls = [shift for _, shift in found if shift.size < 0]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 
 from upkeep.domain.units import human_bytes, human_seconds
 
 Light = Literal["green", "amber", "red"]
+RESTORE_TAKES_S = 3600
+"""From when on a stop of writes is red: until then a restore over live is likely to be under way."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,17 @@ class Health:
 def unreachable(name: str, kind: str, why: str) -> Health:
     """Something that did not answer; ``why`` is the error's own text, masked."""
     return Health(name, kind, (Symptom("red", f"does not answer: {why}"),), {})
+
+
+def judge_stop(since: datetime, now: datetime, *, how: str, who: str, undo: str) -> Symptom:
+    """Applications that Upkeep keeps from writing. ``how``, ``who``: as the ledger says; ``undo``: a command."""
+    age_s = (now - since).total_seconds()
+    return Symptom(
+        "amber" if age_s < RESTORE_TAKES_S else "red",
+        f"applications have not been able to write to it since {since:%Y-%m-%d %H:%M}Z, for "
+        f"{human_seconds(max(0, age_s))} ({how}, by {who} for a restore over live): unless that is still running, "
+        f"undo it with `{undo}`",
+    )
 
 
 def judge_database(

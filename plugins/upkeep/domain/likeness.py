@@ -53,27 +53,23 @@ def not_compared(recorded: Mapping[str, Mapping[str, Any]], rows_are: str) -> li
     return notes
 
 
-def compare_catalogues(
-    recorded: Mapping[str, Any], found: Mapping[str, Any], *, leave_out: Mapping[str, str] | None = None
-) -> tuple[list[str], list[str]]:
+def compare_catalogues(recorded: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """Differences between the source's objects and the copy's, and what could not be compared.
 
     Definitions are printed by the server, and another release prints some of them otherwise: then only names are
     compared, of the kinds that every release has.
-
-    :param leave_out: kinds that a copy can't have, with the reason.
     """
     if not recorded:
         return [], ["objects are not compared: the manifest has no catalogue"]
     alike = recorded.get("release") == found.get("release")
-    notes = [f"{kind} are not compared: {why}" for kind, why in (leave_out or {}).items()]
+    notes = []
     if not alike:
         notes.append(
             f"objects are compared by name only: recorded on {recorded.get('release')}, restored on "
             f"{found.get('release')}"
         )
     differences = []
-    for kind in sorted({*recorded, *found} - {"release", *(leave_out or {})}):
+    for kind in sorted({*recorded, *found} - {"release"}):
         if alike or kind in KINDS_OF_ALL_RELEASES:
             differences += _compare_kind(kind, recorded.get(kind, {}), found.get(kind, {}), definitions=alike)
     return differences, notes

@@ -22,8 +22,23 @@ class StoredFile:
     sha256: str
 
 
+class Stored:
+    """What holds for every manifest of files in the store."""
+
+    files: tuple[StoredFile, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes in the store, without the manifest."""
+        return sum(file.size for file in self.files)
+
+    @property
+    def encrypted(self) -> bool:
+        return any(file.name.endswith(".age") for file in self.files)
+
+
 @dataclass(frozen=True)
-class Manifest:
+class Manifest(Stored):
     """Everything known about one backup.
 
     ``timings_s`` are seconds. ``restore`` comes last in the file: the shell line that restores the backup with stock
@@ -46,14 +61,6 @@ class Manifest:
     restore: str
     upkeep: str = ""
     format: int = field(default=FORMAT)
-
-    @property
-    def size(self) -> int:
-        return sum(file.size for file in self.files)
-
-    @property
-    def encrypted(self) -> bool:
-        return any(file.name.endswith(".age") for file in self.files)
 
     def to_bytes(self) -> bytes:
         """The sealed file; see ``upkeep.domain.sealed``."""

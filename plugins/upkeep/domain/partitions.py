@@ -23,6 +23,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from upkeep.domain.health import Light
+from upkeep.domain.names import Named, quoted
 from upkeep.domain.partition_bounds import (
     Kind,
     Months,
@@ -32,7 +33,8 @@ from upkeep.domain.partition_bounds import (
     read_upper,
     write_bound,
 )
-from upkeep.domain.purge import Refusal, quoted
+from upkeep.domain.purge import Refusal
+from upkeep.domain.units import counted
 
 MOST_NEW = 120
 """Partitions made in one go, ten years of months. Whoever needs more has a table that nobody looked after."""
@@ -93,31 +95,20 @@ class CatchAll:
 
 
 @dataclass(frozen=True)
-class Layout:
+class Layout(Named):
     """A table and its partitions.
 
-    :param place: the parts of its full name: schema and name on PostgreSQL, the name alone on MySQL.
     :param kind: what its bounds are; None where the table isn't partitioned by RANGE of the rule's column.
     :param trouble: how it is partitioned instead.
     :param taken: names that a new partition can't have.
     """
 
-    engine: Literal["mysql", "postgres"]
-    place: tuple[str, ...]
     partitioned: bool
     kind: Kind | None = None
     trouble: str = ""
     existing: tuple[Existing, ...] = ()
     catch_all: CatchAll | None = None
     taken: frozenset[str] = frozenset()
-
-    @property
-    def label(self) -> str:
-        return ".".join(self.place)
-
-    @property
-    def quoted(self) -> str:
-        return quoted(self.engine, *self.place)
 
 
 @dataclass(frozen=True)
@@ -378,7 +369,7 @@ class _Table:
         """On PostgreSQL each partition is made by itself; rows that landed in the default partition move into it."""
         rows, month = self._landed(missing), _span([missing])
         if rows:
-            return Step("split", f"{_rows(rows)} of {month} landed in {self._default}", self._default, (new,))
+            return Step("split", f"{counted(rows, 'row')} of {month} landed in {self._default}", self._default, (new,))
         fate = f"would land in {self._default}" if self.layout.catch_all else "would be refused"
         return Step("add", f"{month} had no partition, and rows of it {fate}", "", (new,))
 
@@ -505,7 +496,7 @@ class _Table:
                 fate = "dates before the oldest partition"
             fates[fate] = fates.get(fate, 0) + rows
         for fate, rows in fates.items():
-            yield f"{_rows(rows)} stay{'s' if rows == 1 else ''} in {self._default}: {fate}"
+            yield f"{counted(rows, 'row')} stay{'s' if rows == 1 else ''} in {self._default}: {fate}"
 
     # Behind.
 
@@ -633,11 +624,7 @@ def _unfit(rule: Rule, layout: Layout) -> Refusal:
 def _holds(catch_all: CatchAll) -> str:
     if not catch_all.rows:
         return f"{catch_all.name} is empty"
-    return f"{catch_all.name} holds {'' if catch_all.landed else 'at least '}{_rows(catch_all.rows)}"
-
-
-def _rows(count: int) -> str:
-    return f"{count:,} row{'s' if count != 1 else ''}"
+    return f"{catch_all.name} holds {'' if catch_all.landed else 'at least '}{counted(catch_all.rows, 'row')}"
 
 
 def _span(missing: Sequence[_Missing]) -> str:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from upkeep.domain.health import Light
-from upkeep.domain.units import human_seconds
+from upkeep.domain.units import counted, human_seconds
 
 Item = Mapping[str, Any]
 """One object of the API."""
@@ -61,7 +61,7 @@ class ClusterFinding:
 
     @property
     def says(self) -> str:
-        restarted = f", {self.restarts} restart{'s' if self.restarts != 1 else ''} in all" if self.restarts else ""
+        restarted = f", {counted(self.restarts, 'restart')} in all" if self.restarts else ""
         lasting = f", for {human_seconds(self.lasts.total_seconds())}" if self.lasts else ""
         return f"{self.what}{restarted}{lasting}"
 

@@ -23,6 +23,7 @@ from datetime import datetime, time, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
+from upkeep.domain.names import Named, quoted
 from upkeep.domain.units import human_seconds, utc
 
 Meaning = Literal["instant", "wall clock", "date", "other"]
@@ -88,16 +89,13 @@ class ForeignKey:
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Named):
     """A table as the server describes it.
 
-    :param place: the parts of its full name: schema and name on PostgreSQL, the name alone on MySQL.
     :param indexes: names of the usable indexes by their first column, the narrowest first.
     :param spared: the primary key of a row that has to stay (see ``counts_from_its_rows``).
     """
 
-    engine: str
-    place: tuple[str, ...]
     columns: tuple[Column, ...]
     primary_key: tuple[str, ...]
     indexes: Mapping[str, tuple[str, ...]]
@@ -117,14 +115,6 @@ class Table:
     def kept_columns(self) -> tuple[Column, ...]:
         """The columns that an archive holds: generated ones are computed anew."""
         return tuple(column for column in self.columns if not column.generated)
-
-    @property
-    def label(self) -> str:
-        return ".".join(self.place)
-
-    @property
-    def quoted(self) -> str:
-        return quoted(self.engine, *self.place)
 
 
 @dataclass(frozen=True)
@@ -372,12 +362,6 @@ def create_index(table: Table, column: str) -> str:
 def _add_key(table: Table) -> str:
     kind = "BIGINT NOT NULL AUTO_INCREMENT" if table.engine == "mysql" else "bigint GENERATED ALWAYS AS IDENTITY"
     return f"ALTER TABLE {table.quoted} ADD COLUMN {quoted(table.engine, 'row_id')} {kind} PRIMARY KEY"
-
-
-def quoted(engine: str, *names: str) -> str:
-    """A name, or one qualified by others, as an identifier of SQL."""
-    mark = "`" if engine == "mysql" else '"'
-    return ".".join(mark + name.replace(mark, mark * 2) + mark for name in names)
 
 
 def human_count(count: int) -> str:

@@ -31,7 +31,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from upkeep.domain.proof import ProofLevel, is_proven
-from upkeep.domain.units import human_bytes, human_seconds, utc
+from upkeep.domain.units import counted, human_bytes, human_seconds, utc
 from upkeep.errors import PolicyRefused
 
 Action = Literal["keep", "remove", "leave"]
@@ -382,7 +382,7 @@ class _Slots:
         period = self._periods[backup.backup_id]
         if holder := self._holders.get(period):
             return f"{period} is held by {holder}"
-        return f"older than the {self._count} {self._rhythm} slot{'s' if self._count > 1 else ''}"
+        return f"older than the {counted(self._count, f'{self._rhythm} slot')}"
 
 
 def _ids(backups: Iterable[Candidate]) -> frozenset[str]:

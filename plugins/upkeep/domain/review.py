@@ -363,7 +363,6 @@ def _number(
     *,
     at_least: float | None = None,
     at_most: float | None = None,
-    severity: Severity = "low",
     manual: float | None = None,
     show: Callable[[float], str] = lambda number: _plain(number),
     off: float | None = None,
@@ -380,10 +379,10 @@ def _number(
             return None
         if at_least is not None and (number < at_least or number == off):
             advised = f"at least {show(at_least)}" if manual is None else show(manual)
-            return Advice(name, _shown(number, off, show), advised, why, _plain(manual or at_least), severity)
+            return Advice(name, _shown(number, off, show), advised, why, _plain(manual or at_least), "low")
         if at_most is not None and (number > at_most or number == off):
             advised = f"at most {show(at_most)}" if manual is None else show(manual)
-            return Advice(name, _shown(number, off, show), advised, why, _plain(manual or at_most), severity)
+            return Advice(name, _shown(number, off, show), advised, why, _plain(manual or at_most), "low")
         return None
 
     return rule

@@ -6,10 +6,11 @@ adds is passed through untouched.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, Literal
 
@@ -21,6 +22,12 @@ REVISION = "deployment.kubernetes.io/revision"
 CHANGE_CAUSE = "kubernetes.io/change-cause"
 MARK = "upkeep/"
 """What all annotations begin with that Upkeep writes."""
+ACTION = f"{MARK}action-"
+"""The same of a single undo, restart or scale: under the names of a rolling update's mark it would wipe that out, and
+with it the way back of a rollout during which somebody only scaled."""
+PROGRESS_DEADLINE_S = 600
+"""The controller's own, where a Deployment names none."""
+RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 _SKIPPED_BY_UNDO = frozenset({
     "kubectl.kubernetes.io/last-applied-configuration", REVISION, "deployment.kubernetes.io/revision-history",
     "deployment.kubernetes.io/desired-replicas", "deployment.kubernetes.io/max-replicas",
@@ -67,13 +74,14 @@ def judge_rollout(deployment: Json) -> Progress:
 
 
 def _is_older_than_the_change(deployment: Json, progressing: Json) -> bool:
-    """Right after an undo the controller still shows, for a moment, that what was undone had exceeded its deadline. It
-    tells whole seconds: nothing exceeds a deadline in the second in which it was changed.
+    """Right after an undo the controller still shows that what was undone had exceeded its deadline, or comes to find
+    so, since an undo doesn't start that time anew. No change has exceeded its own before that has passed once.
     """
-    mark = Mark.read(deployment["metadata"].get("annotations") or {})
-    if mark is None or not progressing.get("lastUpdateTime"):
+    marks = Mark.read_all(deployment["metadata"].get("annotations") or {})
+    if not marks or not progressing.get("lastUpdateTime"):
         return False
-    return datetime.fromisoformat(progressing["lastUpdateTime"]) <= mark.at.replace(microsecond=0)
+    own = timedelta(seconds=int(deployment.get("spec", {}).get("progressDeadlineSeconds") or PROGRESS_DEADLINE_S))
+    return datetime.fromisoformat(progressing["lastUpdateTime"]) < marks[-1].at.replace(microsecond=0) + own
 
 
 def condition(deployment: Json, kind: str) -> Json:
@@ -103,35 +111,54 @@ class Mark:
     """The same of before."""
     previous_revision: int
     at: datetime
+    """By the API server's clock, as the conditions that it is compared with: the worker's may be minutes off."""
     deadline: datetime
-    """When the act counts as failed. Absolute: no restart of any part of Airflow prolongs it."""
+    """When the act counts as failed, by the workers' clock. Absolute: no restart of any part of Airflow prolongs it."""
 
     def annotations(self) -> dict[str, str]:
+        prefix = MARK if self.act in ("roll_out", "roll_back") else ACTION
         return {
-            f"{MARK}run": self.run,
-            f"{MARK}act": self.act,
-            f"{MARK}wanted": self.wanted,
-            f"{MARK}previous": self.previous,
-            f"{MARK}previous-revision": str(self.previous_revision),
-            f"{MARK}at": self.at.isoformat(),
-            f"{MARK}deadline": self.deadline.isoformat(),
+            f"{prefix}run": self.run,
+            f"{prefix}act": self.act,
+            f"{prefix}wanted": self.wanted,
+            f"{prefix}previous": self.previous,
+            f"{prefix}previous-revision": str(self.previous_revision),
+            f"{prefix}at": self.at.isoformat(),
+            f"{prefix}deadline": self.deadline.isoformat(),
         }
 
     @classmethod
-    def read(cls, annotations: Mapping[str, str]) -> Mark | None:
-        """None where there is none, or somebody has edited it beyond recognition."""
+    def read(cls, annotations: Mapping[str, str], prefix: str = MARK) -> Mark | None:
+        """A rolling update's, or with ``ACTION`` a single action's. None where there is none, or somebody has edited it
+        beyond recognition.
+        """
         try:
             return cls(
-                annotations[f"{MARK}run"],
-                annotations[f"{MARK}act"],
-                annotations[f"{MARK}wanted"],
-                annotations[f"{MARK}previous"],
-                int(annotations[f"{MARK}previous-revision"]),
-                datetime.fromisoformat(annotations[f"{MARK}at"]),
-                datetime.fromisoformat(annotations[f"{MARK}deadline"]),
+                annotations[f"{prefix}run"],
+                annotations[f"{prefix}act"],
+                annotations[f"{prefix}wanted"],
+                annotations[f"{prefix}previous"],
+                int(annotations[f"{prefix}previous-revision"]),
+                datetime.fromisoformat(annotations[f"{prefix}at"]),
+                datetime.fromisoformat(annotations[f"{prefix}deadline"]),
             )
         except (KeyError, ValueError):
             return None
+
+    @classmethod
+    def read_all(cls, annotations: Mapping[str, str]) -> list[Mark]:
+        """The newest last."""
+        found = [cls.read(annotations, prefix) for prefix in (MARK, ACTION)]
+        return sorted((mark for mark in found if mark), key=lambda mark: mark.at)
+
+    def way_back(self, live: Live, act: str, at: datetime, deadline: datetime) -> Mark:
+        """The mark of what takes this one's change back. The revision has to move beyond the change's own; a change
+        that the controller hasn't numbered by now may never get a number, and then nothing moves.
+        """
+        numbered = live.revision > self.previous_revision
+        return Mark(
+            self.run, act, self.previous, self.wanted, live.revision if numbered else live.revision - 1, at, deadline
+        )
 
 
 @dataclass(frozen=True)
@@ -141,6 +168,8 @@ class Live:
     deployment: Json
     replica_sets: Sequence[Json] = ()
     pods: Sequence[Json] = ()
+    read_at: datetime | None = None
+    """By the API server's clock; None where it didn't tell."""
 
     @property
     def name(self) -> str:
@@ -165,7 +194,13 @@ class Live:
 
     @cached_property
     def mark(self) -> Mark | None:
+        """Of the last rolling update, or its way back."""
         return Mark.read(self.annotations)
+
+    @cached_property
+    def action_mark(self) -> Mark | None:
+        """Of the last undo, restart or scale."""
+        return Mark.read(self.annotations, ACTION)
 
     @property
     def revision(self) -> int:
@@ -196,6 +231,10 @@ class Live:
     def containers(self) -> Mapping[str, str]:
         """Images by container's name."""
         return {one["name"]: one["image"] for one in self.template["spec"]["containers"]}
+
+    @property
+    def init_containers(self) -> Mapping[str, str]:
+        return {one["name"]: one["image"] for one in self.template["spec"].get("initContainers") or ()}
 
     @property
     def images(self) -> str:
@@ -254,18 +293,22 @@ def trouble_of(pod: Json) -> str:
     if _is_ready(pod):
         return ""
     status = pod.get("status", {})
-    for one in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
+    inits = [(f"init container {one['name']}: ", one) for one in status.get("initContainerStatuses") or ()]
+    for where, one in [*inits, *(("", one) for one in status.get("containerStatuses") or ())]:
         waiting = (one.get("state") or {}).get("waiting") or {}
         ended = (one.get("lastState") or {}).get("terminated") or (one.get("state") or {}).get("terminated") or {}
         if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
             said = ": ".join(filter(None, (waiting["reason"], waiting.get("message"))))
-            return f"{said}{_ended(one, ended)}"
+            return f"{where}{said}{_ended(one, ended)}"
         if ended and ended.get("exitCode"):
-            return f"{ended.get('reason', 'ended')}{_ended(one, ended)}"
+            return f"{where}{ended.get('reason', 'ended')}{_ended(one, ended)}"
     unscheduled = next((one for one in status.get("conditions") or () if one.get("reason") == "Unschedulable"), None)
     if unscheduled:
         return f"Unschedulable: {unscheduled.get('message', '')}".rstrip(": ")
     phase = str(status.get("phase") or "Pending")
+    at_work = next((one["name"] for _, one in inits if "running" in (one.get("state") or {})), None)
+    if at_work and phase == "Pending":
+        return f"init container {at_work} has not ended"
     return "running, but not ready" if phase == "Running" else f"{phase.lower()}, not started yet"
 
 
@@ -335,17 +378,48 @@ def template_of(replica_set: Json) -> dict[str, Any]:
 
 
 def same_template(one: Json, other: Json) -> bool:
-    def plain(template: Json) -> dict[str, Any]:
-        return template_of({"spec": {"template": template}})
+    return _plain(one) == _plain(other)
 
-    return plain(one) == plain(other)
+
+def only_the_image_lies_between(replica_set: Json, mark: Mark, live: Live) -> bool:
+    """Whether a revision became the present template by the mark's own change and nothing else. Restarts don't count:
+    whoever restarted wanted new pods of the same.
+    """
+    then, now = _plain(replica_set["spec"]["template"]), _plain(live.template)
+    for template in (then, now):
+        _forget_restarts(template)
+    for before, after in zip(then["spec"]["containers"], now["spec"]["containers"], strict=False):
+        if (before["image"], after["image"]) == (mark.previous, mark.wanted):
+            after["image"] = before["image"]
+    return then == now
+
+
+def template_digest(live: Live, container: str) -> str:
+    """Of all that a template says, but for the image of one container and for restarts."""
+    template = _plain(live.template)
+    _forget_restarts(template)
+    for one in template["spec"]["containers"]:
+        if one["name"] == container:
+            del one["image"]
+    return hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()
+
+
+def _plain(template: Json) -> dict[str, Any]:
+    return template_of({"spec": {"template": template}})
+
+
+def _forget_restarts(template: dict[str, Any]) -> None:
+    metadata = template.get("metadata") or {}
+    (metadata.get("annotations") or {}).pop(RESTARTED_AT, None)
+    if not metadata.get("annotations"):
+        metadata.pop("annotations", None)
 
 
 def undone_annotations(live: Live, replica_set: Json) -> dict[str, str]:
     """The Deployment's annotations after kubectl's undo: the revision's own, but for those that belong to the
     Deployment and to Upkeep.
     """
-    kept = {key: value for key, value in live.annotations.items() if key in _SKIPPED_BY_UNDO}
+    kept = {key: value for key, value in live.annotations.items() if key in _SKIPPED_BY_UNDO or key.startswith(MARK)}
     restored = replica_set["metadata"].get("annotations") or {}
     return kept | {
         key: value

@@ -11,7 +11,7 @@ from graphlib import TopologicalSorter
 from math import ceil, floor
 from typing import Any, Literal
 
-from upkeep.domain.rollout import Json, Live, Mark
+from upkeep.domain.rollout import Json, Live, Mark, template_digest
 
 Strategy = Literal["all", "ordered", "canary"]
 Verdict = Literal["change", "nothing", "refused"]
@@ -97,6 +97,10 @@ class Item:
     revision: int = 0
     replicas: int = 0
     ready: int = 0
+    template: str = ""
+    """What else there is in its template (``template_digest``)."""
+    scaler: str = ""
+    """The autoscaler that may change the number of replicas at any time."""
     steps: str = ""
     reasons: tuple[str, ...] = ()
     remarks: tuple[str, ...] = field(default=())
@@ -136,9 +140,11 @@ def plan_item(live: Live, asked: str, container: str | None, around: Surrounding
     if begun:
         before, revision = begun.previous, begun.previous_revision
     surge, unavailable = surge_of(live)
+    scaler = around.autoscaler_of(live.name)
     facts: dict[str, Any] = {
         "container": container, "before": before, "after": after, "digests": live.digests, "revision": revision,
-        "replicas": live.replicas, "ready": live.ready, "steps": _steps(live, surge, unavailable),
+        "replicas": live.replicas, "ready": live.ready, "template": template_digest(live, container),
+        "scaler": scaler["metadata"]["name"] if scaler else "", "steps": _steps(live, surge, unavailable),
     }  # fmt: skip
     if before == after:
         return Item(
@@ -161,8 +167,43 @@ def why_not(live: Live, run_id: str = "") -> Iterator[str]:
     if live.paused:
         yield f"it is paused: kubectl rollout resume deployment/{live.name}"
     elif live.under_way and not is_mine(live.mark, run_id):
-        by = f" (the last was begun by {live.mark.run})" if live.mark else ""
+        marks = Mark.read_all(live.annotations)
+        by = f" (the last was begun by {marks[-1].run})" if marks else ""
         yield f"a rollout is under way{by}: {live.progress.why}"
+
+
+def why_not_as_planned(live: Live, change: Json) -> Iterator[str]:
+    """What of a planned change isn't as it was, whatever its pods are doing."""
+    now = live.containers.get(change["container"])
+    if now != change["before"]:
+        yield f"its image is {now} now, it was {change['before']} when it was planned"
+    if template_digest(live, change["container"]) != change["template"]:
+        yield f"its pod template is another than when it was planned at revision {change['revision']}"
+
+
+def why_not_begin(live: Live, change: Json, around: Surroundings) -> Iterator[str]:
+    """What else has changed since the plan. Asked before the run's first change only: then its own pods count in quotas
+    and budgets, and somebody may scale.
+    """
+    if change["replicas"] != live.replicas and not around.autoscaler_of(live.name):
+        yield f"it has {live.replicas} replicas now, it had {change['replicas']} when it was planned"
+    yield from _why_no_room(live, around)
+
+
+def agreed(plan: Json) -> list[str]:
+    """What a person agrees to who approves a plan, a line each: not how many pods are ready at that moment."""
+    if "changes" not in plan:
+        return [f"{plan['action']} {plan['name']}: {plan['wanted']} (state {plan['as_it_was'][:12]})"]
+    waves = ", then ".join(" + ".join(wave) for wave in plan["waves"])
+    return [
+        f"{plan['strategy']}: {waves}",
+        *(
+            f"{name}: {change['container']} {change['before']} -> {change['after']}, "
+            + (f"replicas as {change['scaler']} says" if change["scaler"] else f"{change['replicas']} replicas")
+            + f" (template {change['template'][:12]})"
+            for name, change in sorted(plan["changes"].items())
+        ),
+    ]
 
 
 def _begun(live: Live, image: str, run_id: str) -> Mark | None:
@@ -226,6 +267,8 @@ def _remarks(live: Live, around: Surroundings, unavailable: int) -> Iterator[str
             yield f"takes up to {unavailable} pods away, its PodDisruptionBudget would allow {allowed}"
     if unavailable and surge_of(live)[0]:
         yield from (f"no room for an additional pod: {why}" for why in _quotas_in_the_way(live, around))
+    for name, image in live.init_containers.items():
+        yield f"its init container {name} stays at {image}"
     if not live.replicas:
         yield "it is scaled to 0: nothing will start, so nothing is proven"
     elif live.ready < live.replicas:

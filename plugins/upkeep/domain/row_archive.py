@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from upkeep.domain.backup import taken_at
-from upkeep.domain.manifest import StoredFile
+from upkeep.domain.manifest import Stored, StoredFile
 from upkeep.domain.sealed import FORMAT, broken, seal, unseal
 
 ENDED = "ended.json"
@@ -56,7 +56,7 @@ def fingerprint(line: bytes) -> bytes:
 
 
 @dataclass(frozen=True)
-class RowArchive:
+class RowArchive(Stored):
     """The manifest of one archive.
 
     :param columns: name, type and form of each column, in the order of the lines.
@@ -94,15 +94,6 @@ class RowArchive:
     @property
     def prefix(self) -> str:
         return f"{archives_folder(self.site, self.database, self.table)}{self.archive_id}/"
-
-    @property
-    def size(self) -> int:
-        """Bytes in the store, without the manifest."""
-        return sum(file.size for file in self.files)
-
-    @property
-    def encrypted(self) -> bool:
-        return any(file.name.endswith(".age") for file in self.files)
 
     @property
     def column_names(self) -> list[str]:

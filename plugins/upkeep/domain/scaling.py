@@ -20,9 +20,7 @@ class Advice:
     reason: str
 
 
-def recommend_replicas(
-    current: int, metric: float, target: float = TARGET_PCT, *, lowest: int = LOWEST, highest: int = HIGHEST
-) -> Advice:
+def recommend_replicas(current: int, metric: float, target: float = TARGET_PCT) -> Advice:
     """``ceil(current * metric / target)``, nothing within the tolerance, never outside the bounds.
 
     ``metric`` and ``target`` share a unit, such as percent of the requested CPU. Three replicas at 90 % with a target
@@ -36,7 +34,7 @@ def recommend_replicas(
     else:
         wanted = ceil(current * ratio)
         why = f"ceil({current} * {metric:g} / {target:g}) = {wanted}"
-    bounded = min(max(wanted, lowest), highest)
+    bounded = min(max(wanted, LOWEST), HIGHEST)
     if bounded != wanted:
-        why += f", kept within {lowest} to {highest}"
+        why += f", kept within {LOWEST} to {HIGHEST}"
     return Advice(bounded, why)

@@ -55,10 +55,11 @@ def lynis_findings(scan: str, report: bytes) -> Looked:
     return _bounded(scan, looked)
 
 
-def nmap_findings(scan: str, report: bytes, *, ports: Iterable[int] | None = None) -> Looked:
+def nmap_findings(scan: str, report: bytes, *, ports: Iterable[int | str] | None = None) -> Looked:
     """nmap's ``-oX``: every open port that isn't expected, and what its scripts call vulnerable.
 
-    :param ports: those that may be open. Without them each open port is low: nobody has said what is meant to be.
+    :param ports: those that may be open: 53 is that of TCP, ``53/udp`` another one. Without them each open port is low:
+        nobody has said what is meant to be.
     """
     looked = Looked()
     reader = _NmapReader()
@@ -68,13 +69,14 @@ def nmap_findings(scan: str, report: bytes, *, ports: Iterable[int] | None = Non
     expected = set(ports or ())
     severity: Severity = "low" if ports is None else "medium"
     for host, protocol, port, service in reader.open_ports:
-        if port not in expected:
+        listed = port if protocol == "tcp" else f"{port}/{protocol}"
+        if listed not in expected:
             looked.add(
                 "open-port",
                 _where(scan, host, f"{protocol}/{port}"),
                 severity,
                 _words(f"{protocol} port {port} of {host} is open: {service or 'nothing is known of its service'}"),
-                f"close it, or list {port} under ports of scan {scan} in the site file",
+                f"close it, or list {listed} under ports of scan {scan} in the site file",
             )
     for host, place, script in reader.vulnerable:
         looked.add(

@@ -19,7 +19,8 @@ from dataclasses import dataclass, field, replace
 from math import sqrt
 from typing import Literal
 
-from upkeep.domain.purge import human_count, quoted
+from upkeep.domain.names import Named, quoted
+from upkeep.domain.purge import human_count
 from upkeep.domain.units import human_bytes, human_seconds
 
 Kind = Literal["drop leftover", "vacuum freeze", "vacuum full", "vacuum", "optimize", "reindex", "analyze"]
@@ -94,10 +95,9 @@ class IndexFacts:
 
 
 @dataclass(frozen=True)
-class TableFacts:
+class TableFacts(Named):
     """A table as the server describes it. Sizes in bytes, ages in seconds; None: not known.
 
-    :param place: schema and name on PostgreSQL, the name alone on MySQL.
     :param kind: ``table``, ``partitioned`` (PostgreSQL: holds no rows itself), ``view``, ``foreign table``...
     :param parents: labels of the partitioned tables it is a part of.
     :param bytes: what a rebuild would read: on MySQL with all indexes.
@@ -110,8 +110,6 @@ class TableFacts:
     :param xid_age: of the oldest transaction id that isn't frozen, its TOAST included; ``mxid_age`` likewise.
     """
 
-    engine: str
-    place: tuple[str, ...]
     kind: str = "table"
     parents: tuple[str, ...] = ()
     bytes: int = 0
@@ -129,10 +127,6 @@ class TableFacts:
     mxid_age: int = 0
     vacuum_running: bool = False
     indexes: tuple[IndexFacts, ...] = ()
-
-    @property
-    def label(self) -> str:
-        return ".".join(self.place)
 
 
 @dataclass(frozen=True)
@@ -305,17 +299,17 @@ class _Judge:
         if table.storage.lower() != "innodb":
             if self._named:
                 remedy = (
-                    f"ALTER TABLE {quoted('mysql', *table.place)} ENGINE=InnoDB, in a window in which it may be locked"
+                    f"ALTER TABLE {table.quoted} ENGINE=InnoDB, in a window in which it may be locked"
                 )
                 yield self._refused(None, f"{table.storage} locks the whole table for whatever is done to it", remedy)
             return
-        rebuild = self._rebuild("optimize", f"OPTIMIZE LOCAL TABLE {self._quoted}") if self._tended else None
+        rebuild = self._rebuild("optimize", f"OPTIMIZE LOCAL TABLE {self._table.quoted}") if self._tended else None
         if rebuild:
             yield rebuild
         if rebuild and rebuild.verdict == "act":
             return  # which makes its statistics anew
         if reason := self._why_analyze_mysql():
-            yield self._act("analyze", f"ANALYZE LOCAL TABLE {self._quoted}", reason)
+            yield self._act("analyze", f"ANALYZE LOCAL TABLE {self._table.quoted}", reason)
 
     def _why_analyze_mysql(self) -> str:
         table = self._table
@@ -342,7 +336,7 @@ class _Judge:
                 age = table.statistics_age
                 made = "were never made" if age is None else f"are {human_seconds(age)} old"
                 reason = f"autovacuum never looks at a partitioned table as a whole; its statistics {made}"
-                yield self._act("analyze", f"ANALYZE {self._quoted}", reason)
+                yield self._act("analyze", f"ANALYZE {self._table.quoted}", reason)
             return
         if table.vacuum_running:
             yield self._none("a VACUUM is at work on it at this moment")
@@ -353,11 +347,11 @@ class _Judge:
         if vacuum:
             yield vacuum
         elif reason := self._why_analyze_postgres():
-            yield self._act("analyze", f"ANALYZE {self._quoted}", reason)
+            yield self._act("analyze", f"ANALYZE {self._table.quoted}", reason)
         if not self._tended:
             return
         if covers(self._care.vacuum_full, table) and (
-            rebuild := self._rebuild("vacuum full", f"VACUUM (FULL, ANALYZE) {self._quoted}")
+            rebuild := self._rebuild("vacuum full", f"VACUUM (FULL, ANALYZE) {self._table.quoted}")
         ):
             yield rebuild
             if rebuild.verdict == "act":
@@ -377,15 +371,15 @@ class _Judge:
                     f"its oldest {what} id is {human_count(age)} old, {100 * age // limit} % of the age at which "
                     "autovacuum must freeze it, at whatever hour"
                 )
-                return self._act("vacuum freeze", f"VACUUM (FREEZE, ANALYZE) {self._quoted}", reason)
+                return self._act("vacuum freeze", f"VACUUM (FREEZE, ANALYZE) {self._table.quoted}", reason)
         rows = max(table.rows, 0) + table.dead
         if table.dead >= DEAD_ROWS and table.dead * 100 >= rows * DEAD_PCT:
             reason = f"{human_count(table.dead)} of {human_count(rows)} rows are dead ({100 * table.dead // rows} %)"
-            return self._act("vacuum", f"VACUUM (ANALYZE) {self._quoted}", reason)
+            return self._act("vacuum", f"VACUUM (ANALYZE) {self._table.quoted}", reason)
         inserted = table.inserted or 0
         if inserted >= DEAD_ROWS and inserted * 100 >= max(table.rows, 1) * UNVACUUMED_PCT:
             reason = f"{human_count(inserted)} rows were put in since its last VACUUM: index-only scans read the table"
-            return self._act("vacuum", f"VACUUM (ANALYZE) {self._quoted}", reason)
+            return self._act("vacuum", f"VACUUM (ANALYZE) {self._table.quoted}", reason)
         return None
 
     def _why_analyze_postgres(self) -> str:
@@ -522,7 +516,3 @@ class _Judge:
     ) -> Item:
         place = place or self._table.place
         return Item("refused", self._table.label, ".".join(place), reason, kind, place, waste=waste, remedy=remedy)
-
-    @property
-    def _quoted(self) -> str:
-        return quoted(self._server.engine, *self._table.place)

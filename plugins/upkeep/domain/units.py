@@ -1,4 +1,4 @@
-"""Quantities: bytes and seconds as people read them, and moments as programs compare them.
+"""Quantities: bytes, seconds and counts as people read them, and moments as programs compare them.
 
 Sizes are SI, everywhere in Upkeep: 1 kB = 1000 bytes, 1 MB = 1000 kB.
 """
@@ -38,6 +38,13 @@ def human_seconds(seconds: float) -> str:
         counts.append((count, unit))
     largest = next(place for place, (count, _) in enumerate(counts) if count)
     return " ".join(f"{count} {unit}" for count, unit in counts[largest : largest + 2] if count)
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 row``, ``1,042 rows``, ``3 entries``."""
+    if count != 1:
+        noun = f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2] not in "aeiou" else f"{noun}s"
+    return f"{count:,} {noun}"
 
 
 def utc(moment: datetime, what: str) -> datetime:

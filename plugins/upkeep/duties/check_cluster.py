@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from upkeep.domain.cluster_health import counted, judge_cluster
+from upkeep.domain.cluster_health import counts_of, judge_cluster
 from upkeep.domain.log_message import sample
 from upkeep.domain.log_secrets import conceal, conceal_people, conceal_words
 from upkeep.domain.masking import mask
@@ -80,13 +80,13 @@ def _examine(job: Job, section: Cluster, since: datetime | None) -> dict[str, An
     reds = sum(finding.light == "red" for finding in findings)
     return _told(
         "red" if reds else "amber" if findings or seen.unread else "green",
-        _summary(findings, seen.unread, counted(seen.items)),
+        _summary(findings, seen.unread, counts_of(seen.items)),
         hint=next((f"{one.subject}: {one.hint}" for one in findings if one.hint), "")[: SUBJECT_CHARS + HINT_CHARS],
         reds=reds,
         ambers=len(findings) - reds,
         findings=_kept(findings, lines),
         unread=first(UNREAD_CHARS, [why[:SAYS_CHARS] for why in seen.unread]),
-        figures={**counted(seen.items), **({"certificates": len(seen.certificates)} if seen.certificates else {})},
+        figures={**counts_of(seen.items), **({"certificates": len(seen.certificates)} if seen.certificates else {})},
     )
 
 

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
-from upkeep.domain.health import Health, judge_cache, judge_database, judge_endpoint, unreachable
+from upkeep.domain.health import (
+    Health,
+    Symptom,
+    judge_cache,
+    judge_database,
+    judge_endpoint,
+    judge_stop,
+    unreachable,
+)
 from upkeep.duties.job import Job
 from upkeep.errors import UpkeepError
 from upkeep.site import Cache, Database, HttpEndpoint
@@ -24,6 +35,7 @@ def check_health(job: Job, check: str) -> dict[str, Any]:
         except UpkeepError as error:
             log.warning("%s: %s", check, error)
             health = unreachable(check.rpartition("/")[2], check.partition("/")[0], error.message)
+        health = replace(health, symptoms=(*_stop(job, check), *health.symptoms))
         found = health.as_dict()
         entry.note(**found)
     log.info("%s is %s: %s", check, health.light, health.summary)
@@ -42,6 +54,18 @@ def _examine(job: Job, check: str) -> Health:
     if isinstance(section, Cache):
         return _cache(job, section)
     raise ValueError(f"{check!r} is nothing that can be checked")
+
+
+def _stop(job: Job, check: str) -> Iterator[Symptom]:
+    """A restore over live that was given up leaves applications unable to write, and nothing else tells of it."""
+    from upkeep.duties.write_stops import stopped_at
+
+    kind, _, target = check.partition("/")
+    if kind == "database" and (stop := stopped_at(job, target)):
+        who = f"{stop.approver or stop.actor} in {stop.run_id}"
+        undo = f"upkeep restore resume {job.site.name} {target}"
+        how = stop.command.removeprefix("stop writes: ")
+        yield judge_stop(datetime.fromisoformat(stop.at), job.now(), how=how, who=who, undo=undo)
 
 
 def _database(job: Job, section: Database) -> Health:

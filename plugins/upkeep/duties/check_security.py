@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 from upkeep.domain.findings import Looked
 from upkeep.duties.comparing import Review, Room
 from upkeep.duties.job import Job
-from upkeep.duties.sources import LIMIT_S
 from upkeep.site import Cache, Database
 from upkeep.stores.local_store import LocalStore
 
@@ -33,12 +32,11 @@ class Machine:
     apt: str = "apt-get"
 
 
-def check_security(job: Job, *, machine: Machine = Machine(), limit_s: float = LIMIT_S) -> dict[str, Any]:
+def check_security(job: Job, *, machine: Machine = Machine()) -> dict[str, Any]:
     """Look at everything, compare with the last review that was finished, keep what is open for the next one.
 
     What can't be looked at is told and keeps its findings of last time; it fails nothing.
 
-    :param limit_s: for each source, in seconds.
     :raises StoreError: there are too many findings for the ledger, and neither the store nor the spool takes them.
     """
     at = job.now()
@@ -46,7 +44,7 @@ def check_security(job: Job, *, machine: Machine = Machine(), limit_s: float = L
         review = Review(job, "check_security", "security", ROOM)
         last = review.last
         since = datetime.fromisoformat(last.detail["at"]) if last else at - FIRST_LOOK_BACK
-        compared, found = review.carry_out(entry, dict(_sources(job, machine, at, since)), at=at, limit_s=limit_s)
+        compared, found = review.carry_out(entry, dict(_sources(job, machine, at, since)), at=at)
     log.info("security is %s: %s", found["light"], found["summary"])
     for finding in compared.new:
         log.warning("new, %s: %s. %s", finding.severity, finding.what, finding.remedy)

@@ -6,7 +6,7 @@ Each removal is one request of its own, of something that is found anew on the n
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -110,7 +110,7 @@ class _Work:
             self._items = plan_docker(_rules(self._docker), api.holdings(), self._job.now())
             for item in self._items:
                 log.info("%s", item.line())
-            layers = api.layers_bytes() if any(True for _ in self._planned("image")) else 0
+            layers = api.layers_bytes() if self._planned("image") else 0
             steps: tuple[tuple[str, Callable[[DockerApi, Item], str]], ...] = (
                 ("container", self._container),
                 ("image", self._image),
@@ -121,13 +121,13 @@ class _Work:
                     if self._enough():
                         return
                     self._one(api, item, step)
-            if any(True for _ in self._planned("build cache")) and not self._enough():
+            if self._planned("build cache") and not self._enough():
                 self._build_cache(api)
             if layers:
                 self.freed += max(0, layers - api.layers_bytes())
 
-    def _planned(self, kind: str) -> Iterator[Item]:
-        return (item for item in self._items if item.remove and item.kind == kind)
+    def _planned(self, kind: str) -> list[Item]:
+        return [item for item in self._items if item.remove and item.kind == kind]
 
     def _one(self, api: DockerApi, item: Item, step: Callable[[DockerApi, Item], str]) -> None:
         try:

@@ -23,9 +23,10 @@ from hashlib import sha256
 from types import TracebackType
 from typing import Any
 
-from upkeep.domain.clean_logs import Cleaned, CleaningRule, counted
-from upkeep.domain.units import human_bytes
+from upkeep.domain.clean_logs import Cleaned, CleaningRule
+from upkeep.domain.units import counted, human_bytes
 from upkeep.duties.job import Job, never
+from upkeep.duties.log_review import label_of
 from upkeep.engines.log_cleaning import Gone, clean_folder
 from upkeep.errors import SourceError, Stopped, StoreError, UpkeepError
 from upkeep.ledger.entry import DETAIL_CHARS
@@ -40,16 +41,11 @@ KEEP_LISTS = timedelta(days=400)
 
 def folders_to_clean(job: Job) -> dict[str, tuple[LogFolder, CleaningRule]]:
     """The log folders of the site that have a rule, by their name in the ledger."""
-    found: dict[str, tuple[LogFolder, CleaningRule]] = {}
-    for folder in job.site.logs:
-        rule = CleaningRule(
-            tuple(folder.patterns), folder.keep_days, folder.compress_over_mb, folder.compress_after_days
-        )
-        alike = [other for other in job.site.logs if other.path == folder.path]
-        if rule.asks_for_something:
-            label = folder.path if len(alike) == 1 else f"{folder.path} ({', '.join(folder.patterns)})"
-            found[label] = (folder, rule)
-    return found
+    return {label_of(job.site, folder): (folder, _rule(folder)) for folder in job.site.logs if folder.is_cleaned}
+
+
+def _rule(folder: LogFolder) -> CleaningRule:
+    return CleaningRule(tuple(folder.patterns), folder.keep_days, folder.compress_over_mb, folder.compress_after_days)
 
 
 def plan_clean_logs(job: Job) -> dict[str, Cleaned | SourceError]:
@@ -189,22 +185,22 @@ def _some(reason: Mapping[str, object], count: int) -> list[str]:
 def _verdict(cleaned: Cleaned, *, dry_run: bool = False) -> dict[str, str]:
     """``light``, ``summary`` and ``hint``, as the report reads them."""
     done = [
-        f"{counted(count)} {'would be ' if dry_run else ''}{word}"
+        f"{counted(count, 'file')} {'would be ' if dry_run else ''}{word}"
         for word, count in (("removed", cleaned.count("remove")), ("compressed", cleaned.count("compress")))
         if count
     ]
     size = human_bytes(_given_back(cleaned))
     summary = f"{' and '.join(done)}, {size} {'on disk' if dry_run else 'given back'}" if done else "nothing to clean"
     kept = cleaned.count("keep")
-    summary += f"; {counted(kept)} stay{'s' if kept == 1 else ''}"
+    summary += f"; {counted(kept, 'file')} stay{'s' if kept == 1 else ''}"
     hints = []
     if cleaned.troubles:
         why, tally = max(cleaned.troubles.items(), key=lambda item: item[1].count)
-        summary += f"; {counted(sum(t.count for t in cleaned.troubles.values()))} could not be: {why}"
+        summary += f"; {counted(sum(t.count for t in cleaned.troubles.values()), 'file')} could not be: {why}"
         hints.append(f"look at {tally.examples[0]}: does the worker's account own that folder, and may it write there?")
     unknown = sum(t.count for verdict, t in cleaned.tallies.items() if "only root can see" in verdict.reason)
     if unknown:
-        summary += f"; of {counted(unknown)} it can't be known whether they are open"
+        summary += f"; of {counted(unknown, 'file')} it can't be known whether they are open"
         hints.append("run this worker as the account that writes these logs, or as root")
     if cleaned.stopped:
         summary += f"; {cleaned.stopped}, the rest is for next time"
@@ -325,7 +321,7 @@ def _forget_lists(job: Job) -> None:
                 entry.note(rows=1)
             entry.note(
                 light="green",
-                summary=f"{len(old)} list{'s' if len(old) != 1 else ''} older than {KEEP_LISTS.days} d removed",
+                summary=f"{counted(len(old), 'list')} older than {KEEP_LISTS.days} d removed",
                 hint="",
             )
     except StoreError as error:

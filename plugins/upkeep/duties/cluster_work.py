@@ -7,16 +7,19 @@ Deployments, so it makes no difference whether it is called again at once, by an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from upkeep.domain.rollout import Live
+from upkeep.domain.rollout import Live, Mark
+from upkeep.domain.rollout_plan import agreed
 from upkeep.domain.units import human_seconds
 from upkeep.duties.job import Job
-from upkeep.errors import RolloutFailed, SiteFileError
+from upkeep.errors import RolloutFailed, RolloutRefused, SiteFileError
 from upkeep.ledger import Hold, Record
 from upkeep.site import Cluster, Deployment
 
@@ -25,6 +28,11 @@ if TYPE_CHECKING:
 
 CHANGE, BACK = "roll_out", "roll_back"
 """The acts that change a Deployment, in the ledger and in the mark: a rolling update's, and its way back's."""
+TOOK_EFFECT = ("done", "skipped")
+"""A change's row is skipped where an earlier try had made it."""
+ASK = "ask_approval"
+SHOWN, LINE_CHARS = 20, 350
+"""As much of a plan's lines as the ledger has room for; the task's result and its log have all of them."""
 HOLD_WAIT_S = 15.0
 """A change takes well under a second; whoever holds the lock for longer has lost the cluster."""
 
@@ -70,6 +78,11 @@ def held(job: Job) -> AbstractContextManager[Hold]:
     return job.ledger.hold(f"{job.site.name}/{cluster_of(job).name}/rollout", wait_s=HOLD_WAIT_S)
 
 
+def clock_of(job: Job, live: Live) -> datetime:
+    """The API server's time, when it was read; the worker's where the server didn't tell."""
+    return live.read_at or job.now()
+
+
 def acts_of(job: Job, duty: str, target: str | None = None) -> list[Record]:
     """What this run has done, whichever task and try did it, oldest first."""
     return job.ledger.acts(job.site.name, run_id=job.run.run_id, duty=duty, target=target)
@@ -79,17 +92,62 @@ def is_done(job: Job, duty: str, target: str) -> Record | None:
     return next((record for record in acts_of(job, duty, target) if record.state == "done"), None)
 
 
-def require_progress(job: Job, live: Live, timeout_s: float) -> bool:
-    """Whether its rollout is done. Errors: ``RolloutFailed`` when it never will be, or not in time."""
-    progress = live.progress
+def note_asked(job: Job, plan: Mapping[str, Any]) -> None:
+    """Keep what somebody is asked to approve. What they then see can't be read from Airflow afterwards: a plan whose
+    task is cleared takes the place of the one before it.
+    """
+    act = job.act(ASK, cluster_of(job).namespace, command=f"ask: {plan['lines'][0]}")
+    with job.ledger.record(act) as entry:
+        lines = agreed(plan)
+        entry.note(agreed=[line[:LINE_CHARS] for line in lines[:SHOWN]], digest=_digest(lines),
+                   light="green", summary="waits for an answer")  # fmt: skip
+
+
+def require_agreed(job: Job, plan: Mapping[str, Any]) -> None:
+    """Where this run has asked somebody, it was about this very plan.
+
+    Errors: ``RolloutRefused`` with the difference.
+    """
+    asked = [record.detail for record in acts_of(job, ASK) if record.state == "done"]
+    lines = agreed(plan)
+    if not asked or asked[-1]["digest"] == _digest(lines):
+        return
+    lines = [line[:LINE_CHARS] for line in lines]
+    seen = asked[-1]["agreed"]
+    gone, come = ([line for line in one if line not in other] for one, other in ((seen, lines), (lines, seen)))
+    raise RolloutRefused(
+        f"this is not the plan that was approved: approved was {'; '.join(gone) or 'more'}; "
+        f"now it is {'; '.join(come) or 'less'}",
+        hint="clear the approval with all that comes after it, so that somebody sees this plan; or start a new run",
+    )
+
+
+def _digest(lines: list[str]) -> str:
+    return hashlib.sha256(json.dumps(lines).encode()).hexdigest()
+
+
+def require_progress(job: Job, live: Live, mark: Mark, timeout_s: float) -> bool:
+    """Whether the rollout that the mark speaks of is done.
+
+    Errors: ``RolloutFailed`` when it never will be, or not in time.
+    """
+    progress, namespace = live.progress, cluster_of(job).namespace
     if progress.state == "done":
         return True
-    mark = live.mark
-    late = mark is not None and job.now() >= mark.deadline
+    late = job.now() >= mark.deadline
     if progress.state == "waiting" and not late:
         return False
+    if not live.seen:  # the pods are those from before the change, whatever they say
+        raise RolloutFailed(
+            f"the rollout of {live.name} failed: no controller has looked at it within {human_seconds(timeout_s)}: "
+            "no pod was changed, so the image isn't to blame",
+            hint="is kube-controller-manager at work? kubectl -n kube-system get pods,leases; "
+            "what is set on the Deployment takes effect once it is back",
+        )
     why = f"not finished within {human_seconds(timeout_s)}: {progress.why}" if late else progress.why
+    troubles = live.troubles()
     raise RolloutFailed(
-        "; ".join([f"the rollout of {live.name} failed: {why}", *live.troubles()]),
-        hint=f"kubectl -n {cluster_of(job).namespace} describe deployment/{live.name}; the pods' own words are above",
+        "; ".join([f"the rollout of {live.name} failed: {why}", *troubles]),
+        hint=f"kubectl -n {namespace} describe deployment/{live.name}; "
+        + ("the pods' own words are above" if troubles else "no pod says why: is kube-controller-manager at work?"),
     )

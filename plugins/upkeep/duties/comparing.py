@@ -64,18 +64,16 @@ class Review:
         sources: Mapping[str, Callable[[], Looked]],
         *,
         at: datetime,
-        limit_s: float,
         besides: Callable[[Mapping[str, Looked]], Mapping[str, Any]] = lambda given: {},
     ) -> tuple[Comparison, dict[str, Any]]:
         """Read every source, compare with the last review, and note it all; gives what is open, and what was told.
 
-        :param limit_s: for each source, in seconds.
         :param besides: further figures to note, from what the sources gave.
         :raises StoreError: there are too many findings for the ledger, and neither the store nor the spool takes them.
         """
         problems: list[str] = []
         previous = self.previous(problems)
-        given, failed = read_sources(sources, limit_s=limit_s)
+        given, failed = read_sources(sources)
         current = [replace(one, source=name) for name, looked in given.items() for one in looked.findings]
         partly = [name for name, looked in given.items() if looked.unread]
         compared = compare(previous, current, at=at, unread={*failed, *partly})

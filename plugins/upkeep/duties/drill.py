@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -54,9 +55,10 @@ log = logging.getLogger(__name__)
 
 SITE = "site"
 """What the act about the whole drill is recorded under."""
-ROWS_CHARS = 5500
-"""What is left of a ledger row for the targets' figures."""
-WHY_CHARS = 200
+ROWS_CHARS, TOTALS_CHARS, SUMMARY_CHARS = 4300, 1000, 1200
+"""What is left of a ledger row for the targets' figures, for the last drill's, and for what it all came to."""
+WORDS_CHARS = (200, 60, 0)
+"""How much each of many targets may say, so that the figures of all of them fit."""
 LOOK_BACK = 20
 """Drills among which the last one of the whole site is looked for."""
 
@@ -288,9 +290,13 @@ class _Drill:
 
     def told(self, *, dry_run: bool) -> dict[str, Any]:
         """What the ledger keeps, the report shows, and the next drill compares itself with."""
-        rows = [self._row(target) for target in self.targets]
+        rows = self._rows()
+        outcomes = Counter(target.outcome for target in self.targets)
         found: dict[str, Any] = {
-            "targets": first(ROWS_CHARS, rows),
+            "targets": rows,
+            "outcomes": dict(outcomes),
+            "proven": dict(Counter(target.proven for target in self.targets if target.proven)),
+            "stood": self.verdict is not None and outcomes.keys() <= {"rebuilt", "no scratch"},
             "partial": self.partial,
             "dry_run": dry_run,
             "goals": {name: value for name, value in vars(self.goals).items() if value is not None},
@@ -303,7 +309,8 @@ class _Drill:
         counted = f"{len(self.standing)} of {len(self.targets)} targets"
         if verdict is None:
             ready = [target.name for target in self.targets if target.rebuilding]
-            words = f"would rebuild {', '.join(ready) or 'nothing'}" if dry_run else f"rebuilt {counted}, then stopped"
+            would = f"would rebuild {_some(ready, ', ', SUMMARY_CHARS // 2) or 'nothing'}"
+            words = would if dry_run else f"rebuilt {counted}, then stopped"
         else:
             found |= {"begun": str(self.begun), "rto_s": verdict.rto_s, "slowest": list(verdict.slowest)}
             lost = "from older backups, so their loss is not judged" if self.standing else "nothing of it"
@@ -316,13 +323,27 @@ class _Drill:
             )
             if self.last and not self.partial:
                 words += f"; last time {human_seconds(self.last['rto_s'])}"
+        if unsaid := len(self.targets) - len(rows):
+            words += f"; the drill's own row has no room for {unsaid} targets: their restores tell their figures"
         left = [f"{target.name}: {target.outcome}" for target in self.targets if target.error]
         return {
             "light": light,
-            "summary": "; ".join([words, *left]),
+            "summary": "; ".join(filter(None, (words, _some(left, "; ", SUMMARY_CHARS - len(words))))),
             "hint": error.hint if error else next((one.error.hint for one in self.targets if one.error), ""),
             **found,
         }
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """In the drill's order. Where even their figures have no room, those that did not stand are told first."""
+        rows = sorted((self._row(target) for target in self.targets), key=lambda row: row["outcome"] == "rebuilt")
+        kept: list[dict[str, Any]] = []
+        for chars in WORDS_CHARS:
+            short = [{**row, **{name: row[name][:chars] for name in ("by", "why") if name in row}} for row in rows]
+            kept = first(ROWS_CHARS, short)
+            if len(kept) == len(rows):
+                break
+        order = [target.name for target in self.targets]
+        return sorted(kept, key=lambda row: order.index(row["target"]))
 
     def _row(self, target: _Target) -> dict[str, Any]:
         row: dict[str, Any] = {"target": target.name, "outcome": target.outcome, "backup_id": target.backup_id}
@@ -332,11 +353,9 @@ class _Drill:
         if target.recovered and self.begun:
             recovered = target.recovered.recovered
             row["rpo_s"] = max(0, round((self.begun - recovered.at).total_seconds()))
-            row["by"] = recovered.by[:WHY_CHARS]
-        if target.proven:
-            row["proven"] = target.proven
+            row["by"] = recovered.by
         if target.error:
-            row["why"] = target.error.message[:WHY_CHARS]
+            row["why"] = target.error.message
         return row
 
     def _last(self) -> dict[str, Any] | None:
@@ -344,12 +363,10 @@ class _Drill:
         job = self.job
         for record in job.ledger.acts(job.site.name, duty="drill", target=SITE, limit=LOOK_BACK, newest_first=True):
             detail = record.detail
-            rows = detail.get("targets", ())
-            stood = "rto_s" in detail and all(row.get("outcome") in ("rebuilt", "no scratch") for row in rows)
-            if stood and not detail.get("partial") and record.started.run_id != job.run.run_id:
-                totals = {row["target"]: row["total"] for row in rows if "total" in row}
+            if detail.get("stood") and not detail.get("partial") and record.started.run_id != job.run.run_id:
+                totals = [(row["target"], row["total"]) for row in detail["targets"] if "total" in row]
                 figures = {name: detail.get(name) for name in ("rto_s", "rpo_s")}
-                return {"at": record.started.at, **figures, "totals": totals}
+                return {"at": record.started.at, **figures, "totals": dict(first(TOTALS_CHARS, totals))}
         return None
 
 
@@ -375,6 +392,11 @@ class _Outcome:
         else:
             return False
         return True
+
+
+def _some(words: Sequence[str], joint: str, chars: int) -> str:
+    kept = first(chars, words)
+    return joint.join(kept if len(kept) == len(words) else [*kept, f"and {len(words) - len(kept)} more"])
 
 
 def _against(goal_s: float | None) -> str:

@@ -44,9 +44,7 @@ def look_at(job: Job, name: str) -> Surveyed:
     from upkeep.engines.survey import mysql_survey, postgres_survey
 
     engine = job.engine(name)
-    section = job.site.section(name)
-    if not isinstance(section, Database):
-        raise TypeError(f"{name} is not a database")
+    section = job.database(name)
     parts = ("daily", "weekly") if job.site.rhythms.weekly else ("daily",)
     tables = {
         "purge_rows": [rule.table for rule in section.purge],
@@ -75,8 +73,8 @@ def missing(job: Job, name: str, surveyed: Surveyed) -> Iterator[Missing]:
     yield from _trouble("a client program", lambda: _programs(surveyed))
     yield from _trouble("the store", job.store.check)
     yield from _trouble("the spool", lambda: _spool(Path(job.site.spool)))
-    section = job.site.section(name)
-    if isinstance(section, Database) and section.scratch_conn_id:
+    section = job.database(name)
+    if section.scratch_conn_id:
         yield from _trouble("the scratch server", lambda: _scratch(job, section))
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from upkeep.domain.endpoint import Endpoint
-from upkeep.errors import Busy
+from upkeep.errors import Busy, SiteFileError
 from upkeep.ledger import Act, Hold, Ledger
 from upkeep.site import Cache, Cluster, Database, Folder, Site
 from upkeep.stores.base import Store
@@ -61,6 +61,8 @@ class Job:
     connect: Connect
     make_filesystem: FilesystemMaker
     now: Callable[[], datetime] = _utc_now
+    held: Mapping[str, Hold] = field(default_factory=dict)
+    """Targets whose hold whoever made this job has."""
 
     @cached_property
     def store(self) -> Store:
@@ -86,12 +88,19 @@ class Job:
             approver=approver,
         )
 
+    def database(self, name: str) -> Database:
+        """What the site file says of one database. Errors: ``SiteFileError`` when the target of that name is none."""
+        section = self.site.section(name)
+        if not isinstance(section, Database):
+            raise SiteFileError(f"{name!r} of site {self.site.name!r} is not a database", hint="name one that is")
+        return section
+
     def engine(self, target: str) -> Engine:
         """The engine of one target, logged in to nothing yet."""
         section = self.site.section(target)
         if isinstance(section, Database):
             endpoint = self.connect(section.conn_id)
-            name = section.database or endpoint.schema or section.name
+            name = _fit_for_lines(section.database or endpoint.schema or section.name, target)
             if section.engine == "mysql":
                 from upkeep.engines.mysql_engine import MySqlEngine
 
@@ -142,7 +151,14 @@ class Job:
 
     def hold(self, target: str) -> AbstractContextManager[Hold]:
         """Keep every other run away from one target's backups; vanishes with this process. Errors: ``Busy``."""
+        if target in self.held:
+            return nullcontext(self.held[target])
         return self.ledger.hold(f"{self.site.name}/{target}")
+
+
+def within(job: Job, target: str, hold: Hold) -> Job:
+    """The same job, for duties that are part of what ``hold`` on the target is for."""
+    return replace(job, held={**job.held, target: hold})
 
 
 def never() -> bool:
@@ -159,3 +175,15 @@ def require_hold(job: Job, target: str, hold: Hold) -> None:
             f"the hold on {job.site.name}/{target} was lost while it was worked on: nothing more is changed",
             hint="look after the ledger's database and the network to it, then run the task again",
         )
+
+
+def _fit_for_lines(database: str, target: str) -> str:
+    """Stock dumps begin with a comment that has the database's name as it is: what follows a line break in it would be
+    run by whoever restores them. Errors: ``SiteFileError``.
+    """
+    if any(character in database for character in "\n\r"):
+        raise SiteFileError(
+            f"the name {database!r} of database {target} has a line break, which no dump can hold safely",
+            hint="rename the database",
+        )
+    return database

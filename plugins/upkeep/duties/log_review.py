@@ -14,7 +14,7 @@ from upkeep.engines.log_positions import Positions
 from upkeep.engines.log_reader import Budget, read_new
 from upkeep.engines.log_search import ErrorSearch
 from upkeep.errors import ToolError, UpkeepError
-from upkeep.site import LogFolder
+from upkeep.site import LogFolder, Site
 
 KEEP_DAYS = 8
 """How long files that are gone are remembered: they may come back compressed, or lie on another worker."""
@@ -44,6 +44,12 @@ class Review:
     new: int = 0
     remarks: list[str] = field(default_factory=list)
     memory: FolderMemory = field(default_factory=FolderMemory)
+
+
+def label_of(site: Site, folder: LogFolder) -> str:
+    """The folder's name in the ledger: its path, with its patterns where the path stands in the site file twice."""
+    alike = [other for other in site.logs if other.path == folder.path]
+    return folder.path if len(alike) == 1 else f"{folder.path} ({', '.join(folder.patterns)})"
 
 
 def read_folder(folder: LogFolder, past: FolderMemory, search: ErrorSearch, budget: Budget, now: datetime) -> Review:

@@ -7,6 +7,7 @@ server, or its plan, and the plan is told. A statement that can't be run stops n
 from __future__ import annotations
 
 import logging
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from upkeep.domain.benchmark import Timed, compare_times, timed
@@ -28,7 +29,10 @@ QUERIES_CHARS = 6500
 """What is left of a ledger row for the queries."""
 WORDS_CHARS = (400, 120, 30)
 """How much each of many queries may say, so that all of them fit: next month is compared with what the row keeps."""
-LOOK_BACK = 20
+LOOK_BACK = 60
+A_MONTH, LEAST_AGE = timedelta(days=30), timedelta(days=14)
+"""A query is compared with the run nearest to a month back, and never with one of the last fortnight: what somebody ran
+by hand last night says nothing of the month."""
 
 
 def measure_benchmark(job: Job, database: str, *, dry_run: bool = False, limit_s: int = LIMIT_S) -> dict[str, Any]:
@@ -44,7 +48,8 @@ def measure_benchmark(job: Job, database: str, *, dry_run: bool = False, limit_s
         with open_stopwatch(engine, limit_s=limit_s) as stopwatch:
             names = [name for name, _ in _queries(section, stopwatch)]
         return {"site": job.site.name, "database": database, "dry_run": True, "would_time": names}
-    last, last_version = _last(job, database)
+    at = job.now()
+    last, last_version = _a_month_ago(job, database, at)
     with job.ledger.record(job.act("benchmark", database, command="time the month's queries")) as entry:
         entry.hide(*engine.secrets)
         rows = []
@@ -54,7 +59,8 @@ def measure_benchmark(job: Job, database: str, *, dry_run: bool = False, limit_s
                 row = _measured(stopwatch, name, statement, last.get(name))
                 log.info("%s/%s: %s", database, name, row["says"])
                 rows.append(row)
-        found = {"database": database, "version": version, **_told(rows, version, last_version)}
+        told = _told(rows, version, last_version)
+        found = {"database": database, "at": at.isoformat(), "version": version, **told}
         entry.note(**found)
     return found
 
@@ -89,6 +95,8 @@ def _told(rows: list[dict[str, Any]], version: str, last_version: str) -> dict[s
     failed = [row for row in rows if row["verdict"] == "failed"]
     replanned = [row for row in rows if row["verdict"] == "plan changed"]
     parts = [f"{len(rows) - len(failed)} of {len(rows)} queries timed"]
+    if fresh := [row["name"] for row in rows if row["verdict"] == "new"]:
+        parts.append("all of them new" if len(fresh) == len(rows) else f"new: {', '.join(fresh)}")
     parts += [f"{row['name']} is slower: {row['says']}" for row in slower]
     parts += [f"{row['name']} has another plan" for row in replanned if row not in slower]
     parts += [f"{row['name']} failed: {row['says']}" for row in failed]
@@ -118,16 +126,20 @@ def _kept(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return kept
 
 
-def _last(job: Job, database: str) -> tuple[dict[str, Timed], str]:
-    """What another run measured last, by name, and on which release."""
+def _a_month_ago(job: Job, database: str, at: datetime) -> tuple[dict[str, Timed], str]:
+    """Each query as it was about a month before, by name, and on which release that was. A run in which a query failed,
+    or which didn't have it yet, leaves it to the next nearest.
+    """
+    runs = []
     for record in job.ledger.acts(job.site.name, duty="benchmark", target=database, limit=LOOK_BACK, newest_first=True):
-        queries = record.detail.get("queries")
-        if record.state == "done" and queries and record.started.run_id != job.run.run_id:
-            names = Timed.__dataclass_fields__
-            found = [
-                Timed(**{name: query[name] for name in names})
-                for query in queries
-                if all(name in query for name in names)
-            ]
-            return {one.name: one for one in found}, str(record.detail.get("version", ""))
-    return {}, ""
+        if record.state == "done" and record.started.run_id != job.run.run_id and "at" in record.detail:
+            age = at - datetime.fromisoformat(record.detail["at"])
+            if age >= LEAST_AGE:
+                runs.append((abs(age - A_MONTH), record.detail))
+    runs.sort(key=lambda run: run[0])
+    found: dict[str, Timed] = {}
+    names = Timed.__dataclass_fields__
+    for query in (query for _, detail in runs for query in detail.get("queries", ())):
+        if all(name in query for name in names):
+            found.setdefault(query["name"], Timed(**{name: query[name] for name in names}))
+    return found, str(runs[0][1].get("version", "")) if runs else ""

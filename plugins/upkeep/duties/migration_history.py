@@ -6,12 +6,12 @@ import re
 
 from upkeep.domain.migration import MigrationPlan, stands
 from upkeep.duties.job import Job
-from upkeep.duties.migration_plan import LiveDatabase
+from upkeep.duties.migration_plan import LiveDatabase, some
 from upkeep.errors import MigrationRefused
 from upkeep.ledger import Record
 
-_ALL_OR_NOTHING = re.compile(r"(ALTER|CREATE|INSERT|UPDATE|DELETE|REPLACE)\b|DROP\b[^,]*$", re.IGNORECASE)
-"""MySQL: a CALL that fails leaves what it did before, MariaDB's DROP of several tables those it had come to."""
+_MYSQL_ALL_OR_NOTHING = re.compile(r"(ALTER|CREATE|INSERT|UPDATE|DELETE|REPLACE)\b|DROP\b[^,]*$", re.IGNORECASE)
+"""A CALL that fails leaves what it did before, MariaDB's DROP of several tables those it had come to."""
 
 
 def first_statement(
@@ -62,9 +62,25 @@ def _half(job: Job, server: LiveDatabase, plan: MigrationPlan, target: str, earl
             f"{ended}, and so did its rollback script on the way: nobody knows what stands",
             f"look at the database; best restore the backup from before it, {backup_behind(earlier)}",
         )
+    if earlier.detail.get("in_part"):
+        begun = int(earlier.detail.get("begun") or 1)
+        by_hand = f"or put those rows right by hand, then say start at {1 if plan.whole else begun}"
+        return (
+            f"{ended}, and tables without transactions keep a part of what statement {begun} did",
+            f"best restore the backup from before it, {backup_behind(earlier)}; {by_hand}",
+        )
+    if plan.is_command:
+        return (
+            f"{ended}: nobody knows what the command did",
+            "look at the database; if the command itself knows how to go on, say start at 1",
+        )
     if plan.whole:
         commits = _own_acts(job, target, "commit_migration", plan, earlier)
         if not commits:
+            if tables := server.tables_without_transactions():
+                kept = f"but what it did to tables without transactions ({some(tables)})"
+                look = "look at those of them that it changes; say start at 1 to run it"
+                return f"{ended} before its commit: the server took all of it back {kept}", look
             return f"{ended} before its commit: the server took all of it back", "say start at 1 to run it"
         number = commits[0].started.command.rpartition(" commit ")[2]
         with server.session() as session:
@@ -84,9 +100,11 @@ def _half(job: Job, server: LiveDatabase, plan: MigrationPlan, target: str, earl
         go_on = f"say start at {at + 1} to go on" if at < count else "nothing is left to run; look at the checks"
         return f"did not end well: {stands(at, count)}", go_on
     ran = stands(at - 1, count)
-    if last.state == "failed" and not last.detail.get("lost"):
+    lost = bool(earlier.detail.get("lost"))
+    if last.state == "failed" and not lost and leaves_nothing(plan, at):
         return f"failed: {ran}, statement {at} was refused", f"say start at {at} to go on with that one"
-    ended = "was killed" if earlier.state == "died" else "lost its connection"
+    if earlier.state != "died":
+        ended = "lost its connection, or was stopped" if lost else "failed"
     return (
         f"{ended}: {ran}, statement {at} was begun, and nobody knows whether it took: {last.started.command}",
         f"look at the database; say start at {at} if it did not, at {at + 1} if it did",
@@ -109,8 +127,11 @@ def _own_acts(job: Job, target: str, duty: str, plan: MigrationPlan, attempt: Re
 def _was_undone(job: Job, target: str, plan: MigrationPlan, attempt: Record) -> bool:
     """Whether nothing of it stands any more, by what the ledger says for certain."""
     if attempt.state == "failed" and attempt.detail.get("stands") == 0:
-        lost = any(one.detail.get("lost") for one in _own_acts(job, target, "migrate_statement", plan, attempt))
-        unharmed = plan.whole or (takes_back_the_first(plan) and not lost)
+        if attempt.detail.get("lost"):
+            # A server that lost its client takes back what has transactions; PostgreSQL has nothing else.
+            unharmed = plan.whole and plan.engine == "postgres"
+        else:
+            unharmed = not attempt.detail.get("in_part") and (plan.whole or leaves_nothing(plan, 1))
         if unharmed and not _own_acts(job, target, "commit_migration", plan, attempt):
             return True
     if any(one.state == "done" for one in _own_acts(job, target, "undo_migration", plan, attempt, "undo ")):
@@ -124,9 +145,12 @@ def _was_undone(job: Job, target: str, plan: MigrationPlan, attempt: Record) -> 
     )
 
 
-def takes_back_the_first(plan: MigrationPlan) -> bool:
-    """Whether a first statement that fails leaves nothing. PostgreSQL's CONCURRENTLY leaves an invalid index."""
-    return plan.engine == "mysql" and not plan.is_command and bool(_ALL_OR_NOTHING.match(plan.statements[0].bare))
+def leaves_nothing(plan: MigrationPlan, number: int) -> bool:
+    """Whether a statement that the server refuses leaves nothing. PostgreSQL's CONCURRENTLY leaves an invalid index."""
+    statement = plan.statements[number - 1]
+    if plan.engine == "postgres" or not statement.by_itself:
+        return not statement.by_itself
+    return not statement.argv and bool(_MYSQL_ALL_OR_NOTHING.match(statement.bare))
 
 
 def backup_behind(earlier: Record) -> str:

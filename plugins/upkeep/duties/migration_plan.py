@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from upkeep.domain.migration import MigrationPlan, OnFailure, Statement, command_text, is_whole, plan_of
+from upkeep.domain.migration import MigrationPlan, OnFailure, command_text, plan_of
+from upkeep.domain.sql_statements import Statement, is_whole
 from upkeep.duties.benches import CHECK_LIMIT_S, open_restorer
 from upkeep.duties.job import Job
 from upkeep.duties.restore import live_name
 from upkeep.engines.migration_command import environment_of
 from upkeep.engines.restore_base import Restorer
-from upkeep.errors import MigrationRefused
+from upkeep.errors import MigrationFailed, MigrationLost, MigrationRefused, Stopped
+from upkeep.resources import sql
 from upkeep.site import Database
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ class Migration:
     on_failure: OnFailure = "stop"
     label: str = ""
     """For the site's own command instead of ``text``: which release it is for; the same is not run twice."""
+    source: str = ""
+    """Where the text is from, for people."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,10 @@ class LiveDatabase:
         """Its objects, with a digest of each one's definition."""
         with self.session() as session:
             return session.catalogue(self.name)
+
+    def tables_without_transactions(self) -> list[str]:
+        with self.session() as session:
+            return session.tables_without_transactions()
 
 
 def plan_migration(job: Job, migration: Migration) -> MigrationPlan:
@@ -106,6 +114,7 @@ def plan_migration(job: Job, migration: Migration) -> MigrationPlan:
         rollback=migration.rollback,
         on_failure=migration.on_failure,
         remarks=tuple(remarks),
+        source=migration.source,
     )
 
 
@@ -120,13 +129,22 @@ def section_of(job: Job, target: str) -> Database:
 def server_of(job: Job, section: Database) -> Iterator[LiveDatabase]:
     conn_id = section.migrate_conn_id or section.conn_id
     restorer = open_restorer(job, section.engine, conn_id, live=True)
-    is_other = conn_id != section.conn_id and not section.via
-    if is_other and restorer.identity() != open_restorer(job, section.engine, section.conn_id).identity():
+    if conn_id != section.conn_id and restorer.identity() != _source_identity(job, section):
         raise MigrationRefused(
             f"the connections {section.conn_id} and {conn_id} of {section.name} lead to two servers",
             hint="migrate_conn_id is another account on the server of conn_id: mend it in the site file",
         )
     yield LiveDatabase(section, restorer, live_name(job, section), sql_mode(job, section))
+
+
+def _source_identity(job: Job, section: Database) -> str:
+    """Who the server says it is that is backed up, through its pod too. Errors: ``SourceError``."""
+    if not section.via:
+        return open_restorer(job, section.engine, section.conn_id).identity()
+    engine: Any = job.engine(section.name)
+    with closing(engine.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(sql(section.engine, "list_server"))
+        return str(cursor.fetchone()["identity"])
 
 
 def sql_mode(job: Job, section: Database) -> str:
@@ -148,7 +166,9 @@ def sql_mode(job: Job, section: Database) -> str:
 
 @contextmanager
 def open_session(section: Database, restorer: Restorer, name: str, mode: str) -> Iterator[MigrationSession]:
-    """A session of its own; whatever its transaction has not committed when the block ends is taken back."""
+    """A session of its own; whatever its transaction has not committed when the block ends is taken back. Where the
+    server has not said itself how it ended, the session is ended there too.
+    """
     connect = partial(restorer.connect, name)
     settings: dict[str, Any] = {
         "lock_timeout_s": section.lock_timeout_s,
@@ -156,14 +176,25 @@ def open_session(section: Database, restorer: Restorer, name: str, mode: str) ->
         "secrets": restorer.secrets,
     }
     with closing(connect()) as connection:
+        session: MigrationSession
         if section.engine == "mysql":
             from upkeep.engines.mysql_migration import MySqlMigration
 
-            yield MySqlMigration(connection, connect, sql_mode=mode, **settings)
+            session = MySqlMigration(connection, connect, sql_mode=mode, **settings)
         else:
             from upkeep.engines.postgres_migration import PostgresMigration
 
-            yield PostgresMigration(connection, **settings)
+            session = PostgresMigration(connection, connect, **settings)
+        try:
+            yield session
+        except MigrationLost as lost:
+            left = "its session was ended there" if session.end() else "its session may run on there"
+            raise MigrationLost(f"{lost.message}; {left}", hint=lost.hint) from None
+        except (MigrationFailed, Stopped):
+            raise
+        except BaseException:
+            session.end()
+            raise
 
 
 def run_rollback(session: MigrationSession, statements: tuple[Statement, ...]) -> None:

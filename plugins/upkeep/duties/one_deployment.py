@@ -19,11 +19,13 @@ from upkeep.duties import gates
 from upkeep.duties.cluster_work import (
     Wait,
     acts_of,
+    clock_of,
     cluster_of,
     deployment_of,
     held,
     is_done,
     opened,
+    require_agreed,
     require_progress,
 )
 from upkeep.duties.job import Job
@@ -88,16 +90,17 @@ def take_step(
             return dict(done.detail)
         with held(job):
             live = deployments.read(name)
-            if live.mark is None or (live.mark.run, live.mark.act) != (job.run.run_id, act):
+            mark = live.action_mark
+            if mark is None or (mark.run, mark.act) != (job.run.run_id, act):
                 _change(job, plan, live, prepare(live, deployments), deployments, approver, dry_run)
                 if dry_run:
                     return {"dry_run": True, "would": plan["lines"]}
         live = deployments.read(name)
-        if live.mark is None or live.mark.run != job.run.run_id:
+        if (mark := live.action_mark) is None or mark.run != job.run.run_id:
             raise RolloutRefused(
                 f"deployment {name} was changed by somebody else meanwhile", hint="look at kubectl rollout history"
             )
-        return _confirm(job, live, live.mark, verify, approver, deployments)
+        return _confirm(job, live, mark, verify, approver, deployments)
 
 
 def _change(
@@ -116,12 +119,13 @@ def _change(
         )
     mark = Mark(
         run=job.run.run_id, act=step.act, wanted=step.wanted, previous=step.previous, previous_revision=live.revision,
-        at=(now := job.now()), deadline=now + timedelta(seconds=deployment_of(job, name).timeout_s),
+        at=clock_of(job, live), deadline=job.now() + timedelta(seconds=deployment_of(job, name).timeout_s),
     )  # fmt: skip
     cause = f"upkeep: {step.act} by {job.run.actor}, {job.run.run_id}"
     if dry_run:
         step.patch(deployments, live, mark, cause, True)
         return
+    require_agreed(job, plan)
     with job.ledger.record(job.act(step.act, name, command=step.line, approver=approver)) as entry:
         entry.note(before=step.previous, after=step.wanted, revision=live.revision, digests=list(live.digests))
         gates.check_gates_before(job, [name], deployments)
@@ -139,7 +143,7 @@ def _confirm(
     timeout_s = deployment_of(job, live.name).timeout_s
     act = job.act(f"confirm_{mark.act}", live.name, command=f"confirm {mark.wanted}", approver=approver)
     try:
-        if not require_progress(job, live, timeout_s):
+        if not require_progress(job, live, mark, timeout_s):
             return Wait(mark.deadline, (live.name,))
     except RolloutFailed:
         with job.ledger.record(act):
@@ -150,7 +154,7 @@ def _confirm(
                 f"the {mark.act} of {live.name} did not bring what was wanted: {wrong}",
                 hint=f"kubectl -n {cluster_of(job).namespace} rollout history deployment/{live.name}",
             )
-        seconds = (job.now() - mark.at).total_seconds()
+        seconds = (clock_of(job, live) - mark.at).total_seconds()
         with gates.recorded(job, f"look at the gates after the {mark.act} of {live.name}") as look:
             compared = gates.compare(gates.baseline(job), gates.look(job, [live.name], deployments, None))
             gates.note_after(look, compared, stage="after")

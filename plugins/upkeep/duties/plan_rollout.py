@@ -41,14 +41,16 @@ def plan_rollout(job: Job, asked: Mapping[str, str], strategy: Strategy = "all")
                 for name, live in deployments.read_all(list(asked)).items()
             ]
         lines = [item.line() for item in items]
-        for line in lines:
-            log.info("%s", line)
         changes = {
             item.name: _change(item, sections[item.name].timeout_s) for item in items if item.verdict == "change"
         }
         after = {deployment.name: deployment.after for deployment in cluster.deployments}
         waves = order_waves([deployment.name for deployment in cluster.deployments if deployment.name in changes],
                             after, strategy)  # fmt: skip
+        if strategy == "canary" and len(waves) == 1:
+            lines.append("note: this is no canary: one deployment is changed, so none follows that it could warn")
+        for line in lines:
+            log.info("%s", line)
         entry.note(lines=[line[:LINE_CHARS] for line in lines[:SHOWN]], waves=waves, strategy=strategy, **_light(items))
         if refused := [item for item in items if item.verdict == "refused"]:
             raise RolloutRefused(
@@ -62,7 +64,7 @@ def plan_rollout(job: Job, asked: Mapping[str, str], strategy: Strategy = "all")
 def _change(item: Item, timeout_s: int) -> dict[str, Any]:
     return {
         "container": item.container, "before": item.before, "after": item.after, "revision": item.revision,
-        "timeout_s": timeout_s,
+        "replicas": item.replicas, "scaler": item.scaler, "template": item.template, "timeout_s": timeout_s,
     }  # fmt: skip
 
 

@@ -85,7 +85,7 @@ def prove(
     restored: dict[str, float] = {}
     bad: list[ProofFailed | ManifestBroken] = []
     unable: list[RestoreUnavailable] = []
-    with job.ledger.hold(f"{job.site.name}/{target}/scratch"):
+    with job.hold(f"{target}/scratch"):
         sweep(job, target, bench)
         for turn, backup in enumerate(chosen):
             if told_to_stop():

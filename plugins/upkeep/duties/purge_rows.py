@@ -38,12 +38,11 @@ from upkeep.domain.row_archive import Ending, Row, RowArchive, fingerprint, line
 from upkeep.domain.sealed import digest
 from upkeep.domain.units import human_seconds
 from upkeep.duties.fresh_backup import require_fresh_backup
-from upkeep.duties.job import Job, never
+from upkeep.duties.job import Job, never, require_hold
 from upkeep.duties.row_archives import Archives, identity_of
 from upkeep.engines.row_purge import Deleted, Found, Key, LockedOut, OldRows, Place, RowPurge, open_row_purge
-from upkeep.errors import Busy, PurgeRefused, SiteFileError, Stopped
+from upkeep.errors import PurgeRefused, SiteFileError, Stopped
 from upkeep.ledger import Hold
-from upkeep.site import Database
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +71,7 @@ RuleRef = int | tuple[str, str]
 
 def plan_purge(job: Job, database: str) -> list[PurgePlan]:
     """What each rule of one database would do now; reads, and changes nothing. Errors: ``SourceError``."""
-    rules = [Rule(**rule.model_dump()) for rule in _section(job, database).purge]
+    rules = [Rule(**rule.model_dump()) for rule in job.database(database).purge]
     if not rules:
         return []
     with open_row_purge(job.engine(database)) as session:
@@ -95,7 +94,7 @@ def purge_rows(
     ``Busy``, ``SourceError``, ``StoreError``, ``Stopped``.
     """
     wanted = _rule(job, database, rule)
-    with job.ledger.hold(hold_name(job, database, wanted.table)) as hold:
+    with job.hold(hold_name(database, wanted.table)) as hold:
         purge = _Purge(job, database, wanted, closes_at, limits or Limits(), told_to_stop, hold)
         if dry_run:
             return purge.rehearse()
@@ -112,9 +111,9 @@ def purge_rows(
             return result
 
 
-def hold_name(job: Job, database: str, table: str) -> str:
+def hold_name(database: str, table: str) -> str:
     """What keeps two runs off the rows and archives of one table."""
-    return f"{job.site.name}/{database}/purge/{table}"
+    return f"{database}/purge/{table}"
 
 
 @dataclass
@@ -282,7 +281,7 @@ class _Purge:
             self._archives.end(archive, ending)
 
     def _next(self, session: RowPurge, rows: OldRows, after: Place | None) -> Found | None:
-        self._require_hold()
+        require_hold(self._job, hold_name(self._database, self._rule.table), self._hold)
         self._wait_for_room(session, needs_s=self._chunk_s)
         return rows.next(after, CHUNK_ROWS)
 
@@ -351,13 +350,6 @@ class _Purge:
             time.sleep(LOOK_EVERY_S)
             self.done.throttled_s += time.monotonic() - now
 
-    def _require_hold(self) -> None:
-        if not self._hold.still_held():
-            raise Busy(
-                f"the lock on {hold_name(self._job, self._database, self._rule.table)} was lost meanwhile",
-                hint="the ledger's database was restarted, or somebody removed the lock: run the task again",
-            )
-
     def _tell(self) -> None:
         if time.monotonic() - self._said >= PROGRESS_EVERY_S:
             self._said = time.monotonic()
@@ -421,7 +413,7 @@ def _plan(job: Job, session: RowPurge, rule: Rule) -> tuple[PurgePlan, Table | N
 
 
 def _rule(job: Job, database: str, rule: RuleRef) -> Rule:
-    rules = _section(job, database).purge
+    rules = job.database(database).purge
     named = [r for place, r in enumerate(rules) if rule in (place, (r.table, r.column))]
     if len(named) != 1:
         said = ", ".join(f"{r.table} by {r.column}" for r in rules) or "none"
@@ -431,10 +423,3 @@ def _rule(job: Job, database: str, rule: RuleRef) -> Rule:
             hint=f"its rules are: {said}",
         )
     return Rule(**named[0].model_dump())
-
-
-def _section(job: Job, database: str) -> Database:
-    section = job.site.section(database)
-    if not isinstance(section, Database):
-        raise SiteFileError(f"{database!r} of site {job.site.name!r} is not a database", hint="name one that is")
-    return section

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from upkeep.domain.likeness import compare_catalogues, compare_tables
 from upkeep.domain.manifest import Manifest
-from upkeep.domain.migration import MigrationPlan, rehearsal_lines, tables_changed
+from upkeep.domain.migration import MigrationPlan, rehearsal_lines, shapes_changed, tables_changed, within
 from upkeep.domain.proving import scratch_name
 from upkeep.domain.restoring import Wish
 from upkeep.domain.units import human_seconds
@@ -55,8 +55,12 @@ HALVES_LIMIT_S = 600.0
 """How long rehearsing the rollback after every possible half may take altogether."""
 MOST_KEPT = 60
 """Statements whose figures the ledger keeps."""
-CHANGED_CHARS = 5000
-"""How much the ledger keeps of the tables whose row counts changed, of the 8000 characters that it keeps of an act."""
+CHANGED_CHARS, SHAPES_CHARS = 4000, 1500
+"""How much the ledger keeps of the tables whose row counts, and of those whose definitions, changed; of the 8000
+characters that it keeps of an act.
+"""
+SHOWN_CHARS = 50_000
+"""How much a person is shown before the approval, of the plan and of the rehearsal."""
 
 
 @dataclass
@@ -66,6 +70,7 @@ class _Rehearsed:
     ran: list[tuple[float, int, str]] = field(default_factory=list)
     changed: dict[str, tuple[int | None, int | None]] = field(default_factory=dict)
     unlike: list[str] = field(default_factory=list)
+    shapes: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -123,7 +128,8 @@ def rehearse_migration(job: Job, migration: Migration) -> dict[str, Any]:
                 )
     return {
         "site": job.site.name, "target": target, "sha256": plan.digest, "backup_id": found.backup_id,
-        "seconds": round(seconds, 3), "plan": list(plan.lines())[:MOST_KEPT], "rehearsal": lines[:MOST_KEPT],
+        "seconds": round(seconds, 3), "plan": within(plan.lines(), SHOWN_CHARS),
+        "rehearsal": within(lines, SHOWN_CHARS),
     }  # fmt: skip
 
 
@@ -145,6 +151,12 @@ def _rehearse(job: Job, section: Database, plan: MigrationPlan, manifest: Manife
                 rehearsed.ran.append((round(time.monotonic() - begun, 3), rows, how))
             if plan.whole:
                 session.commit()
+            changes_rows = not all(statement.by_itself for statement in plan.statements)
+            if changes_rows and (tables := session.tables_without_transactions()):
+                rehearsed.notes.append(
+                    f"tables without transactions: {some(tables)}; what fails on them stays done in part, and only a "
+                    "restore takes that back"
+                )
         except MigrationFailed as error:
             raise MigrationFailed(f"in the rehearsal {error.message}", hint=error.hint) from error
     if plan.is_command and live != _live_catalogue(job, section):
@@ -154,6 +166,7 @@ def _rehearse(job: Job, section: Database, plan: MigrationPlan, manifest: Manife
         )
     after = look()
     rehearsed.changed = tables_changed(_rows(before), _rows(after))
+    rehearsed.shapes = shapes_changed(before.catalogue, after.catalogue)
     if failed := checks_missed(section, restorer, name):
         raise MigrationFailed(
             f"after the rehearsal the site's checks don't hold: {some(failed)}",
@@ -187,7 +200,7 @@ def _rehearse_halves(
             return  # the copy is no longer what it was
         with open_session(section, restorer, name, mode) as session:
             for statement in plan.statements[:done]:
-                session.run(statement, limit_s=ROLLBACK_LIMIT_S)
+                session.run_alone(statement, limit_s=ROLLBACK_LIMIT_S)
         again(rehearsed, f"after a failure of statement {done + 1} ")
 
 
@@ -247,6 +260,7 @@ def _kept(rehearsed: _Rehearsed) -> dict[str, Any]:
         "notes": rehearsed.notes[:MOST_TOLD],
         # All or none: a table that is left out would be taken for one that keeps its rows.
         "changed": rehearsed.changed if len(json.dumps(rehearsed.changed)) <= CHANGED_CHARS else None,
+        "shapes": rehearsed.shapes if len(json.dumps(rehearsed.shapes)) <= SHAPES_CHARS else None,
     }
     if len(rehearsed.ran) <= MOST_KEPT:
         kept["each_s"] = [ran[0] for ran in rehearsed.ran]

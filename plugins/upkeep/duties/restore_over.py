@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,6 +23,7 @@ from upkeep.domain.proof import ProofLevel, is_proven
 from upkeep.domain.restoring import Wish, replaced_name, restored_name
 from upkeep.domain.units import human_seconds
 from upkeep.duties.back_up import back_up
+from upkeep.duties.benches import open_restorer
 from upkeep.duties.catalogue import read_catalogue
 from upkeep.duties.job import Job
 from upkeep.duties.restore import (
@@ -39,10 +41,9 @@ from upkeep.duties.restore import (
 )
 from upkeep.duties.restore_others import bring_other_beside, swap_other
 from upkeep.duties.verify import verify
-from upkeep.duties.write_stops import WriteStop, write_stop_of
+from upkeep.duties.write_stops import GO_ON, WriteStop, stop_that_did, stopped_at, write_stop_of
 from upkeep.engines.live_base import LiveServer, State
 from upkeep.errors import NoFreshBackup, RestoreRefused, UpkeepError
-from upkeep.ledger import Row
 from upkeep.site import Database, ScaleToZero
 
 log = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ class _Begun:
 def plan_over(job: Job, section: Database, found: Found) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
     """Where to, the steps, and what a person has to know. Errors: ``RestoreUnavailable``."""
     live, server = live_name(job, section), open_live(job, section)
+    _refuse_own_ledger(job, section, live)
     place = place_of(job, section, found, Wish(section.name, "over"))
     there = server.exists(live)
     remarks = []
@@ -88,7 +90,9 @@ def plan_over(job: Job, section: Database, found: Found) -> tuple[str, tuple[str
     if there:
         remarks += [f"in the way: {obstacle}" for obstacle in server.obstacles(live)]
         remarks += server.remarks(live)
-        if section.stop_writes is None:
+        if hook := write_stop_of(job, section, server, live):
+            remarks += hook.remarks()
+        else:
             remarks.append(
                 f"the site has no stop_writes for {section.name}: only a waiver with a reason lets the restore go on"
             )
@@ -125,6 +129,7 @@ def secure_live(job: Job, wish: Wish, *, waived: str = "", dry_run: bool = False
             return {**result, "backup_id": None, "reason": f"there is no database {live} now"}
         if _swapped_already(job, wish) or unfinished(job, section, server):
             return {**result, "backup_id": None, "reason": "the swap was begun behind a backup"}
+        _refuse_own_ledger(job, section, live)
         refuse_obstacles(server, live)
     if waived and not dry_run:
         with job.ledger.record(job.act(SAFETY, target, command="go without a fresh backup")) as entry:
@@ -152,10 +157,11 @@ def stop_writes(job: Job, wish: Wish, *, waived: str = "", approver: str = "", d
     result = {"site": job.site.name, "target": target, "dry_run": dry_run}
     if isinstance(section, Database) and not open_live(job, section).exists(live_name(job, section)):
         return {**result, "how": "there is no live database"}
-    if _swapped_already(job, wish):
+    begun = unfinished(job, section, open_live(job, section)) if isinstance(section, Database) else None
+    if _swapped_already(job, wish) or (begun and begun.state == "done" and begun.backup_id == wish.backup_id):
         return {**result, "how": "nothing is left to be done"}
     if waived and not dry_run:
-        with job.ledger.record(job.act("stop_writes", target, command="let writes go on", approver=approver)) as entry:
+        with job.ledger.record(job.act("stop_writes", target, command=GO_ON, approver=approver)) as entry:
             entry.note(light="amber", summary=f"writes go on: waived, {waived}", waived=waived)
     if waived:
         return {**result, "how": f"waived: {waived}"}
@@ -166,10 +172,12 @@ def stop_writes(job: Job, wish: Wish, *, waived: str = "", approver: str = "", d
         )
     live = live_name(job, section)
     hook = _hook(job, section, open_live(job, section), live)
-    stopped = _stopped_at(job, target)
-    if hook.holds():
-        if stopped is None:
-            hook.refuse_foreign()
+    stopped = stopped_at(job, target)
+    holds = hook.holds()
+    if holds and stopped is None:
+        hook.refuse_foreign()
+    hook.refuse_writers()
+    if holds:
         return {**result, "how": "stopped already"}
     how = hook.how(stopped.command if stopped else "")
     if not dry_run:
@@ -191,15 +199,31 @@ def let_write(job: Job, target: str) -> dict[str, Any]:
     if begun and begun.state == "begun":
         raise RestoreRefused(
             f"the swap of {begun.backup_id} over {live} was begun and is not finished: writes stay stopped",
-            hint=f"run it again: upkeep restore backup {job.site.name} {target} --backup {begun.backup_id} --to over",
+            hint=f"clear the task swap, or: upkeep restore resume {job.site.name} {target} --finish-swap",
         )
-    stopped = _stopped_at(job, target)
-    if stopped is None or section.stop_writes is None:
+    stopped = stopped_at(job, target)
+    if stopped is None:
         return {**result, "how": "nothing was stopped"}
     with job.ledger.record(job.act("let_write", target, command="let applications write again")) as entry:
-        _hook(job, section, server, live).let(stopped.command)
+        stop_that_did(job, server, live, stopped.command).let(stopped.command)
         entry.note(light="green", summary=f"applications may write to {live} again")
     return {**result, "how": "as before"}
+
+
+def finish_swap(job: Job, target: str, *, approver: Callable[[], str]) -> dict[str, Any]:
+    """Finish the swap that was begun, if one was, and let applications write: without the store, which may be away.
+
+    ``approver``: who lets it pass, asked only where the ledger doesn't know who let it begin.
+    """
+    section = job.site.section(target)
+    begun = unfinished(job, section, open_live(job, section)) if isinstance(section, Database) else None
+    if begun is None:
+        raise RestoreRefused(
+            f"the ledger knows of no swap of {job.site.name}/{target} that was begun and not finished",
+            hint=f"upkeep restore backup {job.site.name} {target} --to over --backup ID finishes one of another ledger",
+        )
+    done = swap_live(job, Wish(target, "over", begun.backup_id), approver=begun.approver or approver())
+    return {**done, **let_write(job, target)}
 
 
 def bring_beside(job: Job, wish: Wish) -> dict[str, Any]:
@@ -245,7 +269,7 @@ def swap_live(
             compare_again(section, found, place)
             rows = sum(int(table["rows"]) for table in found.manifest.contents.get("tables", {}).values())
             counted = f", {rows:,} rows"
-        old = begun.old if begun else replaced_name(live, job.now())
+        old = begun.old if begun else replaced_name(live, job.now()) if server.exists(live) else ""
         if dry_run:
             return {**result, "would_swap": new, "old": old}
         if not (approver or (begun and begun.approver)):
@@ -296,7 +320,7 @@ def fresh_backup(job: Job, target: str) -> str:
 
     Where writes are stopped, nothing has changed since: its age counts up to then.
     """
-    stopped = _stopped_at(job, target)
+    stopped = stopped_at(job, target)
     at = datetime.fromisoformat(stopped.at) if stopped else job.now()
     backups = read_catalogue(job.store, job.site.name, target).backups
     level = min(job.site.retention.policy(job.site.timezone).counts_from, ProofLevel.STRUCTURE)
@@ -311,6 +335,18 @@ def refuse_obstacles(server: LiveServer, live: str) -> None:
     if obstacles := server.obstacles(live):
         raise RestoreRefused(
             f"{live} can't be swapped: {'; '.join(obstacles)}", hint="settle that first, or restore beside it"
+        )
+
+
+def _refuse_own_ledger(job: Job, section: Database, live: str) -> None:
+    """Whose ledger lies in the database can't write down what it does there, and would lose what it wrote."""
+    if section.engine != "postgres" or not (ledger := job.ledger.database.lies_in()):
+        return
+    conn_id = section.restore_conn_id or section.conn_id
+    if ledger == (open_restorer(job, section.engine, conn_id, live=True).identity(), live):
+        raise RestoreRefused(
+            f"the ledger of Upkeep lies in {live} itself: it would be read only, and then as old as the backup",
+            hint="let the connection upkeep_ledger lead to a database of its own; or restore beside, and copy",
         )
 
 
@@ -329,11 +365,14 @@ def _require_all(job: Job, section: Database, server: LiveServer, live: str, wai
     if not server.exists(live):
         return
     refuse_obstacles(server, live)
-    if not waivers.writes and not (section.stop_writes and _hook(job, section, server, live).holds()):
-        raise RestoreRefused(
-            f"applications may write to {live}: what they write now would be missing from it after the swap",
-            hint="run the whole restore again, so that stop_writes comes first, or waive it with a reason",
-        )
+    if not waivers.writes:
+        hook = write_stop_of(job, section, server, live)
+        if hook is None or not hook.holds():
+            raise RestoreRefused(
+                f"applications may write to {live}: what they write now would be missing from it after the swap",
+                hint="run the whole restore again, so that stop_writes comes first, or waive it with a reason",
+            )
+        hook.refuse_writers()
     if not waivers.backup and not fresh_backup(job, section.name):
         raise NoFreshBackup(
             f"{live} has no proven backup of the last {human_seconds(FRESH.total_seconds())}",
@@ -377,20 +416,11 @@ def _swapped_already(job: Job, wish: Wish) -> dict[str, Any] | None:
     last = last_act(job, wish.target, "swap")
     if last is None or last.state != "done" or last.detail.get("backup_id") != wish.backup_id:
         return None
-    stopped = _stopped_at(job, wish.target)
+    stopped = stopped_at(job, wish.target)
     if last.started.run_id != job.run.run_id and not (stopped and stopped.seq < last.started.seq):
         return None
     old = last.detail.get("old")
     return {"site": job.site.name, "target": wish.target, "backup_id": wish.backup_id, "old": old}
-
-
-def _stopped_at(job: Job, target: str) -> Row | None:
-    """When Upkeep stopped writes, if nobody let them go on since. One that died counts: it may have come far."""
-    stopped = last_act(job, target, "stop_writes", lambda record: record.started.command != "let writes go on")
-    undone = last_act(job, target, "let_write", lambda record: record.state == "done")
-    if stopped is None or (undone is not None and undone.started.seq > stopped.started.seq):
-        return None
-    return stopped.started
 
 
 def _require_named(wish: Wish) -> str:

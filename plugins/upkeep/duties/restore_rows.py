@@ -28,11 +28,6 @@ class _Count:
     differing: int = 0
 
 
-def list_archives(job: Job, database: str, table: str) -> list[RowArchive]:
-    """The committed archives of one table, oldest first. Errors: ``ManifestBroken``, ``StoreUnreachable``."""
-    return Archives(job, database, table).committed()[0]
-
-
 def restore_rows(
     job: Job,
     database: str,
@@ -54,7 +49,7 @@ def restore_rows(
     """
     shelf = Archives(job, database, table)
     into = into_table or table
-    with job.ledger.hold(hold_name(job, database, table)):
+    with job.hold(hold_name(database, table)):
         found, endings = shelf.committed()
         chosen = _chosen(shelf, found, archives)
         with open_row_purge(job.engine(database)) as session:

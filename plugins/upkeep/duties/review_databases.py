@@ -12,7 +12,6 @@ from upkeep.domain.review import Reviewed, top
 from upkeep.duties.check_security import Machine
 from upkeep.duties.comparing import Review, Room, first
 from upkeep.duties.job import Job
-from upkeep.duties.sources import LIMIT_S
 from upkeep.errors import UpkeepError
 from upkeep.site import Database
 
@@ -25,19 +24,18 @@ STATEMENTS = 5
 """By total and by worst time, of each database."""
 
 
-def review_databases(job: Job, *, machine: Machine | None = None, limit_s: float = LIMIT_S) -> dict[str, Any]:
+def review_databases(job: Job, *, machine: Machine | None = None) -> dict[str, Any]:
     """Indexes, statements, lock waits and settings of each database, and the packages that wait to be updated.
 
     Advice only, so nothing in it is red. What can't be read is told and keeps its findings of last time.
 
-    :param limit_s: for each source, in seconds.
     :raises StoreError: there are too many findings for the ledger, and neither the store nor the spool takes them.
     """
     at = job.now()
     with job.ledger.record(job.act("review_databases", "site", command="review databases")) as entry:
         review = Review(job, "review_databases", "review", ROOM, alarming=False)
         compared, found = review.carry_out(
-            entry, dict(_sources(job, machine or Machine())), at=at, limit_s=limit_s,
+            entry, dict(_sources(job, machine or Machine())), at=at,
             besides=lambda given: {"statements": first(STATEMENTS_CHARS, list(_statements(given)))},
         )  # fmt: skip
     log.info("the review is %s: %s", found["light"], found["summary"])

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from upkeep.domain.log_tally import Told
-from upkeep.domain.units import human_bytes
+from upkeep.domain.units import counted, human_bytes
 from upkeep.duties.job import Job
 from upkeep.duties.log_memory import LogMemory
-from upkeep.duties.log_review import Review, read_folder
+from upkeep.duties.log_review import Review, label_of, read_folder
 from upkeep.engines.log_reader import Budget
 from upkeep.engines.log_search import ErrorSearch
 from upkeep.errors import SourceError, UpkeepError
@@ -46,7 +46,7 @@ def review_logs(
     Errors: ``Busy``, ``SiteFileError`` for a pattern that is no regular expression, ``StoreError`` when neither store
     nor spool can keep how far the logs were read.
     """
-    searches = {_label(job, folder): (folder, ErrorSearch(folder.errors)) for folder in job.site.logs}
+    searches = {label_of(job.site, folder): (folder, ErrorSearch(folder.errors)) for folder in job.site.logs}
     budget = Budget(limit_bytes, limit_s)
     results: dict[str, dict[str, Any]] = {}
     failures: list[Exception] = []
@@ -65,12 +65,6 @@ def review_logs(
     if failures:
         raise failures[0]
     return _result(job, results, memory, dry_run=dry_run)
-
-
-def _label(job: Job, folder: LogFolder) -> str:
-    """The folder's name in the ledger: its path, with its patterns where the path stands in the site file twice."""
-    alike = [other for other in job.site.logs if other.path == folder.path]
-    return folder.path if len(alike) == 1 else f"{folder.path} ({', '.join(folder.patterns)})"
 
 
 def _review(
@@ -129,9 +123,9 @@ def _verdict(review: Review, memory: LogMemory) -> dict[str, str]:
     """``light``, ``summary`` and ``hint``, as the report reads them. Errors that were there before are no news: amber
     is for new kinds, and for what makes the count less than it seems.
     """
-    kinds = _counted(len(review.tally.kinds), "kind") + (f" ({review.new} new)" if review.new else "")
-    errors = f"{_counted(review.tally.lines, 'error line')} of {kinds}" if review.tally.lines else "no errors"
-    summary, hint = f"{errors} in {_counted(review.lines, 'line')}", ""
+    kinds = counted(len(review.tally.kinds), "kind") + (f" ({review.new} new)" if review.new else "")
+    errors = f"{counted(review.tally.lines, 'error line')} of {kinds}" if review.tally.lines else "no errors"
+    summary, hint = f"{errors} in {counted(review.lines, 'line')}", ""
     if review.new:
         first = next(told.kind for told in review.told if told.new)
         summary += f"; first among the new: {_cut(first.text, 160)}"
@@ -189,10 +183,6 @@ def _log(label: str, review: Review, verdict: Mapping[str, str]) -> None:
         log.info("%s %6d  %s", "new" if told.new else "   ", told.kind.count, told.kind.text)
     for remark in review.remarks:
         log.warning("%s: %s", label, remark)
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _cut(text: str, limit: int) -> str:

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from upkeep.domain.gates import compare_gates
-from upkeep.domain.rollout import Live, Mark, revision_to_restore
+from upkeep.domain.rollout import Json, Live, Mark, only_the_image_lies_between, revision_to_restore
 from upkeep.domain.units import human_seconds
 from upkeep.duties import gates
 from upkeep.duties.cluster_work import (
     BACK,
     CHANGE,
+    TOOK_EFFECT,
     Wait,
     acts_of,
+    clock_of,
     cluster_of,
     deployment_of,
     held,
@@ -104,7 +105,7 @@ class _Rollback:
             live = self._deployments.read(name)
             mark = live.mark
             if mark is None or mark.run != self._job.run.run_id:
-                if is_done(self._job, CHANGE, name):
+                if any(record.state in TOOK_EFFECT for record in acts_of(self._job, CHANGE, name)):
                     self._left[name] = f"somebody else has changed it since: it runs {live.images}"
                 return False  # else the try died before its patch
             if mark.act == BACK:
@@ -112,8 +113,17 @@ class _Rollback:
             if mark.wanted not in live.containers.values():
                 self._left[name] = f"somebody else has set its image since: it runs {live.images}"
                 return False
-            if live.revision > mark.previous_revision + 1:
-                # The image is still ours, but our change made one revision: more than that is more than an image.
+            if is_done(self._job, FINISH, cluster_of(self._job).namespace):
+                raise RolloutRefused(
+                    "the rolling update came to a good end just now, in a task that was given up for dead",
+                    hint="nothing was taken back; clear this task, and it says so",
+                )
+            try:
+                before = revision_to_restore(live, mark.previous_revision)
+            except RolloutRefused as error:
+                self._left[name] = error.message
+                return False
+            if not only_the_image_lies_between(before, mark, live):
                 self._left[name] = f"somebody else has changed its template since: it is at revision {live.revision}"
                 return False
             act = self._job.act(
@@ -124,7 +134,7 @@ class _Rollback:
                 with self._job.ledger.record(act) as entry:
                     entry.note(before=mark.wanted, after=mark.previous, digests=list(live.digests),
                                revision=live.revision)  # fmt: skip
-                    self._patch(live, mark)
+                    self._patch(live, mark, before)
                     entry.note(light="green", summary=f"taken back: {mark.wanted} -> {mark.previous}")
             except RolloutRefused as error:
                 self._left[name] = error.message
@@ -132,14 +142,11 @@ class _Rollback:
         log.warning("%s: taken back to %s", name, mark.previous)
         return True
 
-    def _patch(self, live: Live, mark: Mark) -> None:
-        now = self._job.now()
-        back = replace(
-            mark, act=BACK, wanted=mark.previous, previous=mark.wanted, previous_revision=live.revision, at=now,
-            deadline=now + timedelta(seconds=deployment_of(self._job, live.name).timeout_s),
-        )  # fmt: skip
+    def _patch(self, live: Live, mark: Mark, before: Json) -> None:
+        at = clock_of(self._job, live)
+        deadline = self._job.now() + timedelta(seconds=deployment_of(self._job, live.name).timeout_s)
         cause = f"upkeep: taken back to {mark.previous} by {self._job.run.run_id}"
-        self._deployments.undo(live, revision_to_restore(live, mark.previous_revision), back, cause, dry_run=False)
+        self._deployments.undo(live, before, mark.way_back(live, BACK, at, deadline), cause, dry_run=False)
 
     def _confirm(self, live: Live) -> bool:
         """Whether image and revision have moved back and its pods are there; recorded once, with what runs then."""
@@ -149,7 +156,7 @@ class _Rollback:
         timeout_s = deployment_of(self._job, live.name).timeout_s
         act = self._job.act(CONFIRM, live.name, command=f"confirm {mark.wanted}")
         try:
-            if not require_progress(self._job, live, timeout_s):
+            if not require_progress(self._job, live, mark, timeout_s):
                 return False
         except RolloutFailed:
             with self._job.ledger.record(act):
@@ -161,7 +168,7 @@ class _Rollback:
                     f"{live.revision}",
                     hint=f"kubectl -n {cluster_of(self._job).namespace} rollout undo deployment/{live.name}",
                 )
-            seconds = (self._job.now() - mark.at).total_seconds()
+            seconds = (clock_of(self._job, live) - mark.at).total_seconds()
             entry.note(
                 digests=list(live.digests), pods=sorted(live.restarts)[:PODS], revision=live.revision,
                 seconds=round(seconds, 1), light="green",

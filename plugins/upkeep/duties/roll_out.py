@@ -14,18 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 from upkeep.domain.gates import compare_gates, with_held
 from upkeep.domain.rollout import Live, Mark
-from upkeep.domain.rollout_plan import is_mine, why_not
+from upkeep.domain.rollout_plan import is_mine, why_not, why_not_as_planned, why_not_begin
 from upkeep.domain.units import human_seconds
 from upkeep.duties import gates
 from upkeep.duties.cluster_work import (
     BACK,
     CHANGE,
+    TOOK_EFFECT,
     Wait,
     acts_of,
+    clock_of,
     cluster_of,
     held,
     is_done,
     opened,
+    require_agreed,
     require_progress,
 )
 from upkeep.duties.job import Job
@@ -54,7 +57,8 @@ def roll_out(
     :param dry_run: send every patch, but only for the server to check.
 
     Errors: ``RolloutFailed`` when a rollout fails or a gate broke; ``RolloutRefused`` when a Deployment isn't as it was
-    planned; ``SourceError``, ``Busy``. Whatever was changed before stays changed until ``roll_back``.
+    planned, or the plan isn't the one that was approved; ``SourceError``, ``Busy``. Whatever was changed before stays
+    changed until ``roll_back``.
     """
     waves = plan["waves"][:1] if first_only else plan["waves"]
     with opened(job) as deployments:
@@ -83,25 +87,41 @@ class _Rollout:
         return {"dry_run": True, "would_change": names}
 
     def begin(self) -> None:
-        """The baseline is taken anew right before the first change: the approval may have taken hours."""
+        """All is looked at anew right before the first change: the approval may have taken hours."""
+        require_agreed(self._job, self._plan)
         self._require_not_taken_back()
         if not acts_of(self._job, CHANGE):
             names = [name for wave in self._plan["waves"] for name in wave]
+            self._require_as_planned(names)
             gates.check_gates_before(self._job, names, self._deployments)
+
+    def _require_as_planned(self, names: Sequence[str]) -> None:
+        """Every difference at once, while nothing has been changed."""
+        around = self._deployments.surroundings()
+        said = []
+        for name, live in self._deployments.read_all(names).items():
+            change = self._plan["changes"][name]
+            if reasons := [*_why_refused(live, change), *why_not_begin(live, change, around)]:
+                said.append(f"{name}: {', '.join(reasons)}")
+        if said:
+            raise RolloutRefused(
+                f"not as it was planned, so nothing was changed: {'; '.join(said)}",
+                hint="plan again: start a new run of the DAG",
+            )
 
     def wave(self, names: Sequence[str]) -> Wait | None:
         """None when all of it is updated and has settled."""
         if self._has_settled(names):
+            for live in self._deployments.read_all(names).values():  # a canary may have waited a night for its answer
+                if not self._is_applied(live):
+                    raise self._changed_by_somebody(live)
             return None
         for name in names:
             self._apply(name)
         waiting: dict[str, datetime] = {}
         for name, live in self._deployments.read_all(names).items():
             if live.mark is None or not is_mine(live.mark, self._job.run.run_id):
-                raise RolloutRefused(
-                    f"deployment {name} was changed by somebody else while it was updated",
-                    hint="find out who (kubectl rollout history); what this run changed elsewhere is taken back",
-                )
+                raise self._changed_by_somebody(live)
             if not self._confirm(live, live.mark):
                 waiting[name] = live.mark.deadline
         if waiting:
@@ -113,16 +133,19 @@ class _Rollout:
         act = self._job.act(
             FINISH, self._cluster.namespace, command=f"finish {', '.join(names)}", approver=self._approver
         )
-        with self._job.ledger.record(act) as entry:
-            looks = [record.detail for record in acts_of(self._job, gates.DUTY)]
-            amber = [look for look in looks if look.get("final") and look.get("light") == "amber"]
-            found: dict[str, Any] = {
-                "updated": names,
-                "light": "amber" if amber else "green",
-                "summary": f"{len(names)} deployments updated: {', '.join(names)}"
-                + (f"; {amber[-1]['summary']}" if amber else ""),
-            }
-            entry.note(**found)
+        looks = [record.detail for record in acts_of(self._job, gates.DUTY)]
+        amber = [look for look in looks if look.get("final") and look.get("light") == "amber"]
+        found: dict[str, Any] = {
+            "updated": names,
+            "light": "amber" if amber else "green",
+            "summary": f"{len(names)} deployments updated: {', '.join(names)}"
+            + (f"; {amber[-1]['summary']}" if amber else ""),
+        }
+        with held(self._job):
+            # A task that was given up for dead may come this far while the way back is at work.
+            self._require_not_taken_back()
+            with self._job.ledger.record(act) as entry:
+                entry.note(**found)
         return found
 
     def _require_not_taken_back(self) -> None:
@@ -142,17 +165,15 @@ class _Rollout:
                 CHANGE, name, approver=self._approver,
                 command=f"set image {change['container']}={change['after']} (was {change['before']})",
             )  # fmt: skip
+            took_effect = any(record.state in TOOK_EFFECT for record in tries)
             if self._is_applied(live):
-                if not any(record.finished for record in tries):
+                if not took_effect:
                     with self._job.ledger.record(act) as entry:
-                        entry.skip("a try that died had changed it already")
+                        entry.skip("an earlier try had changed it already, and died or lost the answer")
                 return
-            if any(record.state in ("done", "skipped") for record in tries):
+            if took_effect:
                 # As it was before: somebody has taken it back by hand. To change it again would be to fight them.
-                raise RolloutRefused(
-                    f"deployment {name} was changed by somebody else while it was updated: it runs {live.images}",
-                    hint="find out who (kubectl rollout history); what this run changed elsewhere is taken back",
-                )
+                raise self._changed_by_somebody(live)
             live = self._checked(name)
             with self._job.ledger.record(act) as entry:
                 entry.note(
@@ -171,12 +192,8 @@ class _Rollout:
 
     def _checked(self, name: str) -> Live:
         """As it is now, if it still is what was planned."""
-        live, change = self._deployments.read(name), self._plan["changes"][name]
-        now = live.containers.get(change["container"])
-        reasons = list(why_not(live))
-        if now != change["before"]:
-            reasons.append(f"its image is {now} now, it was {change['before']} when it was planned")
-        if reasons:
+        live = self._deployments.read(name)
+        if reasons := _why_refused(live, self._plan["changes"][name]):
             raise RolloutRefused(
                 f"deployment {name} is not changed: {'; '.join(reasons)}", hint="plan again: start a new run of the DAG"
             )
@@ -184,10 +201,10 @@ class _Rollout:
 
     def _patch(self, live: Live, *, dry_run: bool) -> None:
         change = self._plan["changes"][live.name]
-        now = self._job.now()
         mark = Mark(
             run=self._job.run.run_id, act=CHANGE, wanted=change["after"], previous=change["before"],
-            previous_revision=live.revision, at=now, deadline=now + timedelta(seconds=change["timeout_s"]),
+            previous_revision=live.revision, at=clock_of(self._job, live),
+            deadline=self._job.now() + timedelta(seconds=change["timeout_s"]),
         )  # fmt: skip
         cause = f"upkeep: {change['before']} -> {change['after']} by {self._job.run.actor}, {self._job.run.run_id}"
         self._deployments.set_image(live, change["container"], change["after"], mark, cause, dry_run=dry_run)
@@ -200,7 +217,7 @@ class _Rollout:
         timeout_s = float(change["timeout_s"])
         act = self._job.act(CONFIRM, live.name, command=f"confirm {change['after']}", approver=self._approver)
         try:
-            if not require_progress(self._job, live, timeout_s):
+            if not require_progress(self._job, live, mark, timeout_s):
                 return False
         except RolloutFailed:
             with self._job.ledger.record(act):
@@ -211,7 +228,7 @@ class _Rollout:
                     f"deployment {live.name} says it is done, but runs {live.images} of revision {live.revision}",
                     hint="somebody changed it meanwhile: look at kubectl rollout history",
                 )
-            seconds = (self._job.now() - mark.at).total_seconds()
+            seconds = (clock_of(self._job, live) - mark.at).total_seconds()
             entry.note(
                 digests=list(live.digests), pods=sorted(live.restarts)[:PODS], revision=live.revision,
                 replicas=live.replicas, restarts={pod: count for pod, count in live.restarts.items() if count},
@@ -255,3 +272,14 @@ class _Rollout:
             record.state == "done" and record.detail.get("final") and record.detail.get("wave") == list(names)
             for record in acts_of(self._job, gates.DUTY)
         )
+
+    @staticmethod
+    def _changed_by_somebody(live: Live) -> RolloutRefused:
+        return RolloutRefused(
+            f"deployment {live.name} was changed by somebody else while it was updated: it runs {live.images}",
+            hint="find out who (kubectl rollout history); what this run changed elsewhere is taken back",
+        )
+
+
+def _why_refused(live: Live, change: Mapping[str, Any]) -> list[str]:
+    return [*why_not(live), *why_not_as_planned(live, change)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from upkeep.domain.rollout import Live, Mark
-from upkeep.domain.scaling import TARGET_PCT, Advice, recommend_replicas
+from upkeep.domain.scaling import Advice, recommend_replicas
 from upkeep.duties.cluster_work import Wait, opened
 from upkeep.duties.job import Job
 from upkeep.duties.one_deployment import Step, plan_step, take_step
@@ -37,7 +37,7 @@ def advise(job: Job, name: str) -> Advice:
             f"how many pods {name} needs can't be calculated: no CPU figures for its pods",
             hint="give the number in the form; the formula needs metrics-server and CPU requests",
         )
-    return recommend_replicas(live.replicas, used, TARGET_PCT)
+    return recommend_replicas(live.replicas, used)
 
 
 def scale(job: Job, plan: Mapping[str, Any], *, approver: str = "", dry_run: bool = False) -> Wait | dict[str, Any]:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from upkeep.domain.findings import Looked, compare
+from upkeep.domain.units import counted
 from upkeep.duties.comparing import LONGEST_TEXT, Review, Room, first
 from upkeep.duties.job import Job
 from upkeep.duties.sources import read_sources
@@ -93,7 +94,7 @@ def _run(scans: Iterable[Scan], commands: Mapping[str, list[str]]) -> tuple[dict
 
 
 def _would(commands: Mapping[str, list[str]], missing: Mapping[str, str]) -> dict[str, Any]:
-    summary = f"dry run: {len(commands)} scan{'s' if len(commands) != 1 else ''} would be run"
+    summary = f"dry run: {counted(len(commands), 'scan')} would be run"
     if missing:
         summary += f"; {len(missing)} not, for want of their program"
     unread = first(ROOM.unread, list(missing.values()))

@@ -25,9 +25,8 @@ from upkeep.duties.fresh_backup import require_fresh_backup
 from upkeep.duties.job import Job, never, require_hold
 from upkeep.engines.partitions import Partitioning, open_partitioning
 from upkeep.engines.row_purge import LockedOut
-from upkeep.errors import SiteFileError, Stopped, UpkeepError
+from upkeep.errors import Stopped, UpkeepError
 from upkeep.ledger import Entry, Hold
-from upkeep.site import Database
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +65,7 @@ def tend_partitions(
     told: list[dict[str, Any]] = []
     failed: list[UpkeepError] = []
     with (
-        job.ledger.hold(f"{job.site.name}/{database}/partitions") as hold,
+        job.hold(f"{database}/partitions") as hold,
         open_partitioning(job.engine(database)) as session,
     ):
         tending = _Tending(job, database, session, hold, closes_at, told_to_stop)
@@ -85,10 +84,7 @@ def tend_partitions(
 
 
 def rules_of(job: Job, database: str) -> list[Rule]:
-    section = job.site.section(database)
-    if not isinstance(section, Database):
-        raise SiteFileError(f"target {database!r} is no database", hint="name one of the site's databases")
-    return [Rule(**rule.model_dump(exclude={"by"})) for rule in section.partitions]
+    return [Rule(**rule.model_dump(exclude={"by"})) for rule in job.database(database).partitions]
 
 
 class _Tending:
@@ -106,8 +102,7 @@ class _Tending:
         self._job, self._database, self._session = job, database, session
         self._hold, self._closes_at, self._told_to_stop = hold, closes_at, told_to_stop
         self._measured: dict[tuple[str, str], Measured] = {}
-        section = job.site.section(database)
-        self._lock_timeout_s = section.lock_timeout_s if isinstance(section, Database) else 0
+        self._lock_timeout_s = job.database(database).lock_timeout_s
 
     def plan(self, rule: Rule, *, again: str | None = None) -> tuple[PartitionPlan, Layout | None]:
         """What to do, from what the server says now.

@@ -21,12 +21,11 @@ from upkeep.domain.purge import Limits, why_wait
 from upkeep.domain.table_care import REBUILDS, Care, CarePlan, Item, Past, Rebuilt, plan_care
 from upkeep.domain.units import human_bytes, human_seconds
 from upkeep.duties.fresh_backup import require_fresh_backup
-from upkeep.duties.job import Job, never
+from upkeep.duties.job import Job, never, require_hold
 from upkeep.engines.row_purge import RowPurge, open_row_purge
 from upkeep.engines.table_care import Ended, NotNow, TableCareSession, open_table_care
-from upkeep.errors import Busy, SiteFileError, SourceError, Stopped, TableCareFailed
+from upkeep.errors import Busy, SourceError, Stopped, TableCareFailed
 from upkeep.ledger import Entry, Hold
-from upkeep.site import Database
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +66,8 @@ def tend_tables(
     :raises SourceError: the server can't be read.
     :raises Stopped: the task was told to stop.
     """
-    _section(job, database)
-    with job.ledger.hold(f"{job.site.name}/{database}/tables") as hold:
+    job.database(database)
+    with job.hold(f"{database}/tables") as hold:
         tending = _Tending(job, database, closes_at, limits or Limits(), told_to_stop, hold)
         if dry_run:
             return tending.run(dry_run=True)
@@ -85,7 +84,7 @@ class _Judging:
 
     def __init__(self, job: Job, database: str, session: TableCareSession) -> None:
         self._session = session
-        care = _section(job, database).upkeep
+        care = job.database(database).upkeep
         self._care = Care(
             tuple(care.tables), tuple(care.analyze), tuple(care.vacuum_full), care.bloat_pct, care.bloat_mb
         )
@@ -181,7 +180,7 @@ class _Tending:
     ) -> None:
         self._job, self._database, self._hold = job, database, hold
         self._closes_at, self._limits, self._told_to_stop = closes_at, limits, told_to_stop
-        self._section = _section(job, database)
+        self._section = job.database(database)
         self._engine = job.engine(database)
         self.done = _Done()
 
@@ -206,7 +205,7 @@ class _Tending:
                 if not self._fits(action):
                     self.done.postponed.append(action)
                     continue
-                self._require_hold()
+                require_hold(self._job, f"{self._database}/tables", self._hold)
                 if dry_run:
                     self._rehearse(action, judging, session, load)
                 elif self._tend(action, judging, session, load) and action.kind not in REBUILDS:
@@ -249,7 +248,7 @@ class _Tending:
                     self.done.postponed.append(action)
                     return False
                 except (NotNow, Busy) as reason:
-                    self._require_hold()
+                    require_hold(self._job, f"{self._database}/tables", self._hold)
                     why = reason.message if isinstance(reason, Busy) else str(reason)
                     entry.skip(why)
                     self.done.skipped.append((action, why))
@@ -327,13 +326,6 @@ class _Tending:
         left = self._seconds_left()
         return "the window closed" if left is not None and left <= 0 else ""
 
-    def _require_hold(self) -> None:
-        if not self._hold.still_held():
-            raise Busy(
-                f"the lock on the tables of {self._job.site.name}/{self._database} was lost meanwhile",
-                hint="the ledger's database was restarted, or somebody removed the lock: run the task again",
-            )
-
     def _failure(self) -> TableCareFailed:
         labels = ", ".join(f"{item.kind} of {item.label}" for item, _ in self.done.failed)
         first = self.done.failed[0][1]
@@ -362,10 +354,3 @@ def read_past(job: Job, database: str) -> Past:
     last = job.ledger.acts(job.site.name, duty="tend_tables", target=database, limit=20, newest_first=True, since=since)
     postponed: list[list[str]] = next((r.detail["postponed"] for r in last if "postponed" in r.detail), [])
     return Past(speeds, frozenset((str(kind), str(label)) for kind, label in postponed), rebuilt)
-
-
-def _section(job: Job, database: str) -> Database:
-    section = job.site.section(database)
-    if not isinstance(section, Database):
-        raise SiteFileError(f"{database!r} of site {job.site.name!r} is not a database", hint="name one that is")
-    return section

@@ -11,13 +11,25 @@ from upkeep.domain.rollout import Live, Mark
 from upkeep.domain.units import human_seconds
 from upkeep.duties.cluster_work import opened
 from upkeep.duties.job import Job
+from upkeep.duties.restore import last_act
 from upkeep.engines.live_base import LiveServer
 from upkeep.errors import RestoreRefused, RestoreUnavailable, RolloutRefused, SourceError
+from upkeep.ledger import Row
 from upkeep.site import Database, ScaleToZero
 
 PODS_GONE_S = 300
 LOOK_EVERY_S = 1.0
+GO_ON = "let writes go on"
+"""The command of a stop that was waived."""
 _COUNT = re.compile(r"([a-z0-9.-]+)=(\d+)")
+
+MOST_TOLD = 5
+_END_THEM = "end these sessions and keep their accounts away; or stop the applications by hand and give a waiver"
+
+
+def _told(names: list[str]) -> str:
+    rest = len(names) - MOST_TOLD
+    return ", ".join(names[:MOST_TOLD]) + (f" and {rest} more" if rest > 0 else "")
 
 
 class WriteStop(ABC):
@@ -37,6 +49,14 @@ class WriteStop(ABC):
     @abstractmethod
     def refuse_foreign(self) -> None:
         """It holds, and not by Upkeep. Errors: ``RestoreRefused`` where that says that this is the wrong place."""
+
+    def remarks(self) -> list[str]:
+        """What a person has to know before writes are stopped."""
+        return []
+
+    def refuse_writers(self) -> None:
+        """Errors: ``RestoreRefused`` where somebody is there who would go on writing all the same."""
+        return
 
     @abstractmethod
     def stop(self) -> None: ...
@@ -61,6 +81,22 @@ class ReadOnly(WriteStop):
             f"{self._live} is read only already, and not by Upkeep: it may be a replica",
             hint="restore on the primary; or make it writable, then run it again",
         )
+
+    def remarks(self) -> list[str]:
+        remarks = []
+        if accounts := self._server.exempt():
+            remarks.append(f"these accounts may write although the server is read only: {_told(accounts)}")
+        if writers := self._server.writers(self._live):
+            remarks.append(f"in the way: {_told(writers)} could go on writing; {_END_THEM}")
+        return remarks
+
+    def refuse_writers(self) -> None:
+        if writers := self._server.writers(self._live):
+            raise RestoreRefused(
+                f"{len(writers)} sessions on {self._live} could write although the server is read only: "
+                f"{_told(writers)}",
+                hint=_END_THEM,
+            )
 
     def stop(self) -> None:
         self._server.stop_writes(self._live)
@@ -137,3 +173,18 @@ def write_stop_of(job: Job, section: Database, server: LiveServer, live: str) ->
             return ScaledToZero(job, hook.scale_to_zero)
         case _:
             return ReadOnly(server, live)
+
+
+def stop_that_did(job: Job, server: LiveServer, live: str, how: str) -> WriteStop:
+    """The one that stopped writes, by what the ledger says of it: the site file may say otherwise since."""
+    names = [name for name, _ in _COUNT.findall(how)]
+    return ScaledToZero(job, names) if names else ReadOnly(server, live)
+
+
+def stopped_at(job: Job, target: str) -> Row | None:
+    """When Upkeep stopped writes, if nobody let them go on since. One that died counts: it may have come far."""
+    stopped = last_act(job, target, "stop_writes", lambda record: record.started.command != GO_ON)
+    undone = last_act(job, target, "let_write", lambda record: record.state == "done")
+    if stopped is None or (undone is not None and undone.started.seq > stopped.started.seq):
+        return None
+    return stopped.started

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -17,8 +16,6 @@ from upkeep.engines.postgres_engine import NO_ENCODING
 from upkeep.errors import RestoreUnavailable
 from upkeep.resources import sql
 from upkeep.site import Check
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

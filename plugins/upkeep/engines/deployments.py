@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from fractions import Fraction
 from typing import Any
 
@@ -17,12 +18,19 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from upkeep.domain.endpoint import Endpoint
-from upkeep.domain.rollout import CHANGE_CAUSE, Json, Live, Mark, template_of, undone_annotations
+from upkeep.domain.rollout import (
+    CHANGE_CAUSE,
+    RESTARTED_AT,
+    Json,
+    Live,
+    Mark,
+    template_of,
+    undone_annotations,
+)
 from upkeep.domain.rollout_plan import Surroundings, quantity
 from upkeep.engines.kubernetes_api import TIMEOUT_S, connect_cluster, told
 from upkeep.errors import RolloutRefused, SourceError
 
-RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 _BUDGETS = (("policy", "v1"), ("policy", "v1beta1"))
 """The second is all that servers before 1.21 have."""
 
@@ -35,6 +43,7 @@ class Deployments:
     def __init__(self, endpoint: Endpoint, namespace: str) -> None:
         self._endpoint, self._namespace = endpoint, namespace
         self._api: client.ApiClient | None = None
+        self._told_at: datetime | None = None
 
     def __enter__(self) -> Deployments:
         self._api = connect_cluster(self._endpoint)
@@ -50,7 +59,7 @@ class Deployments:
             selector = _selector_text(deployment["spec"]["selector"])
             sets = self._json(self._apps.list_namespaced_replica_set, self._namespace, label_selector=selector)
             pods = self._json(self._core.list_namespaced_pod, self._namespace, label_selector=selector)
-        return _live(deployment, _items(sets), _items(pods))
+        return self._live(deployment, _items(sets), _items(pods))
 
     def read_all(self, names: Sequence[str]) -> dict[str, Live]:
         """Several with three requests in all, in the order of ``names``."""
@@ -62,7 +71,7 @@ class Deployments:
             pods = _items(self._json(self._core.list_namespaced_pod, self._namespace))
         present = {one["metadata"]["name"]: one for one in found}
         # One that isn't there is asked for by name: the API's own words are the error.
-        return {name: _live(present[name], sets, pods) if name in present else self.read(name) for name in names}
+        return {name: self._live(present[name], sets, pods) if name in present else self.read(name) for name in names}
 
     def surroundings(self) -> Surroundings:
         """Budgets, quotas and autoscalers; what the account may not read is named instead."""
@@ -222,7 +231,14 @@ class Deployments:
         """The server's own JSON: the client's classes drop fields they don't know."""
         answer = call(*arguments, _preload_content=False, _request_timeout=TIMEOUT_S, **options)
         content: dict[str, Any] = json.loads(answer.data)
+        told_at = answer.headers.get("Date")
+        self._told_at = parsedate_to_datetime(told_at) if told_at else None
         return content
+
+    def _live(self, deployment: Json, replica_sets: Sequence[Json], pods: Sequence[Json]) -> Live:
+        own = [one for one in replica_sets if deployment["metadata"]["uid"] in _owners(one)]
+        uids = {one["metadata"]["uid"] for one in own}
+        return Live(deployment, own, [pod for pod in pods if uids & set(_owners(pod))], self._told_at)
 
     @property
     def _apps(self) -> client.AppsV1Api:
@@ -236,12 +252,6 @@ class Deployments:
 def _items(answer: Json) -> list[dict[str, Any]]:
     """An empty list may come as null."""
     return list(answer["items"] or ())
-
-
-def _live(deployment: Json, replica_sets: Sequence[Json], pods: Sequence[Json]) -> Live:
-    own = [one for one in replica_sets if deployment["metadata"]["uid"] in _owners(one)]
-    uids = {one["metadata"]["uid"] for one in own}
-    return Live(deployment, own, [pod for pod in pods if uids & set(_owners(pod))])
 
 
 def _selector_text(selector: Mapping[str, Any]) -> str:

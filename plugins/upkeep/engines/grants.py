@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from upkeep.domain.purge import quoted
+from upkeep.domain.names import quoted
 from upkeep.resources import include_folder
 
 FLAVOURS = ("mysql", "mariadb", "postgres")
-PARTS = ("daily", "weekly", "scratch")
+PARTS = ("daily", "weekly", "monthly", "scratch", "restore")
 _LINE = re.compile(r"^(?P<statement>[^-].*?);\s+-- (?P<duties>[a-z_, ]+)(?:: (?P<note>.*))?$")
 
 

@@ -34,7 +34,7 @@ class Kind:
     @property
     def rule(self) -> str:
         """What a Role has to allow, as an operator would write it."""
-        return f"{{apiGroups: [{self.group or chr(34) * 2}], resources: [{self.plural}], verbs: [get, list]}}"
+        return f"{{apiGroups: [{self.group or chr(34) * 2}], resources: [{self.plural}], verbs: [list]}}"
 
     def path(self, namespace: str, name: str = "") -> str:
         root = f"/apis/{self.group}" if self.group else "/api"

@@ -46,6 +46,14 @@ class LiveServer(ABC):
     @abstractmethod
     def writes_are_stopped(self, database: str) -> bool: ...
 
+    def exempt(self) -> list[str]:
+        """Accounts, but for the own one, that may write although writes are stopped."""
+        return []
+
+    def writers(self, database: str) -> list[str]:
+        """Sessions on it that could write although writes are stopped."""
+        return []
+
     @abstractmethod
     def stop_writes(self, database: str) -> None:
         """Let nobody but this account write to ``database`` until ``let_write``, past the end of this process too."""
@@ -63,7 +71,8 @@ class LiveServer(ABC):
 
     @abstractmethod
     def swap(self, live: str, new: str, old: str) -> Swapped:
-        """Put ``new`` in the place of ``live``, which stays as ``old``. Where there is no ``live``, only the first.
+        """Put ``new`` in the place of ``live``, which stays as ``old``. Where there is no ``live``, only the first, and
+        ``old`` is empty.
 
         The step that counts is one atomic statement or transaction of the server's: at any moment, also after a kill,
         either all of the old or all of the new is live. Called again it finishes what was begun, under the name for the

@@ -65,18 +65,23 @@ class ManifestsEngine(Engine):
             yield _ManifestsSnapshot(gathered, head, body)
 
     def restore_command(self, files: Mapping[str, str], facts: Facts) -> str:
-        """The mark at the archive's end is looked for, since tar takes one that was cut between two entries for whole.
+        """Into a folder of its own: what an earlier try or another backup left there would be applied as well. The mark
+        at the archive's end is looked for, since tar takes one that was cut between two entries for whole. An account
+        that may neither see nor make a namespace goes on: whether it is there, the next step tells.
 
         By the server's side only where it must be: kubectl keeps what it applied in an annotation, which is limited;
         on the other side control characters in texts are refused or changed (kubectl 1.32, server 1.20).
         """
-        kubectl = f"kubectl --namespace={shlex.quote(self.namespace)} apply --recursive"
+        namespace = shlex.quote(self.namespace)
+        kubectl = f"kubectl --namespace={namespace} apply --recursive"
         there = facts.contents["folders"]
-        small = "".join(f" --filename=restored/{name}" for name in ("objects", "pods") if name in there)
+        small = "".join(f' --filename="$restored/{name}"' for name in ("objects", "pods") if name in there)
         lines = [
-            f"mkdir -p restored && {files[STREAM]} | tar --extract --directory=restored",
-            f"test -e restored/{END}",
-            *([f"{kubectl} --server-side --force-conflicts --filename=restored/large"] if "large" in there else []),
+            'restored=$(mktemp -d "$PWD/restored.XXXXXX")',
+            f'{files[STREAM]} | tar --extract --directory="$restored"',
+            f'test -e "$restored/{END}"',
+            f"{{ kubectl get namespace {namespace} || kubectl create namespace {namespace} || true; }}",
+            *([f'{kubectl} --server-side --force-conflicts --filename="$restored/large"'] if "large" in there else []),
             *([f"{kubectl}{small}"] if small else []),
         ]
         return " && ".join(lines)

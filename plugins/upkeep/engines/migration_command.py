@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import logging
 import threading
 from collections.abc import Mapping
 from urllib.parse import quote
 
 from upkeep.domain.endpoint import Endpoint
-from upkeep.domain.migration import Statement
+from upkeep.domain.sql_statements import Statement
 from upkeep.engines.pipeline import Command, Pipeline
 from upkeep.errors import MigrationFailed, ToolFailed
-
-log = logging.getLogger(__name__)
 
 LABEL = "UPKEEP_MIGRATION"
 """What the person called this migration, in the program's environment."""

@@ -17,6 +17,7 @@ from pymysql.constants import ER
 
 from upkeep.engines.base import StructureCheck
 from upkeep.engines.mysql_grants import covers_database
+from upkeep.engines.mysql_statements import quoted, rows_of
 from upkeep.engines.writes_held import NO_PRIVILEGE
 from upkeep.errors import ProofFailed
 from upkeep.resources import sql
@@ -123,7 +124,7 @@ class _Reader:
         own = {
             _account(row)
             for row in self._all(sql("mysql", "list_grantees"))
-            if self._is_ours(_quoted(_text(row["place"])), bool(row["is_pattern"]), any_case)
+            if self._is_ours(quoted(_text(row["place"])), bool(row["is_pattern"]), any_case)
         }
         rights = {account: rights for account in sorted(own) if (rights := self._rights(account, any_case))}
         everywhere = [account for account, row in known.items() if row["is_global"]]
@@ -156,7 +157,7 @@ class _Reader:
     def _is_ours(self, place: str, is_pattern: bool, any_case: bool) -> bool:
         if is_pattern:
             return covers_database(f"{place}.*", self._database, any_case=any_case)
-        own = _quoted(self._database)
+        own = quoted(self._database)
         return place == own or (any_case and place.lower() == own.lower())
 
     def _rights(self, account: Account, any_case: bool) -> list[Right]:
@@ -213,7 +214,7 @@ class _Reader:
         if account == PUBLIC and self._mariadb:
             return "PUBLIC"
         user, host = account
-        return _quoted(user) if self._mariadb and not host else f"{_quoted(user)}@{_quoted(host)}"
+        return quoted(user) if self._mariadb and not host else f"{quoted(user)}@{quoted(host)}"
 
     def _all_there_may_be(self, statement: str) -> list[dict[str, Any]]:
         """MySQL 5.7 has no tables of roles, and MariaDB not every variable of MySQL."""
@@ -225,9 +226,7 @@ class _Reader:
             return []
 
     def _all(self, statement: str) -> list[dict[str, Any]]:
-        with self._connection.cursor() as cursor:
-            cursor.execute(statement)
-            return list(cursor.fetchall())
+        return rows_of(self._connection, statement)
 
 
 class GrantsCheck(StructureCheck):
@@ -293,10 +292,6 @@ def _required(row: Mapping[str, Any]) -> str:
 
 def _account(row: Mapping[str, Any]) -> Account:
     return _text(row["user"]), _text(row["host"])
-
-
-def _quoted(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"
 
 
 def _literal(text: str) -> str:

@@ -11,6 +11,7 @@ import pymysql
 
 from upkeep.engines.evidence import Evidence, by_owner, digest, sums
 from upkeep.engines.mysql_errors import is_about_the_connection
+from upkeep.engines.mysql_statements import quoted, rows_of
 from upkeep.engines.tools import numbers
 from upkeep.resources import sql
 
@@ -98,12 +99,12 @@ def prepare(connection: Any) -> None:
 
 
 def has_room_for_rows(connection: Any) -> bool:
-    return int(_all(connection, "SELECT @@max_allowed_packet AS size")[0]["size"]) >= LEAST_PACKET
+    return int(rows_of(connection, "SELECT @@max_allowed_packet AS size")[0]["size"]) >= LEAST_PACKET
 
 
 def list_tables(connection: Any) -> dict[str, Table]:
     tables: dict[str, Table] = {}
-    for row in _all(connection, sql("mysql", "list_columns")):
+    for row in rows_of(connection, sql("mysql", "list_columns")):
         name = str(row["table_name"])
         table = tables.setdefault(name, Table(name, str(row["table_type"]), int(row["bytes"])))
         table.columns.append((str(row["name"]), str(row["type"])))
@@ -111,14 +112,14 @@ def list_tables(connection: Any) -> dict[str, Table]:
 
 
 def count(connection: Any, table: str) -> int:
-    return int(_all(connection, f"SELECT COUNT(*) AS row_count FROM {quoted(table)}")[0]["row_count"])  # noqa: S608
+    return int(rows_of(connection, f"SELECT COUNT(*) AS row_count FROM {quoted(table)}")[0]["row_count"])  # noqa: S608
 
 
 def checksum(connection: Any, table: Table) -> tuple[int, str]:
     """Rows and the checksum of their content: without order, with types, the same on MySQL and MariaDB."""
     row = ", ';', ".join(_piece(quoted(name), kind) for name, kind in table.columns if kind not in ROUNDED) or "''"
     statement = sql("mysql", "measure_checksum").format(table=quoted(table.name), row=f"CONCAT({row})")
-    found = _all(connection, statement)[0]
+    found = rows_of(connection, statement)[0]
     return int(found["row_count"]), sums(found["first_sum"], found["second_sum"])
 
 
@@ -138,26 +139,28 @@ def catalogue(
     :param left_out: views that are not looked at.
     """
     own = [f"{quoted(name)}." for name in (database, was) if name]
-    version = str(_all(connection, "SELECT VERSION() AS version")[0]["version"])
+    version = str(rows_of(connection, "SELECT VERSION() AS version")[0]["version"])
     kinds = ("tables", "indexes", "constraints", "views", "sequences", "routines", "triggers", "events")
     found: dict[str, dict[str, str]] = {kind: {} for kind in kinds}
     definers = []
-    for row in _all(connection, sql("mysql", "list_definitions")):
+    for row in rows_of(connection, sql("mysql", "list_definitions")):
         kind, name, definition = str(row["kind"]), str(row["name"]), row["definition"]
         if kind == "views" and name in left_out:
             continue
         found.setdefault(kind, {})[name] = digest(None if definition is None else _without(_text(definition), own))
         if row["definer"]:
             definers.append((str(row["definer"]), f"{kind} {name}"))
-    types = {str(row["table_name"]): str(row["table_type"]) for row in _all(connection, sql("mysql", "list_columns"))}
+    types = {
+        str(row["table_name"]): str(row["table_type"]) for row in rows_of(connection, sql("mysql", "list_columns"))
+    }
     for name, kind in types.items():
         if kind == "SEQUENCE":
-            row = _all(connection, f"SHOW CREATE SEQUENCE {quoted(name)}")[0]
+            row = rows_of(connection, f"SHOW CREATE SEQUENCE {quoted(name)}")[0]
             found["sequences"][name] = digest(str(row["Create Table"]))
             continue
         if dumped is not None and name not in dumped:
             continue
-        row = _all(connection, f"SHOW CREATE TABLE {quoted(name)}")[0]
+        row = rows_of(connection, f"SHOW CREATE TABLE {quoted(name)}")[0]
         _add_table(found, name, _without(str(row["Create Table"]), own))
     return {
         "release": release(version),
@@ -172,10 +175,6 @@ def release(version: str) -> str:
     parts = numbers(version.removeprefix("5.5.5-") if flavour == "mariadb" else version)
     places = 3 if flavour == "mysql" and parts[:2] == (8, 0) else 2
     return f"{flavour} {'.'.join(map(str, parts[:places]))}"
-
-
-def quoted(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"
 
 
 def _add_table(found: dict[str, dict[str, str]], name: str, definition: str) -> None:
@@ -214,9 +213,3 @@ def _without(text: str, names: Iterable[str]) -> str:
 
 def _text(value: Any) -> str:
     return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
-
-
-def _all(connection: Any, statement: str) -> list[dict[str, Any]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement)
-        return list(cursor.fetchall())

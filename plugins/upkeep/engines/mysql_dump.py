@@ -23,10 +23,14 @@ def shares_of(
     table. But a column's default may draw from a sequence, which the main stream makes. And only tables with
     transactions show all programs the same moment.
     """
-    if any(other["kind"] == "sequences" for other in others):
+    if has_sequences(others):
         return ()
     sizes = {str(table["name"]): int(table["data_bytes"] or 0) for table in tables}
     return split_tables(sizes, streams, stays={str(table["name"]) for table in tables if not table["transactional"]})
+
+
+def has_sequences(others: Sequence[Mapping[str, Any]]) -> bool:
+    return any(other["kind"] == "sequences" for other in others)
 
 
 def stream_names(shares: Sequence[Sequence[str]]) -> dict[str, Sequence[str]]:
@@ -35,12 +39,20 @@ def stream_names(shares: Sequence[Sequence[str]]) -> dict[str, Sequence[str]]:
 
 
 def dump_words(
-    tool: Tool, database: str, extra: Mapping[str, Sequence[str]], *, left_out: Sequence[str], history: bool
+    tool: Tool,
+    database: str,
+    extra: Mapping[str, Sequence[str]],
+    *,
+    left_out: Sequence[str],
+    history: bool,
+    sequences: bool,
 ) -> dict[str, list[str]]:
     """What the program of each stream is told, behind its option file."""
+    # Under LOCK TABLES a column's default may not draw from a sequence: nobody could load such a dump.
+    own = [*_flags(tool, history), *(["--skip-add-locks"] if sequences else [])]
 
     def words(flags: Sequence[str], *tables: str) -> list[str]:
-        return [*_flags(tool, history), *flags, "--", database, *tables]
+        return [*own, *flags, "--", database, *tables]
 
     elsewhere = [*left_out, *(table for tables in extra.values() for table in tables)]
     ignored = [f"--ignore-table={database}.{name}" for name in elsewhere]

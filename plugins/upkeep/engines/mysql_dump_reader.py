@@ -21,11 +21,16 @@ LONGEST_HEAD = 1024
 _TABLE = re.compile(rb"CREATE TABLE `(?:[^`\n]|``)+` \(\n")
 _DATABASE = re.compile(rb"\s*(?:/\*M?!\d* *)?(?:USE|(?:CREATE|ALTER|DROP)\s+(?:DATABASE|SCHEMA))\b", re.IGNORECASE)
 _NAME = rb"`(?:[^`]|``)+`"
-_NAMES_IN_VIEW = re.compile(rb"'(?:[^'\\]|''|\\.)*'|" + _NAME + rb"(?:\." + _NAME + rb")*\(?", re.DOTALL)
+_QUALIFIED = re.compile(
+    rb"'(?:[^'\\]|''|\\.)*'|(?:(?:next|last|set)val\()?" + _NAME + rb"(?:\." + _NAME + rb")*\(?", re.DOTALL
+)
 _CREATE_TRIGGER = re.compile(rb"/\*!50003 CREATE\*/ (?:/\*!50017 [^\n]*?\*/ )?/\*!50003 TRIGGER ")
 _EACH_ROW = re.compile(rb"\bFOR\s+EACH\s+ROW\b", re.IGNORECASE)
-LONGEST_TRIGGER_HEAD = 64 << 10
-_EVENT = re.compile(rb"(/\*!50106 CREATE\*/ .*?EVENT .*? ON COMPLETION (?:NOT )?PRESERVE )(ENABLE|DISABLE)\b")
+LONGEST_HEAD_LINES = 64 << 10
+"""Bytes within which a trigger or an event comes to its body; a name may have line breaks."""
+_EVENT = re.compile(
+    rb"(/\*!50106 CREATE\*/ .*?EVENT .*? ON COMPLETION (?:NOT )?PRESERVE )(ENABLE|DISABLE)\b", re.DOTALL
+)
 _HINT = "don't load it by hand into a server that holds anything else; back up again with Upkeep"
 
 
@@ -59,7 +64,8 @@ class MySqlDumpReader:
         self._rest = b""
         self._passing_over = False
         self._in_rows = self._in_block = self._block_may_end = self._complete = self._views = False
-        self._trigger = b""
+        self._sequences = False
+        self._trigger = self._event = b""
         self._definition: list[bytes] = []
         self._defined = 0
         self._later: Later | None = None
@@ -117,11 +123,17 @@ class MySqlDumpReader:
         if self._in_block:
             if self._trigger or _CREATE_TRIGGER.match(line):
                 self._trigger += line
-                if not _EACH_ROW.search(self._trigger) and len(self._trigger) < LONGEST_TRIGGER_HEAD:
+                if not _EACH_ROW.search(self._trigger) and len(self._trigger) < LONGEST_HEAD_LINES:
                     return
                 # Byte by byte, in whatever character set it is.
                 line = in_current_database(self._trigger.decode("latin-1")).encode("latin-1")
                 self._trigger = b""
+            if self._event or line.startswith(b"/*!50106 CREATE*/ "):
+                self._event += line
+                is_whole = _EVENT.match(self._event) or line.rstrip().endswith(b";;")
+                if not is_whole and len(self._event) < LONGEST_HEAD_LINES:
+                    return
+                line, self._event = self._event, b""
             # The same words in the middle of a body are text.
             self._in_block = not (self._block_may_end and line.rstrip() == b"DELIMITER ;")
             self._block_may_end = line.rstrip().endswith(b";;")
@@ -141,15 +153,19 @@ class MySqlDumpReader:
             self._views = True
             yield ViewsFollow()
         elif self._views and line.startswith(b"/*!50001 VIEW "):
-            line = _NAMES_IN_VIEW.sub(self._own_name, line)
+            line = _QUALIFIED.sub(self._own_name, line)
         elif _DATABASE.match(line):
             line = self._own(line)
+        elif line.startswith(b"CREATE SEQUENCE "):
+            self._sequences = True
+        elif self._sequences and line.startswith(b"LOCK TABLES "):
+            return  # dumps of before --skip-add-locks: under it a default can't draw from a sequence
         yield line
         if line == b"UNLOCK TABLES;\n":
             yield from self._table_ends()
 
     def _in_definition(self, line: bytes) -> Iterator[Piece]:
-        self._definition.append(line)
+        self._definition.append(_QUALIFIED.sub(self._own_name, line))
         self._defined += len(line)
         if line.startswith(b")"):
             create, self._later = split_definition(self._definition)
@@ -186,14 +202,15 @@ class MySqlDumpReader:
         return None
 
     def _own_name(self, found: re.Match[bytes]) -> bytes:
-        """In views, servers put the database before columns (MariaDB, where the definer is gone) and functions.
+        """In views, servers put the database before columns (MariaDB, where the definer is gone) and functions; in
+        views and defaults before sequences.
 
         Before a column alone, the same name would be that of a table.
         """
-        names = [] if found[0].startswith(b"'") else re.findall(_NAME, found[0])
-        if names[:1] == [self._source] and (len(names) == 3 or (len(names) == 2 and found[0].endswith(b"("))):
-            return self._database + found[0][len(self._source) :]
-        return found[0]
+        text = found[0]
+        names = [] if text.startswith(b"'") else re.findall(_NAME, text)
+        is_database = len(names) == 3 or (len(names) == 2 and (text.endswith(b"(") or not text.startswith(b"`")))
+        return text.replace(self._source, self._database, 1) if names[:1] == [self._source] and is_database else text
 
     def _asleep(self, line: bytes) -> bytes:
         """An event must not run in a copy: it would change what is compared, and may reach into other databases."""

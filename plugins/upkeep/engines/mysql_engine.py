@@ -21,10 +21,11 @@ from upkeep.engines.base import Engine, Facts, Snapshot, StartAgain, Stream, Str
 from upkeep.engines.evidence import Evidence
 from upkeep.engines.mysql_accounts import GRANTS, GrantsCheck, read_accounts
 from upkeep.engines.mysql_catalogue import gather
-from upkeep.engines.mysql_dump import KEEPS_HISTORY, MAIN, dump_words, shares_of, stream_names
+from upkeep.engines.mysql_dump import KEEPS_HISTORY, MAIN, dump_words, has_sequences, shares_of, stream_names
 from upkeep.engines.mysql_dump_programs import LocalPrograms, PodPrograms, Programs
 from upkeep.engines.mysql_errors import is_about_the_connection
 from upkeep.engines.mysql_grants import blind_spots
+from upkeep.engines.mysql_statements import quoted, rows_of, run
 from upkeep.engines.pipeline import Command, Ended, hint_for
 from upkeep.engines.pod_wire import WireCut
 from upkeep.engines.private_file import private_file
@@ -110,7 +111,7 @@ class MySqlEngine(Engine):
         # MariaDB's newer packages have no program called mysql, and MySQL's refuses the first line of MariaDB's dumps.
         client = "mariadb" if facts.tools["dump"].startswith("mariadb-dump ") else "mysql"
         create = (
-            f"CREATE DATABASE IF NOT EXISTS {_identifier(self.database)} "
+            f"CREATE DATABASE IF NOT EXISTS {quoted(self.database)} "
             f"CHARACTER SET {facts.source['character_set']} COLLATE {facts.source['collation']}"
         )
         # The main stream last: its views want their tables, and only their own.
@@ -201,7 +202,12 @@ class _MySqlSnapshot(Snapshot):
         self._moved = {table: name for name, tables in extra.items() for table in tables}
         self._outputs: list[int] = []
         words = dump_words(
-            self._tool, self._engine.database, extra, left_out=list(self._left_out), history=self._keeps_history
+            self._tool,
+            self._engine.database,
+            extra,
+            left_out=list(self._left_out),
+            history=self._keeps_history,
+            sequences=has_sequences(self._others),
         )
         self._gates = [self._programs.gate() for _ in words]
         self.streams = (
@@ -223,11 +229,11 @@ class _MySqlSnapshot(Snapshot):
         broken = {}
         for view in (str(other["name"]) for other in self._others if other["kind"] == "views"):
             try:
-                self._execute(f"SHOW FIELDS FROM {_identifier(view)}")
+                self._execute(f"SHOW FIELDS FROM {quoted(view)}")
             except pymysql.MySQLError as error:
                 if is_about_the_connection(error):
                     raise
-                broken[view] = str(self._one(f"SHOW CREATE VIEW {_identifier(view)}")["Create View"])
+                broken[view] = str(self._one(f"SHOW CREATE VIEW {quoted(view)}")["Create View"])
         return broken
 
     @property
@@ -311,7 +317,7 @@ class _MySqlSnapshot(Snapshot):
     def _count(self) -> None:
         try:
             for table in self._tables:
-                row = self._one(f"SELECT COUNT(*) AS row_count FROM {_identifier(table['name'])}")  # noqa: S608 - quoted
+                row = self._one(f"SELECT COUNT(*) AS row_count FROM {quoted(table['name'])}")  # noqa: S608 - quoted
                 self._counts[table["name"]] = int(row["row_count"])
             self._evidence = gather(
                 self._connection,
@@ -418,13 +424,10 @@ class _MySqlSnapshot(Snapshot):
             self._counter.join(timeout=CONNECT_TIMEOUT_S)
 
     def _execute(self, statement: str, *values: object) -> None:
-        with self._connection.cursor() as cursor:
-            cursor.execute(statement, values or None)
+        run(self._connection, statement, *values)
 
     def _all(self, statement: str, *values: object) -> list[dict[str, Any]]:
-        with self._connection.cursor() as cursor:
-            cursor.execute(statement, values or None)
-            return list(cursor.fetchall())
+        return rows_of(self._connection, statement, *values)
 
     def _one(self, statement: str, *values: object) -> dict[str, Any]:
         rows = self._all(statement, *values)
@@ -446,10 +449,6 @@ def _are_readable(descriptors: Sequence[int], within_s: float) -> bool:
         if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
             return False
     return True
-
-
-def _identifier(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"
 
 
 def option_file(endpoint: Endpoint) -> str:

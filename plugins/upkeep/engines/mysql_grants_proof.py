@@ -19,8 +19,9 @@ from pymysql.constants import ER
 from upkeep.domain.manifest import Manifest
 from upkeep.domain.proving import PREFIX
 from upkeep.engines.mysql_accounts import CLIENT_ERRORS, GRANTS, Right, rights_in
-from upkeep.engines.mysql_catalogue import quoted, release
-from upkeep.engines.mysql_load import run_statement, said
+from upkeep.engines.mysql_catalogue import release
+from upkeep.engines.mysql_load import said
+from upkeep.engines.mysql_statements import quoted, rows_of, run
 from upkeep.engines.restore_refusals import refused, unavailable
 from upkeep.engines.writes_held import NO_PRIVILEGE
 
@@ -47,7 +48,7 @@ def throwaway(database: str) -> str:
 def drop_throwaway(connection: Any, database: str) -> None:
     """Where the account may not do it, it can't have made one either."""
     try:
-        run_statement(connection, f"DROP USER IF EXISTS {throwaway(database)}")
+        run(connection, f"DROP USER IF EXISTS {throwaway(database)}")
     except pymysql.MySQLError as error:
         if said(error)[0] not in (*NO_PRIVILEGE, ER.OPTION_PREVENTS_STATEMENT):
             raise
@@ -68,7 +69,7 @@ def compare_grants(connection: Any, manifest: Manifest, database: str, chunks: I
     _compare(compared, manifest.contents.get("grants", {}).get("accounts", {}), found)
     try:
         with suppress(pymysql.MySQLError):  # without leave to do that, replicas of the scratch server see it too
-            run_statement(connection, "SET SESSION sql_log_bin = 0")
+            run(connection, "SET SESSION sql_log_bin = 0")
         try:
             _try_all(compared, connection, manifest, database, [right for _, right, _ in found if right])
         finally:
@@ -90,7 +91,7 @@ def _compare(
 def _try_all(
     compared: GrantsCompared, connection: Any, manifest: Manifest, database: str, rights: Iterable[Right]
 ) -> None:
-    version = str(_all(connection, "SELECT VERSION() AS version")[0]["version"])
+    version = str(rows_of(connection, "SELECT VERSION() AS version")[0]["version"])
     alike = release(version) == release(str(manifest.source.get("version", "")))
     account = throwaway(database)
     notes: list[str] = []
@@ -98,13 +99,13 @@ def _try_all(
         # A pattern for names of databases stands there before an asterisk.
         place = quoted(database if right.object != "*" else database.replace("\\", "\\\\").replace("_", "\\_"))
         try:
-            run_statement(connection, f"DROP USER IF EXISTS {account}")
-            run_statement(connection, f"CREATE USER {account} ACCOUNT LOCK")
+            run(connection, f"DROP USER IF EXISTS {account}")
+            run(connection, f"CREATE USER {account} ACCOUNT LOCK")
         except pymysql.MySQLError as error:
             notes.append(_not_tried(error))
             break
         try:
-            run_statement(connection, right.statement(account, place))
+            run(connection, right.statement(account, place))
         except pymysql.MySQLError as error:
             number, words = said(error)
             if number in NO_PRIVILEGE:
@@ -119,7 +120,7 @@ def _try_all(
             continue
         given = [
             str(Right(each.what, each.kind, right.database, each.object, each.who, each.rest))
-            for row in _all(connection, f"SHOW GRANTS FOR {account}")
+            for row in rows_of(connection, f"SHOW GRANTS FOR {account}")
             if (each := Right.read(str(next(iter(row.values())))))
         ]
         if alike and given != [str(right)]:
@@ -138,9 +139,3 @@ def _not_tried(error: pymysql.MySQLError) -> str:
         f"rights are compared with the manifest, but not tried out: the scratch server says {words}; grant its account "
         "ALL ON *.* WITH GRANT OPTION"
     )
-
-
-def _all(connection: Any, statement: str) -> list[dict[str, Any]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement)
-        return list(cursor.fetchall())

@@ -22,19 +22,20 @@ from pymysql.constants import ER
 
 from upkeep.domain.endpoint import Endpoint
 from upkeep.engines.live_base import LiveServer, State, Swapped
-from upkeep.engines.mysql_catalogue import quoted
+from upkeep.engines.mysql_exempt import exempt_accounts, exempt_sessions
 from upkeep.engines.mysql_load import said
 from upkeep.engines.mysql_programs import (
     Program,
     drop_triggers,
     make_alike,
+    moved_names,
     moved_view,
     put_back,
     read_programs,
     with_status,
 )
 from upkeep.engines.mysql_restore import MySqlRestorer
-from upkeep.engines.mysql_statements import rows_of, run
+from upkeep.engines.mysql_statements import quoted, rows_of, run
 from upkeep.engines.restore_refusals import unavailable
 from upkeep.errors import RestoreRefused, RestoreUnavailable
 from upkeep.resources import sql
@@ -71,6 +72,14 @@ class MySqlLive(LiveServer):
         with self._connected() as connection:
             return [str(row["told"]) for row in rows_of(connection, sql("mysql", "list_swap_remarks"), database)]
 
+    def exempt(self) -> list[str]:
+        with self._connected() as connection:
+            return exempt_accounts(connection)
+
+    def writers(self, database: str) -> list[str]:
+        with self._connected() as connection:
+            return exempt_sessions(connection, database)
+
     def writes_are_stopped(self, database: str) -> bool:
         with self._connected() as connection:
             return bool(rows_of(connection, "SELECT @@GLOBAL.read_only AS is_on")[0]["is_on"])
@@ -100,8 +109,8 @@ class MySqlLive(LiveServer):
         with self._connected() as connection:
             if _is_written_down(connection, new):
                 return "begun"
-            there = [name for name in (live, new, old) if _exists(connection, name)]
-            return "done" if there == [live, old] else "before"
+            there = {name for name in (live, new, old) if _exists(connection, name)}
+            return "done" if there == {live, old} - {""} else "before"
 
     def tidy(self, new: str) -> None:
         with self._connected() as connection:
@@ -111,7 +120,7 @@ class MySqlLive(LiveServer):
     def swap(self, live: str, new: str, old: str) -> Swapped:
         with self._connected() as connection:
             if not _exists(connection, new):
-                if _exists(connection, live) and _exists(connection, old):
+                if _exists(connection, live) and (not old or _exists(connection, old)):
                     return Swapped(old)
                 raise RestoreRefused(
                     f"there is no database {new!r} on {self._where} to swap over {live!r}",
@@ -124,7 +133,10 @@ class MySqlLive(LiveServer):
                 run(connection, f"CREATE DATABASE {quoted(live)}")
             if not book.renamed(connection, new):
                 self._rename(connection, live, new, book)
-            notes = make_alike(connection, live, book.programs("new"))
+            notes = _own_sequences(connection, live, new)
+            if book.old:
+                notes += _own_sequences(connection, book.old, live, must=False)
+            notes += make_alike(connection, live, book.programs("new"))
             if book.old:
                 notes += make_alike(connection, book.old, book.programs("old"), must=False)
             _copy_charset(connection, new, live)
@@ -140,6 +152,10 @@ class MySqlLive(LiveServer):
     def _write_down(self, connection: Any, live: str, new: str, old: str) -> None:
         """Nothing is changed before the last line of it is there."""
         was_live = _exists(connection, live)
+        if was_live and not old:
+            raise RestoreRefused(
+                f"somebody made a database {live!r} on {self._where} meanwhile", hint="run it again: it is kept aside"
+            )
         if _exists(connection, old):
             raise RestoreRefused(
                 f"there is already a database {old!r} on {self._where}",
@@ -278,6 +294,31 @@ def _aside(program: Program, live: str, old: str) -> Program:
     if program.kind == "view":
         return moved_view(program, live, old, everywhere=False)
     return with_status(program, awake=False) if program.kind == "event" else program
+
+
+def _own_sequences(connection: Any, database: str, was: str, *, must: bool = True) -> list[str]:
+    """Let defaults draw from the sequences that moved along: MariaDB's keep the name of the database they had.
+
+    :param must: that one can't be changed is an error; else it is only told.
+    """
+    notes = []
+    changes: dict[str, list[str]] = {}
+    for row in rows_of(connection, sql("mysql", "list_sequence_defaults"), database):
+        before = str(row["definition"])
+        if (after := moved_names(before, was, database, everywhere=False)) != before:
+            changes.setdefault(str(row["table_name"]), []).append(
+                f"ALTER COLUMN {quoted(str(row['name']))} SET DEFAULT ({after})"
+            )
+    if changes:
+        run(connection, "SET SESSION system_versioning_alter_history = KEEP")
+    for table, defaults in changes.items():  # one statement for each: it fails while any default's sequence is missing
+        try:
+            run(connection, f"ALTER TABLE {quoted(database)}.{quoted(table)} {', '.join(defaults)}")
+        except pymysql.MySQLError as error:
+            if must:
+                raise
+            notes.append(f"table {table!r} in {database} has no sequence to draw from: {error.args[-1]}")
+    return notes
 
 
 def _is_written_down(connection: Any, new: str) -> bool:

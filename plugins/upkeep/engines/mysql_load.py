@@ -25,6 +25,7 @@ from upkeep.engines.mysql_definition import Later
 from upkeep.engines.mysql_dump import MAIN
 from upkeep.engines.mysql_dump_reader import MySqlDumpReader, Piece, TableLoaded
 from upkeep.engines.mysql_engine import option_file
+from upkeep.engines.mysql_statements import run
 from upkeep.engines.pipeline import Pipeline
 from upkeep.engines.private_file import private_file
 from upkeep.engines.restore_base import Read
@@ -287,7 +288,7 @@ class MySqlLoad:
                 if self._over.is_set():
                     return
                 for setting in [*self._settings, sql("mysql", "set_index_session")]:
-                    run_statement(connection, setting)
+                    run(connection, setting)
                 connection.query(later.statement(definitions))
             except pymysql.MySQLError as error:
                 what = f"add the indexes of table {table}"
@@ -308,8 +309,3 @@ def said(error: pymysql.MySQLError) -> tuple[int, str]:
     """The server's error number (0 for none) and its words."""
     number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
     return number, f"{number}: {error.args[-1]}" if error.args else str(error)
-
-
-def run_statement(connection: Connection[DictCursor], statement: str, *values: object) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values or None)

@@ -15,8 +15,7 @@ import pymysql
 from pymysql.charset import charset_by_name
 from pymysql.constants import ER
 
-from upkeep.engines.mysql_catalogue import quoted
-from upkeep.engines.mysql_statements import rows_of, run
+from upkeep.engines.mysql_statements import quoted, rows_of, run
 from upkeep.engines.restore_refusals import unavailable
 
 Kind = Literal["trigger", "procedure", "function", "package", "package body", "view", "event"]
@@ -34,7 +33,9 @@ _ROUTINES = (
     "ORDER BY 1"
 )
 _NAME = r"`(?:[^`]|``)+`"
-_NAMES_IN_VIEW = re.compile(r"'(?:[^'\\]|''|\\.)*'|" + _NAME + r"(?:\." + _NAME + r")*\(?", re.DOTALL)
+_QUALIFIED = re.compile(
+    r"'(?:[^'\\]|''|\\.)*'|(?:(?:next|last|set)val\()?" + _NAME + r"(?:\." + _NAME + r")*\(?", re.DOTALL
+)
 _WORD = r'(?:`(?:[^`]|``)+`|"(?:[^"]|"")+"|[^\s`".]+)'
 _TRIGGER = re.compile(
     rf"(.*?\bTRIGGER\s+(?:IF\s+NOT\s+EXISTS\s+)?)(?:{_WORD}\s*\.\s*)?({_WORD}\s*(?:BEFORE|AFTER)\s+"
@@ -107,17 +108,24 @@ def in_current_database(trigger: str) -> str:
 
 
 def moved_view(program: Program, before: str, after: str, *, everywhere: bool) -> Program:
-    """A view whose statement names its own database, as that of another one.
+    """A view whose statement names its own database, as that of another one."""
+    return replace(program, statement=moved_names(program.statement, before, after, everywhere=everywhere))
+
+
+def moved_names(text: str, before: str, after: str, *, everywhere: bool) -> str:
+    """An expression that names its own database, as one of another database.
 
     :param everywhere: ``before`` is a name that nothing else is called, so that no table can be meant by it.
     """
 
     def own_name(found: re.Match[str]) -> str:
-        names = [] if found[0].startswith("'") else re.findall(_NAME, found[0])
-        is_database = len(names) == 3 or (len(names) == 2 and (everywhere or found[0].endswith("(")))
-        return quoted(after) + found[0][len(names[0]) :] if names[:1] == [quoted(before)] and is_database else found[0]
+        text = found[0]
+        names = [] if text.startswith("'") else re.findall(_NAME, text)
+        is_qualified = everywhere or text.endswith("(") or not text.startswith("`")  # a function's or a sequence's
+        is_database = len(names) == 3 or (len(names) == 2 and is_qualified)
+        return text.replace(names[0], quoted(after), 1) if names[:1] == [quoted(before)] and is_database else text
 
-    return replace(program, statement=_NAMES_IN_VIEW.sub(own_name, program.statement))
+    return _QUALIFIED.sub(own_name, text)
 
 
 def with_status(program: Program, *, awake: bool) -> Program:

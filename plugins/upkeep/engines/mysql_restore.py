@@ -20,7 +20,8 @@ from upkeep.domain.masking import mask
 from upkeep.engines.mysql_engine import MySqlEngine, server_release
 from upkeep.engines.mysql_errors import is_about_the_connection
 from upkeep.engines.mysql_grants_proof import drop_throwaway
-from upkeep.engines.mysql_load import MySqlLoad, run_statement, said
+from upkeep.engines.mysql_load import MySqlLoad, said
+from upkeep.engines.mysql_statements import quoted, rows_of, run
 from upkeep.engines.pipeline import Command
 from upkeep.engines.restore_base import Loaded, Read, Restorer
 from upkeep.engines.restore_refusals import refused, tool_unusable, unavailable
@@ -74,14 +75,14 @@ class MySqlRestorer(Restorer):
 
     def databases(self) -> list[str]:
         with self._connected() as connection:
-            names = [str(next(iter(row.values()))) for row in _all(connection, "SHOW DATABASES")]
+            names = [str(next(iter(row.values()))) for row in rows_of(connection, "SHOW DATABASES")]
         return [name for name in names if name.lower() not in OWN_DATABASES]
 
     def free_bytes(self) -> int | None:
         with self._connected() as connection:
-            place = _all(connection, sql("mysql", "list_data_folder"))[0]
+            place = rows_of(connection, sql("mysql", "list_data_folder"))[0]
             with suppress(pymysql.MySQLError):  # MariaDB's plugin DISKS: seldom installed, and not for every account
-                disks = _all(connection, sql("mysql", "list_disks"), place["folder"])
+                disks = rows_of(connection, sql("mysql", "list_disks"), place["folder"])
                 return int(disks[0]["free_bytes"]) if disks else None
         return free_bytes_of(str(place["folder"])) if is_this_machine(self.endpoint.host, str(place["host"])) else None
 
@@ -120,15 +121,15 @@ class MySqlRestorer(Restorer):
 
     def drop(self, database: str) -> None:
         with self._connected() as connection:
-            for session in _all(connection, sql("mysql", "list_sessions_of_database"), database):
+            for session in rows_of(connection, sql("mysql", "list_sessions_of_database"), database):
                 with suppress(pymysql.MySQLError):  # it ended by itself meanwhile
-                    run_statement(connection, f"KILL {int(session['id'])}")
+                    run(connection, f"KILL {int(session['id'])}")
             if not self.live:
                 with suppress(pymysql.MySQLError):
-                    run_statement(connection, UNLOGGED)
+                    run(connection, UNLOGGED)
                 drop_throwaway(connection, database)
-            run_statement(connection, f"SET SESSION lock_wait_timeout = {DROP_WAITS_S}")
-            run_statement(connection, f"DROP DATABASE IF EXISTS {_quoted(database)}")
+            run(connection, f"SET SESSION lock_wait_timeout = {DROP_WAITS_S}")
+            run(connection, f"DROP DATABASE IF EXISTS {quoted(database)}")
 
     def command(self, client: str, database: str, options: int) -> Command:
         """The stock client, that prints each answer at once. Comments belong to routines; ``\\!`` must run nothing."""
@@ -167,7 +168,7 @@ class MySqlRestorer(Restorer):
 
     def _server(self) -> dict[str, Any]:
         with self._connected() as connection:
-            return _all(connection, sql("mysql", "list_server"))[0]
+            return rows_of(connection, sql("mysql", "list_server"))[0]
 
     def _check_release(self, source: Mapping[str, Any]) -> None:
         said = str(self._server()["version"])
@@ -194,7 +195,7 @@ class MySqlRestorer(Restorer):
             if self.live and statement == UNLOGGED:
                 continue  # replicas have to know the tables that are renamed into the live database
             try:
-                run_statement(connection, statement)
+                run(connection, statement)
             except pymysql.MySQLError as error:
                 number, words = said(error)
                 if is_about_the_connection(number):
@@ -207,9 +208,9 @@ class MySqlRestorer(Restorer):
 
     def _create(self, connection: Connection[DictCursor], database: str, source: Mapping[str, Any]) -> None:
         try:
-            run_statement(
+            run(
                 connection,
-                f"CREATE DATABASE {_quoted(database)} CHARACTER SET {_word(source['character_set'])} "
+                f"CREATE DATABASE {quoted(database)} CHARACTER SET {_word(source['character_set'])} "
                 f"COLLATE {_word(source['collation'])}",
             )
         except pymysql.MySQLError as error:
@@ -226,10 +227,10 @@ class MySqlRestorer(Restorer):
         narrow = 0
         if needed:
             with self._connected() as connection:
-                before = int(_all(connection, "SELECT @@GLOBAL.max_allowed_packet AS bytes")[0]["bytes"])
+                before = int(rows_of(connection, "SELECT @@GLOBAL.max_allowed_packet AS bytes")[0]["bytes"])
                 if before < WIDEST_PACKET:
                     try:
-                        run_statement(connection, f"SET GLOBAL max_allowed_packet = {WIDEST_PACKET}")
+                        run(connection, f"SET GLOBAL max_allowed_packet = {WIDEST_PACKET}")
                         narrow = before
                         notes.append(f"max_allowed_packet was raised from {before} bytes to 1 GiB meanwhile")
                     except pymysql.MySQLError as error:
@@ -242,11 +243,7 @@ class MySqlRestorer(Restorer):
             if narrow:
                 # A server that is gone has forgotten the setting, and the load's own error is the one to see.
                 with suppress(RestoreUnavailable), self._connected() as connection:
-                    run_statement(connection, f"SET GLOBAL max_allowed_packet = {narrow}")
-
-
-def _quoted(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"
+                    run(connection, f"SET GLOBAL max_allowed_packet = {narrow}")
 
 
 def _word(name: object) -> str:
@@ -254,9 +251,3 @@ def _word(name: object) -> str:
     if not re.fullmatch(r"\w+", str(name)):
         raise refused(f"the manifest names a character set {name!r}")
     return str(name)
-
-
-def _all(connection: Connection[DictCursor], statement: str, *values: object) -> list[dict[str, Any]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values or None)
-        return list(cursor.fetchall())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from upkeep.domain.purge import Column, Table, quoted
+from upkeep.domain.names import quoted
+from upkeep.domain.purge import Column, Table
 
 _TEXT = r""""'" + (gsub("\\\\";"\\\\") | gsub("'";"''") | gsub("\u0000";"\\0")) + "'" """
 _AS = {

@@ -15,7 +15,7 @@ from pymysql.cursors import DictCursor
 
 from upkeep.domain.findings import Looked
 from upkeep.domain.masking import mask
-from upkeep.domain.purge import quoted
+from upkeep.domain.names import quoted
 from upkeep.domain.review import (
     MYSQL_RULES,
     Advice,

@@ -15,10 +15,10 @@ from decimal import Decimal
 from typing import Any, Self
 
 import pymysql
-from pymysql.connections import Connection
 from pymysql.constants import ER
-from pymysql.cursors import Cursor, DictCursor
+from pymysql.cursors import Cursor
 
+from upkeep.domain.names import quoted
 from upkeep.domain.purge import (
     COUNTED,
     Column,
@@ -32,22 +32,13 @@ from upkeep.domain.purge import (
     counts_from_its_rows,
     find_index,
     moments_to_convert,
-    quoted,
 )
-from upkeep.domain.row_archive import Row, fingerprint, key_text, line_of
-from upkeep.engines.mysql_engine import MySqlEngine, server_release
+from upkeep.domain.row_archive import Row
+from upkeep.engines.mysql_engine import server_release
 from upkeep.engines.mysql_replicas import MySqlReplicas
 from upkeep.engines.mysql_restore_line import restore_line
-from upkeep.engines.row_purge import (
-    STATEMENT_LIMIT_S,
-    Deleted,
-    Found,
-    Key,
-    LockedOut,
-    OldRows,
-    Place,
-    RowPurge,
-)
+from upkeep.engines.mysql_session import MySqlSession, why_read_only
+from upkeep.engines.row_purge import STATEMENT_LIMIT_S, Found, Key, LockedOut, OldRows, Place, RowPurge
 from upkeep.resources import sql
 
 STATEMENT_KEYS = 900
@@ -78,17 +69,8 @@ _BYTES = {
 }  # fmt: skip
 
 
-class MySqlRowPurge(RowPurge):
-    """Use as a context manager; entering logs in."""
-
-    def __init__(self, engine: MySqlEngine) -> None:
-        self.engine = engine
-        self._stack = ExitStack()
-        self._facts: dict[str, Any] = {}
-        self._connection: Connection[Any]
-        self._replicas: MySqlReplicas
-        self.flavour = ""
-        self.version: tuple[int, ...] = ()
+class MySqlRowPurge(MySqlSession, RowPurge):
+    _replicas: MySqlReplicas
 
     def __enter__(self) -> Self:
         with self.engine.told("prepare a purge of"), ExitStack() as stack:
@@ -99,10 +81,6 @@ class MySqlRowPurge(RowPurge):
             stack.callback(self._replicas.close)
             self._stack = stack.pop_all()
         return self
-
-    def __exit__(self, *_: object) -> None:
-        with suppress(pymysql.MySQLError, OSError):  # a connection that is gone needs no farewell
-            self._stack.close()
 
     def _set_up(self) -> None:
         self._facts = self.dicts(sql("mysql", "list_purge_server"))[0]
@@ -116,18 +94,8 @@ class MySqlRowPurge(RowPurge):
         if not (int(self._facts["log_bin"]) and str(self._facts["binlog_format"]).upper() == "STATEMENT"):
             self.run(sql("mysql", "set_purge_isolation"))
 
-    def _limit(self, seconds: int) -> None:
-        if self.flavour == "mariadb":
-            self.run(sql("mysql", "set_statement_limit_mariadb"), seconds)
-        elif self.version >= (5, 7, 8):
-            self.run(sql("mysql", "set_statement_limit_mysql"), seconds * 1000)
-
     def read_only(self) -> str:
-        off = {"0", "OFF", ""}
-        if str(self._facts["read_only"]).upper() in off and str(self._facts["innodb_read_only"]).upper() in off:
-            return ""
-        where = f"{self.engine.endpoint.host}:{self.engine.endpoint.port or 3306}"
-        return f"the server {where} is read-only, as replicas are"
+        return why_read_only(self._facts, self.engine.endpoint)
 
     # What a table is like.
 
@@ -249,14 +217,8 @@ class MySqlRowPurge(RowPurge):
             cursor.execute(statement, values)
             return list(cursor.fetchall())
 
-    def dicts(self, statement: str, *values: object) -> list[dict[str, Any]]:
-        with self._connection.cursor(DictCursor) as cursor:
-            cursor.execute(statement, values)
-            return list(cursor.fetchall())
-
     @contextmanager
     def changing(self, table: Table) -> Iterator[None]:
-        """One transaction. Errors: ``LockedOut`` after a rollback, ``SourceError``."""
         try:
             with self._transaction():
                 yield
@@ -278,11 +240,14 @@ class MySqlRowPurge(RowPurge):
 
 
 class _MySqlOldRows(OldRows):
+    _session: MySqlRowPurge
+
     def __init__(self, session: MySqlRowPurge, table: Table, rule: Rule, before: str) -> None:
         column = table.column(rule.column)
         if column is None:
             raise ValueError(f"{table.label} has no column {rule.column}")
-        self._session, self._table, self._column, self._before = session, table, column, before
+        super().__init__(table, column.name)
+        self._session, self._column, self._before = session, column, before
         self._index = find_index(rule, table)
         self._floor = _FLOORS[column.meaning]
         self._keys = _key_columns(table)
@@ -317,30 +282,6 @@ class _MySqlOldRows(OldRows):
         keys = [shape.key(row[1:]) for row in rows]
         return Found(keys, Place(rows[-1][0], keys[-1])) if rows else None
 
-    def read(self, keys: Sequence[Key]) -> list[tuple[Key, Row]]:
-        with self._session.engine.told("read old rows of"):
-            found = self.fetch(self._session, self._table, self._table.kept_columns, keys, old=self._old)
-        return [(key, found[key][0]) for key in keys if key in found and found[key][1]]
-
-    def delete(self, keys: Sequence[Key]) -> Deleted:
-        with self._session.changing(self._table):
-            return Deleted(self._delete(keys))
-
-    def delete_unchanged(self, archived: Mapping[Key, bytes]) -> Deleted:
-        with self._session.changing(self._table):
-            found = self.fetch(
-                self._session,
-                self._table,
-                self._table.kept_columns,
-                list(archived),
-                old=self._old,
-                statement="lock_rows",
-            )
-            same = [key for key, (row, old) in found.items() if old and fingerprint(line_of(row)) == archived[key]]
-            going = set(same)
-            left = tuple(key_text(row, self._table.primary_key) for key, (row, _) in found.items() if key not in going)
-            return Deleted(self._delete(same), left)
-
     def rehearse(self, keys: Sequence[Key]) -> None:
         with self._session.engine.told(f"delete rows of {self._table.label} in"):
             for some in _statements(keys[:1]):
@@ -357,12 +298,6 @@ class _MySqlOldRows(OldRows):
             return Estimate(int(few), _guessed(total), oldest and str(oldest), exact=True)
         return Estimate(max(COUNTED, _guessed(old)), _guessed(total), str(oldest))
 
-    def key_of(self, row: Row) -> Key:
-        return key_of(self._table, row)
-
-    def place_of(self, row: Row) -> Place:
-        return Place(str(row[self._column.name]), self.key_of(row))
-
     @property
     def _old(self) -> tuple[str, tuple[object, ...]]:
         """The condition that a row is old, true in any session time zone, and its values."""
@@ -371,6 +306,10 @@ class _MySqlOldRows(OldRows):
             cut = datetime.fromisoformat(self._before).replace(tzinfo=UTC)
             return f"UNIX_TIMESTAMP({name}) > 0 AND UNIX_TIMESTAMP({name}) < %s", (_epoch(cut),)
         return f"{name} >= %s AND {name} < %s", (self._floor, self._before)
+
+    def _fetch(self, keys: Sequence[Key], statement: str) -> dict[Key, tuple[Row, bool]]:
+        columns = self._table.kept_columns
+        return self.fetch(self._session, self._table, columns, keys, old=self._old, statement=statement)
 
     def _delete(self, keys: Sequence[Key]) -> int:
         # Triggers that call NOW() speak in the server's own time zone, as they do for the application.

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
+
+from upkeep.domain import names
+
+quoted = partial(names.quoted, "mysql")
 
 
 def run(connection: Any, statement: str, *values: object) -> None:

@@ -33,7 +33,9 @@ from pymysql.cursors import DictCursor
 from upkeep.domain.table_care import Item, Server, TableFacts
 from upkeep.engines.degrading import in_a_line
 from upkeep.engines.host_figures import disk_figures
-from upkeep.engines.mysql_engine import MySqlEngine, server_release
+from upkeep.engines.mysql_engine import server_release
+from upkeep.engines.mysql_session import MySqlSession
+from upkeep.engines.mysql_statements import rows_of
 from upkeep.engines.table_care import STATEMENT_LIMIT_S, Ended, NotNow, TableCareSession, WhyStop, watched
 from upkeep.engines.writes_held import NO_PRIVILEGE
 from upkeep.errors import SourceError
@@ -60,44 +62,25 @@ _TIME_UP = {1969, 3024}
 _NOT_HAD_WORDS = ("lock wait timeout", "deadlock")
 
 
-class MySqlTableCare(TableCareSession):
-    def __init__(self, engine: MySqlEngine) -> None:
-        self._engine = engine
-        self._stack = ExitStack()
-        self._connection: Connection[DictCursor]
-        self._facts: dict[str, str] = {}
-        self.flavour = ""
-        self._version: tuple[int, ...] = ()
-
+class MySqlTableCare(MySqlSession, TableCareSession):
     def __enter__(self) -> Self:
         with self._told("prepare the care of tables of"), ExitStack() as stack:
-            self._connection = stack.enter_context(closing(self._engine.connect()))
+            self._connection = stack.enter_context(closing(self.engine.connect()))
             self._set_up()
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        with suppress(pymysql.MySQLError, OSError):  # a connection that is gone needs no farewell
-            self._stack.close()
-
     def _set_up(self) -> None:
         rows = self._rows(sql("mysql", "list_care_server"))
         self._facts = {str(row["Variable_name"]).lower(): str(row["Value"]) for row in rows}
-        self.flavour, self._version = server_release(self._facts["version"])
-        wait = self._engine.lock_timeout_s
+        self.flavour, self.version = server_release(self._facts["version"])
+        wait = self.engine.lock_timeout_s
         self._rows(sql("mysql", "set_care_patience"), wait, wait)
         if "information_schema_stats_expiry" in self._facts:
             self._rows(sql("mysql", "set_fresh_statistics"))
         self._limit(STATEMENT_LIMIT_S)
         free, why = self._free()
-        self.server = Server("mysql", self._version, free, why, why_no_rebuilds=self._why_no_rebuilds())
-
-    def _limit(self, seconds: float) -> None:
-        """MySQL's limit counts for SELECT alone; what runs longer there is ended from beside."""
-        if self.flavour == "mariadb":
-            self._rows(sql("mysql", "set_statement_limit_mariadb"), seconds)
-        elif self._version >= (5, 7, 8):
-            self._rows(sql("mysql", "set_statement_limit_mysql"), int(seconds * 1000))
+        self.server = Server("mysql", self.version, free, why, why_no_rebuilds=self._why_no_rebuilds())
 
     def _free(self) -> tuple[int | None, str]:
         """Free bytes below the server's data, if it runs on this machine: it has our name, and its folder is here."""
@@ -198,7 +181,7 @@ class MySqlTableCare(TableCareSession):
 
     def _own_files(self, notes: list[str]) -> dict[str, int] | None:
         """Bytes by table, of those that have a file of their own; None where that can't be told."""
-        newer = self.flavour == "mysql" and self._version >= (8,)
+        newer = self.flavour == "mysql" and self.version >= (8,)
         statement = sql("mysql", "list_tablespaces").format(
             view="INNODB_TABLESPACES" if newer else "INNODB_SYS_TABLESPACES"
         )
@@ -206,7 +189,7 @@ class MySqlTableCare(TableCareSession):
         if rows is None:
             return None
         named = [(_decoded(str(row["name"])).partition("/"), int(row["bytes"])) for row in rows]
-        ours = {table: size for (schema, _, table), size in named if schema == self._engine.database}
+        ours = {table: size for (schema, _, table), size in named if schema == self.engine.database}
         return ours if not any("@" in table for table in ours) else None
 
     # What stands in the way.
@@ -252,9 +235,9 @@ class MySqlTableCare(TableCareSession):
     # Work.
 
     def apply(self, action: Item, why_stop: WhyStop, seconds: float | None) -> None:
-        with self._told(f"{action.kind} {action.label} in"), closing(self._engine.connect()) as beside:
+        with self._told(f"{action.kind} {action.label} in"), closing(self.engine.connect()) as beside:
             session = int(self._connection.thread_id())  # type: ignore[no-untyped-call]  # the stubs leave it out
-            queue = _Queue(beside, self._engine.database, session, self._engine.lock_timeout_s)
+            queue = _Queue(beside, self.engine.database, session, self.engine.lock_timeout_s)
             self._limit(max(1.0, seconds) if seconds is not None else 0)
             try:
                 with watched(lambda: why_stop() or queue.why_stop(), lambda: self._kill(session)) as reasons:
@@ -282,16 +265,16 @@ class MySqlTableCare(TableCareSession):
         if number in _NOT_HAD or any(known in words.lower() for known in _NOT_HAD_WORDS):
             raise NotNow(
                 f"another session uses the table and did not let go of it within lock_timeout_s "
-                f"({self._engine.lock_timeout_s} s)"
+                f"({self.engine.lock_timeout_s} s)"
             )
         if number in _TIME_UP or "max_statement_time" in words:
             raise Ended("the window closed")
 
     def _failed(self, action: Item, words: str) -> SourceError:
-        return self._engine.failed(f"{action.kind} {action.label} in", pymysql.OperationalError(0, words))
+        return self.engine.failed(f"{action.kind} {action.label} in", pymysql.OperationalError(0, words))
 
     def _kill(self, session: int) -> None:
-        with suppress(pymysql.MySQLError, SourceError, OSError), closing(self._engine.connect()) as beside:
+        with suppress(pymysql.MySQLError, SourceError, OSError), closing(self.engine.connect()) as beside:
             beside.query(f"KILL QUERY {session}")
 
     def size(self, action: Item) -> int:
@@ -301,9 +284,7 @@ class MySqlTableCare(TableCareSession):
     # How it is done.
 
     def _rows(self, statement: str, *values: object) -> list[dict[str, Any]]:
-        with self._connection.cursor() as cursor:
-            cursor.execute(statement, values or None)
-            return list(cursor.fetchall())
+        return rows_of(self._connection, statement, *values)
 
     @contextmanager
     def _told(self, verb: str) -> Iterator[None]:
@@ -311,7 +292,7 @@ class MySqlTableCare(TableCareSession):
             yield
         except (pymysql.MySQLError, OSError) as error:
             told = error if isinstance(error, pymysql.MySQLError) else pymysql.OperationalError(0, in_a_line(error))
-            raise self._engine.failed(verb, told) from error
+            raise self.engine.failed(verb, told) from error
 
     def _allowed(self, statement: str, notes: list[str], what: str, grant: str) -> list[dict[str, Any]] | None:
         """The rows; None, and a note, where this account may not see them."""

@@ -12,9 +12,10 @@ import psycopg
 import pymysql
 from psycopg.sql import SQL, Identifier
 
-from upkeep.domain.purge import quoted
+from upkeep.domain.names import quoted
 from upkeep.engines.degrading import in_a_line
 from upkeep.engines.mysql_engine import server_release
+from upkeep.engines.mysql_statements import rows_of
 from upkeep.errors import RestoreUnavailable
 from upkeep.resources import sql
 
@@ -121,9 +122,7 @@ class _MySqlRows:
         return self._all(statement, *([f"{until:%Y-%m-%d %H:%M:%S.%f}"] if until else []))[0]["newest"]
 
     def _all(self, statement: str, *values: object) -> list[dict[str, Any]]:
-        with self._connection.cursor() as cursor:
-            cursor.execute(statement, values or None)
-            return list(cursor.fetchall())
+        return rows_of(self._connection, statement, *values)
 
 
 class _PostgresRows:

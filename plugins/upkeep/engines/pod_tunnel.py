@@ -13,7 +13,8 @@ from tempfile import TemporaryDirectory
 from upkeep.engines.pod_wire import Wire, WireCut
 from upkeep.errors import UpkeepError
 
-DATA, ERROR = 0, 1
+DATA = 0
+"""The channel of the bytes; on the other one, 1, the API says what went wrong."""
 PORT_NUMBER = 2
 """Bytes with which the API begins each channel: the port's number."""
 CHUNK = 1 << 16

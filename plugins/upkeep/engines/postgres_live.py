@@ -61,15 +61,17 @@ class PostgresLive(LiveServer):
         with self._connected() as connection:
             if not self.writes_are_stopped(database):
                 return
-            connection.execute(
-                SQL("ALTER DATABASE {} RESET default_transaction_read_only").format(Identifier(database))
-            )
-            connection.execute(sql("postgres", "end_sessions").encode(), [[database]])
+            with connection.transaction():  # killed in it, the database is still marked, and all of it is done again
+                connection.execute(
+                    SQL("ALTER DATABASE {} RESET default_transaction_read_only").format(Identifier(database))
+                )
+                connection.execute(sql("postgres", "end_sessions").encode(), [[database]])
+            connection.execute(sql("postgres", "end_sessions").encode(), [[database]])  # who came back before its end
 
     def swap_state(self, live: str, new: str, old: str) -> State:
         with self._connected() as connection:
             there = {name for name in (live, new, old) if _exists(connection, name)}
-        return "done" if there == {live, old} else "before"
+        return "done" if there == {live, old} - {""} else "before"
 
     def swap(self, live: str, new: str, old: str) -> Swapped:
         """Renaming takes the lock that every new session waits for, then waits some seconds for those that are there:
@@ -78,9 +80,9 @@ class PostgresLive(LiveServer):
         """
         with self._connected() as connection:
             there = {name for name in (live, new, old) if _exists(connection, name)}
-            if there == {live, old}:
+            if there == {live, old} - {""}:
                 return Swapped(old)
-            if new not in there or old in there:
+            if new not in there or old in there or (live in there and not old):
                 raise RestoreRefused(
                     f"can't swap {new!r} over {live!r} on {self._where}: there {_are(there)}",
                     hint="somebody renamed or dropped one of them meanwhile: look at them, then restore again",

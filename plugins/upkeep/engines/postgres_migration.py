@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import psycopg
 
-from upkeep.domain.migration import Statement
+from upkeep.domain.sql_statements import Statement, without_strings
 from upkeep.engines import postgres_catalogue
 from upkeep.engines.migration_base import REHEARSAL_LIMIT_S, MigrationSession
-from upkeep.errors import MigrationFailed, MigrationLost
+from upkeep.errors import MigrationFailed, MigrationLost, Stopped
 from upkeep.resources import sql
 
 _MEANING = {
@@ -27,11 +28,24 @@ _MEANING = {
 """What others feel of a lock on a table, by the server's name for it."""
 
 
+_LOOKS_FOR_ITS_CLIENT = 140000
+"""From this release on a server can notice that its client is gone while a statement runs."""
+
+
 class PostgresMigration(MigrationSession):
     _locked: frozenset[tuple[str, str]] = frozenset()
 
+    def __init__(self, connection: Any, beside: Callable[[], Any], **settings: Any) -> None:
+        super().__init__(connection, beside, **settings)
+        with self._told("the beginning"):
+            self._own = connection.execute(sql("postgres", "list_own_session").encode()).fetchone()
+            if connection.info.server_version >= _LOOKS_FOR_ITS_CLIENT:
+                with suppress(psycopg.errors.InvalidParameterValue):  # not on every system
+                    connection.execute("SET client_connection_check_interval = '2s'")
+
     def _run_sql(self, statement: Statement, limit_s: float) -> int:
-        with self._told(f"statement {statement.number}"):
+        # The server keeps the limit; looked after all the same, for it knows nothing of a task that has to stop.
+        with self._told(f"statement {statement.number}", statement), self._looked_after(math.inf):
             # Before each: the migration may have set them itself.
             self._connection.execute(f"SET lock_timeout = '{self._lock_timeout_s}s'".encode())
             self._connection.execute(f"SET statement_timeout = {int(limit_s * 1000)}".encode())
@@ -63,9 +77,10 @@ class PostgresMigration(MigrationSession):
         with self._told("the commit"):
             self._connection.execute("COMMIT")
 
-    def roll_back(self) -> None:
+    def roll_back(self) -> bool:
         with self._told("the end of the transaction"):
             self._connection.execute("ROLLBACK")
+        return True
 
     def was_committed(self, number: str) -> bool | None:
         with self._told("the question what became of its transaction"):
@@ -76,6 +91,23 @@ class PostgresMigration(MigrationSession):
         with self._told("a look at the catalogue"), self._connection.transaction():
             postgres_catalogue.prepare(self._connection)
             return postgres_catalogue.catalogue(self._connection)
+
+    def tables_without_transactions(self) -> list[str]:
+        return []
+
+    def _end_statement(self) -> None:
+        with suppress(psycopg.Error):
+            self._connection.cancel_safe()
+
+    def _end_self(self) -> list[int]:
+        return self._end_by("end_session", self._own["id"], self._own["begun"])
+
+    def _end_later(self) -> list[int]:
+        return self._end_by("end_later_sessions", self._own["begun"])
+
+    def _end_by(self, statement: str, *values: object) -> list[int]:
+        with self._told("the end of its sessions"), closing(self._beside()) as beside:
+            return [int(row["id"]) for row in beside.execute(sql("postgres", statement).encode(), values).fetchall()]
 
     def _locks(self) -> str:
         """What the transaction has locked since this was asked last, and what others feel of it."""
@@ -89,34 +121,42 @@ class PostgresMigration(MigrationSession):
         return "; ".join(f"{', '.join(names)} {what}" for what, names in felt.items()) or "locks: none that others feel"
 
     @contextmanager
-    def _told(self, what: str) -> Iterator[None]:
+    def _told(self, what: str, statement: Statement | None = None) -> Iterator[None]:
         try:
             yield
-        except psycopg.errors.LockNotAvailable as error:
+        # From none: the driver's errors quote the line of the statement.
+        except psycopg.errors.LockNotAvailable:
             raise MigrationFailed(
                 f"{what} failed: another session uses what it has to lock, and did not let go within "
                 f"{self._lock_timeout_s} s (lock_timeout_s)",
                 hint="see who it is (pg_stat_activity, pg_blocking_pids); try again when it is quiet",
-            ) from error
+            ) from None
         except psycopg.errors.QueryCanceled as error:
+            if MigrationSession._stopping:
+                raise Stopped(
+                    f"{what} was ended on the server, for the task was told to stop",
+                    hint="start it again: it says how to go on",
+                ) from None
             raise MigrationFailed(
-                f"{what} failed: it took longer than its limit: {_words(error)}",
+                f"{what} failed: it took longer than its limit: {_words(error, statement)}",
                 hint="live is larger or busier than the copy: see what it waited for, and rehearse again",
-            ) from error
+            ) from None
         except psycopg.Error as error:
             if self._connection.broken:
                 raise MigrationLost(
-                    f"{what}: the connection was lost: {_words(error)}", hint="see the server's log and its sessions"
-                ) from error
+                    f"{what}: the connection was lost: {_words(error, statement)}",
+                    hint="see the server's log and its sessions",
+                ) from None
             raise MigrationFailed(
-                f"{what} failed: {_words(error)}", hint="mend the migration, then rehearse it again"
-            ) from error
+                f"{what} failed: {_words(error, statement)}", hint="mend the migration, then rehearse it again"
+            ) from None
 
 
-def _words(error: psycopg.Error) -> str:
+def _words(error: psycopg.Error, statement: Statement | None) -> str:
     """Without the line of the statement, and without the rows that break a constraint: their values are nobody's
     business.
     """
     detail = None if (error.sqlstate or "").startswith("23") else error.diag.message_detail
     told = (error.diag.message_primary, detail, error.diag.message_hint)
-    return "; ".join(part for part in told if part) or " ".join(str(error).split())
+    words = "; ".join(part for part in told if part) or " ".join(str(error).split())
+    return without_strings(words, statement) if statement else words

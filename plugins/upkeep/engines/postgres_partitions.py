@@ -11,11 +11,12 @@ from typing import Any, Self
 import psycopg
 from psycopg.rows import DictRow
 
+from upkeep.domain.names import quoted
 from upkeep.domain.partition_bounds import NotUnderstood, postgres_kind
 from upkeep.domain.partitions import ROWS_PER_S, CatchAll, Existing, Layout, Measured, New, Rule, Step, months_of
-from upkeep.domain.purge import quoted
 from upkeep.engines.partitions import LOOK_LIMIT_S, Partitioning
 from upkeep.engines.postgres_engine import PostgresEngine
+from upkeep.engines.postgres_session import PostgresSession, identifier, percent, why_read_only
 from upkeep.engines.row_purge import LockedOut
 from upkeep.errors import SourceError
 from upkeep.resources import sql
@@ -26,22 +27,17 @@ _PAUSE_S = 0.1
 _KEPT = {"f": "a foreign table, whose rows no backup holds", "p": "partitioned itself"}
 
 
-class PostgresPartitioning(Partitioning):
-    """Use as a context manager; entering logs in."""
-
+class PostgresPartitioning(PostgresSession, Partitioning):
     def __init__(self, engine: PostgresEngine) -> None:
-        self._engine = engine
-        self._stack = ExitStack()
-        self._facts: dict[str, Any] = {}
-        self._connection: psycopg.Connection[DictRow]
+        super().__init__(engine)
         self._tables: dict[str, dict[str, Any]] = {}
         """What a statement needs of each table that was looked at, by its label."""
         self._names: dict[tuple[str, str], str] = {}
         """Quoted full names of partitions, by table and by the name that a plan knows."""
 
     def __enter__(self) -> Self:
-        with self._engine.told("look into"), ExitStack() as stack:
-            self._connection = stack.enter_context(self._engine.connect())
+        with self.engine.told("look into"), ExitStack() as stack:
+            self._connection = stack.enter_context(self.engine.connect())
             self._connection.autocommit = True
             self._facts = self._rows(sql("postgres", "list_purge_server"))[0]
             self.server = f"postgres {self._facts['version']}"
@@ -49,22 +45,15 @@ class PostgresPartitioning(Partitioning):
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        with suppress(psycopg.Error):  # a connection that is gone needs no farewell
-            self._stack.close()
-
     def read_only(self) -> str:
-        if not self._facts["in_recovery"] and not self._facts["read_only"]:
-            return ""
-        why = "a standby" if self._facts["in_recovery"] else "set to read-only transactions"
-        return f"the server {self._engine.endpoint.host}:{self._engine.endpoint.port or 5432} is {why}"
+        return why_read_only(self._facts, self.engine.endpoint)
 
     def look(self, rule: Rule, timezone: str) -> Layout | None:
-        with self._engine.told("look into"):
+        with self.engine.told("look into"):
             found = self._rows(sql("postgres", "list_partitioned_table"), rule.column, rule.table, rule.table)
             if len(found) > 1:
                 raise SourceError(
-                    f"{rule.table!r} may mean tables of two schemas in database {self._engine.database!r}",
+                    f"{rule.table!r} may mean tables of two schemas in database {self.engine.database!r}",
                     hint=f"write public.{rule.table} in the site file if that is meant, else rename one of them",
                 )
             if not found or not found[0]["is_table"]:
@@ -103,9 +92,9 @@ class PostgresPartitioning(Partitioning):
         return layout
 
     def _catch_all(self, layout: Layout, rule: Rule, name: str, row: Mapping[str, Any], zone: str | None) -> CatchAll:
-        most = ROWS_PER_S * self._engine.lock_timeout_s
-        column = _id(rule.column)
-        names = {"partition": _percent(self._names[layout.label, name]), "column": column, "local": column}
+        most = ROWS_PER_S * self.engine.lock_timeout_s
+        column = identifier(rule.column)
+        names = {"partition": percent(self._names[layout.label, name]), "column": column, "local": column}
         if zone:
             names["local"] = f"{column} AT TIME ZONE '{zone}'"  # an IANA name, checked when the site was read
         counted = int(self._rows(sql("postgres", "measure_partition").format(**names), most + 1)[0]["row_count"])
@@ -128,8 +117,8 @@ class PostgresPartitioning(Partitioning):
             yield f"foreign key {row['name']} of {row['table_name']}"
 
     def measure(self, layout: Layout, rule: Rule, partition: str) -> Measured:
-        names = {"partition": _percent(self._names[layout.label, partition])}
-        with self._engine.told("count rows in"):
+        names = {"partition": percent(self._names[layout.label, partition])}
+        with self.engine.told("count rows in"):
             try:
                 counted = self._rows(sql("postgres", "measure_partition").format(**names), _COUNTED)
             except _LOCKED:
@@ -143,7 +132,7 @@ class PostgresPartitioning(Partitioning):
 
     def apply(self, layout: Layout, rule: Rule, step: Step) -> None:
         statements = self._statements(layout, rule, step)
-        limit = self._engine.lock_timeout_s
+        limit = self.engine.lock_timeout_s
         try:
             if step.action in ("add", "split"):
                 self._limit(limit * 2)
@@ -155,7 +144,7 @@ class PostgresPartitioning(Partitioning):
         except _LOCKED as error:
             raise LockedOut(str(error).splitlines()[0]) from error
         except psycopg.Error as error:
-            raise self._engine.failed(f"{step.what} of {layout.label} in", error) from error
+            raise self.engine.failed(f"{step.what} of {layout.label} in", error) from error
         finally:
             with suppress(psycopg.Error):  # what went wrong before is what counts
                 self._limit(LOOK_LIMIT_S)
@@ -218,19 +207,10 @@ class PostgresPartitioning(Partitioning):
             self._connection.execute(statement.encode())
 
     def _limit(self, seconds: int) -> None:
-        self._rows(sql("postgres", "set_partition_session"), f"{self._engine.lock_timeout_s}s", f"{seconds}s")
+        self._rows(sql("postgres", "set_partition_session"), f"{self.engine.lock_timeout_s}s", f"{seconds}s")
 
     def _rows(self, statement: str, *values: object) -> list[DictRow]:
         return self._connection.execute(statement.encode(), values).fetchall()
-
-
-def _percent(text: str) -> str:
-    """In a statement that takes values a lone percent sign would be read as a place for one."""
-    return text.replace("%", "%%")
-
-
-def _id(*names: str) -> str:
-    return _percent(quoted("postgres", *names))
 
 
 def _bare(text: str) -> str:

@@ -13,7 +13,7 @@ from psycopg.rows import DictRow
 
 from upkeep.domain.findings import Looked
 from upkeep.domain.masking import mask
-from upkeep.domain.purge import quoted
+from upkeep.domain.names import quoted
 from upkeep.domain.review import (
     POSTGRES_RULES,
     SMALL_ROWS,

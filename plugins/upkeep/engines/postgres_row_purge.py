@@ -13,7 +13,7 @@ import base64
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -21,6 +21,7 @@ import psycopg
 from psycopg.rows import tuple_row
 from psycopg.types.string import TextLoader
 
+from upkeep.domain.names import quoted
 from upkeep.domain.purge import (
     COUNTED,
     Column,
@@ -33,12 +34,12 @@ from upkeep.domain.purge import (
     Table,
     find_index,
     moments_to_convert,
-    quoted,
 )
-from upkeep.domain.row_archive import Row, fingerprint, key_text, line_of
+from upkeep.domain.row_archive import Row
 from upkeep.engines.postgres_engine import PostgresEngine
 from upkeep.engines.postgres_restore_line import restore_line
-from upkeep.engines.row_purge import STATEMENT_LIMIT_S, Deleted, Found, Key, LockedOut, OldRows, Place, RowPurge
+from upkeep.engines.postgres_session import PostgresSession, identifier, percent, why_read_only
+from upkeep.engines.row_purge import STATEMENT_LIMIT_S, Found, Key, LockedOut, OldRows, Place, RowPurge
 from upkeep.errors import SourceError
 from upkeep.resources import sql
 
@@ -51,14 +52,9 @@ _LOCKED = (
 )
 
 
-class PostgresRowPurge(RowPurge):
-    """Use as a context manager; entering logs in."""
-
+class PostgresRowPurge(PostgresSession, RowPurge):
     def __init__(self, engine: PostgresEngine) -> None:
-        self.engine = engine
-        self._stack = ExitStack()
-        self._facts: dict[str, Any] = {}
-        self._connection: psycopg.Connection[tuple[Any, ...]]
+        super().__init__(engine)
         self._standbys = _Standbys()
 
     def __enter__(self) -> Self:
@@ -68,13 +64,9 @@ class PostgresRowPurge(RowPurge):
             self._facts = self._dicts(connection, "list_purge_server")[0]
             self.server = f"postgres {self._facts['version']}"
             self._look_around(connection)
-            self._connection = connection  # type: ignore[assignment]  # its cursors below make tuples
+            self._connection = connection
             self._stack = stack.pop_all()
         return self
-
-    def __exit__(self, *_: object) -> None:
-        with suppress(psycopg.Error):  # a connection that is gone needs no farewell
-            self._stack.close()
 
     def _look_around(self, connection: psycopg.Connection[Any]) -> None:
         for known in psycopg.adapters.types:
@@ -89,10 +81,7 @@ class PostgresRowPurge(RowPurge):
         return str(self._facts["time_zone"])
 
     def read_only(self) -> str:
-        if not self._facts["in_recovery"] and not self._facts["read_only"]:
-            return ""
-        why = "a standby" if self._facts["in_recovery"] else "set to read-only transactions"
-        return f"the server {self.engine.endpoint.host}:{self.engine.endpoint.port or 5432} is {why}"
+        return why_read_only(self._facts, self.engine.endpoint)
 
     # What a table is like.
 
@@ -174,8 +163,8 @@ class PostgresRowPurge(RowPurge):
     def insert(self, table: Table, columns: Sequence[Column], rows: Sequence[Row]) -> int:
         numbered = [f"r{place}" for place in range(len(columns))]
         names = {
-            "table": _id(*table.place),
-            "columns": ", ".join(_id(column.name) for column in columns),
+            "table": identifier(*table.place),
+            "columns": ", ".join(identifier(column.name) for column in columns),
             "values": ", ".join(_stored(column, f"r.{name}") for column, name in zip(columns, numbered, strict=True)),
             "texts": ", ".join(["%s::text[]"] * len(columns)),
             "names": ", ".join(numbered),
@@ -226,7 +215,6 @@ class PostgresRowPurge(RowPurge):
 
     @contextmanager
     def changing(self, table: Table) -> Iterator[None]:
-        """One transaction. Errors: ``LockedOut`` after a rollback, ``SourceError``."""
         with self.engine.told(f"delete rows of {table.label} in"):
             try:
                 with self._connection.transaction():
@@ -240,17 +228,20 @@ class PostgresRowPurge(RowPurge):
 
 
 class _PostgresOldRows(OldRows):
+    _session: PostgresRowPurge
+
     def __init__(self, session: PostgresRowPurge, table: Table, rule: Rule, before: str) -> None:
         column = table.column(rule.column)
         if column is None or not find_index(rule, table):
             raise ValueError(f"{table.label} can't be purged by {rule.column}")
-        self._session, self._table, self._before, self._date = session, table, before, column.name
-        name = f"t.{_id(column.name)}"
+        super().__init__(table, column.name)
+        self._session, self._before = session, before
+        name = f"t.{identifier(column.name)}"
         # A row whose date is -infinity says that it has no date.
         self._old = f"({name} > '-infinity' AND {name} < %s)"
         self._names = {**names_of(table), "column": name, "old": self._old}
         types = {known.name: known.type for known in table.columns}
-        self._casts = ", ".join(f"%s::{_percent(types[part])}" for part in (column.name, *table.primary_key))
+        self._casts = ", ".join(f"%s::{percent(types[part])}" for part in (column.name, *table.primary_key))
 
     def next(self, after: Place | None, limit: int) -> Found | None:
         beyond, values = "TRUE", ()
@@ -263,23 +254,6 @@ class _PostgresOldRows(OldRows):
         with self._session.engine.told("find old rows in"):
             rows = self._session.rows("list_old_keys", {**self._names, "beyond": beyond}, self._before, *values, limit)
         return Found([row[1:] for row in rows], Place(rows[-1][0], rows[-1][1:])) if rows else None
-
-    def read(self, keys: Sequence[Key]) -> list[tuple[Key, Row]]:
-        with self._session.engine.told("read old rows of"):
-            found = self._fetch(keys, "list_rows")
-        return [(key, found[key][0]) for key in keys if key in found and found[key][1]]
-
-    def delete(self, keys: Sequence[Key]) -> Deleted:
-        with self._session.changing(self._table):
-            return Deleted(self._delete(keys))
-
-    def delete_unchanged(self, archived: Mapping[Key, bytes]) -> Deleted:
-        with self._session.changing(self._table):
-            found = self._fetch(list(archived), "lock_rows")
-            same = [key for key, (row, old) in found.items() if old and fingerprint(line_of(row)) == archived[key]]
-            going = set(same)
-            left = tuple(key_text(row, self._table.primary_key) for key, (row, _) in found.items() if key not in going)
-            return Deleted(self._delete(same), left)
 
     def rehearse(self, keys: Sequence[Key]) -> None:
         with self._session.engine.told(f"delete rows of {self._table.label} in"):
@@ -294,12 +268,6 @@ class _PostgresOldRows(OldRows):
         if int(few) < COUNTED:
             return Estimate(int(few), _guessed(total), oldest and str(oldest), exact=True)
         return Estimate(max(COUNTED, _guessed(old)), _guessed(total), str(oldest))
-
-    def key_of(self, row: Row) -> Key:
-        return key_of(self._table, row)
-
-    def place_of(self, row: Row) -> Place:
-        return Place(str(row[self._date]), self.key_of(row))
 
     def _fetch(self, keys: Sequence[Key], statement: str) -> dict[Key, tuple[Row, bool]]:
         columns = self._table.kept_columns
@@ -350,26 +318,17 @@ def _column(facts: Mapping[str, Any]) -> Column:
     )
 
 
-def _percent(text: str) -> str:
-    """In a statement that takes values a lone percent sign would be read as a place for one."""
-    return text.replace("%", "%%")
-
-
-def _id(*names: str) -> str:
-    return _percent(quoted("postgres", *names))
-
-
 def names_of(table: Table) -> dict[str, str]:
     """What statements about one table need. ONLY: the rows of tables that inherit from it belong to those."""
     types = {column.name: column.type for column in table.columns}
     numbered = [f"k{place}" for place in range(len(table.primary_key))]
     return {
-        "table": _id(*table.place) if table.partitioned else f"ONLY {_id(*table.place)}",
-        "key": ", ".join(f"t.{_id(name)}" for name in table.primary_key),
-        "keys": ", ".join(f"%s::{_percent(types[name])}[]" for name in table.primary_key),
+        "table": identifier(*table.place) if table.partitioned else f"ONLY {identifier(*table.place)}",
+        "key": ", ".join(f"t.{identifier(name)}" for name in table.primary_key),
+        "keys": ", ".join(f"%s::{percent(types[name])}[]" for name in table.primary_key),
         "key_names": ", ".join(numbered),
         "same_key": " AND ".join(
-            f"t.{_id(name)} = k.{number}" for name, number in zip(table.primary_key, numbered, strict=True)
+            f"t.{identifier(name)} = k.{number}" for name, number in zip(table.primary_key, numbered, strict=True)
         ),
     }
 
@@ -380,7 +339,7 @@ def _columns(keys: Sequence[Key], table: Table) -> list[list[Any]]:
 
 
 def _read(column: Column) -> str:
-    return f"t.{_id(column.name)}"
+    return f"t.{identifier(column.name)}"
 
 
 def _base64(value: str | None) -> str | None:
@@ -390,7 +349,7 @@ def _base64(value: str | None) -> str | None:
 
 def _stored(column: Column, text: str) -> str:
     """The expression that makes an archive's value what it was."""
-    return f"decode({text}, 'base64')" if column.form == "base64" else f"{text}::{_percent(column.type)}"
+    return f"decode({text}, 'base64')" if column.form == "base64" else f"{text}::{percent(column.type)}"
 
 
 def key_of(table: Table, row: Row) -> Key:

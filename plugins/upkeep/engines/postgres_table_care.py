@@ -17,10 +17,11 @@ from typing import Any, Self
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
-from upkeep.domain.purge import quoted
+from upkeep.domain.names import quoted
 from upkeep.domain.table_care import IndexFacts, Item, Server, TableFacts
 from upkeep.engines.host_figures import disk_figures
 from upkeep.engines.postgres_engine import PostgresEngine
+from upkeep.engines.postgres_session import PostgresSession
 from upkeep.engines.table_care import STATEMENT_LIMIT_S, Ended, NotNow, TableCareSession, WhyStop, watched
 from upkeep.errors import SourceError
 from upkeep.resources import sql
@@ -31,18 +32,15 @@ EXACT_OVER_BYTES = 8 * 1_048_576
 SUSPECT_PCT = 20
 
 
-class PostgresTableCare(TableCareSession):
+class PostgresTableCare(PostgresSession, TableCareSession):
     def __init__(self, engine: PostgresEngine) -> None:
-        self._engine = engine
-        self._stack = ExitStack()
-        self._facts: dict[str, Any] = {}
+        super().__init__(engine)
         self._warnings: list[str] = []
         self._exactly = True
-        self._connection: psycopg.Connection[DictRow]
 
     def __enter__(self) -> Self:
-        with self._engine.told("prepare the care of tables of"), ExitStack() as stack:
-            connection = stack.enter_context(closing(self._engine.connect()))
+        with self.engine.told("prepare the care of tables of"), ExitStack() as stack:
+            connection = stack.enter_context(closing(self.engine.connect()))
             connection.autocommit = True
             connection.add_notice_handler(self._hear)
             self._connection = connection
@@ -66,13 +64,9 @@ class PostgresTableCare(TableCareSession):
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        with suppress(psycopg.Error):  # a connection that is gone needs no farewell
-            self._stack.close()
-
     def _patience(self, seconds: float | None) -> None:
         limit = f"{max(1, int(seconds * 1000))}ms" if seconds is not None else "0"
-        self._rows("set_care_patience", f"{self._engine.lock_timeout_s}s", limit)
+        self._rows("set_care_patience", f"{self.engine.lock_timeout_s}s", limit)
 
     def _free(self) -> tuple[int | None, str]:
         """Free bytes below the server's data, if it runs on this machine: then our session is one of its processes."""
@@ -93,7 +87,7 @@ class PostgresTableCare(TableCareSession):
         """``exactly``: use pgstattuple where it is installed."""
         self._exactly = exactly
         notes: list[str] = []
-        with self._engine.told("measure the tables of"):
+        with self.engine.told("measure the tables of"):
             indexes: dict[int, list[IndexFacts]] = {}
             for row in self._rows("measure_index_care", table, table):
                 indexes.setdefault(int(row["table_oid"]), []).append(self._index(row, notes))
@@ -176,7 +170,7 @@ class PostgresTableCare(TableCareSession):
     # What stands in the way.
 
     def oldest_transaction_s(self) -> float:
-        with self._engine.told("look for open transactions of"):
+        with self.engine.told("look for open transactions of"):
             return float(self._rows("measure_oldest_transaction")[0]["oldest_s"])
 
     def require_quiet(self, action: Item, why_stop: WhyStop) -> None:
@@ -185,7 +179,7 @@ class PostgresTableCare(TableCareSession):
     # Work.
 
     def apply(self, action: Item, why_stop: WhyStop, seconds: float | None) -> None:
-        with self._engine.told(f"{action.kind} {action.label} in"):
+        with self.engine.told(f"{action.kind} {action.label} in"):
             self._patience(seconds)
             try:
                 with watched(why_stop, self._connection.cancel) as reasons:
@@ -204,7 +198,7 @@ class PostgresTableCare(TableCareSession):
             self._connection.execute(self._statement(action).encode())
         except _NOT_HAD as error:
             raise NotNow(
-                f"other sessions did not let go of it within lock_timeout_s ({self._engine.lock_timeout_s} s)"
+                f"other sessions did not let go of it within lock_timeout_s ({self.engine.lock_timeout_s} s)"
             ) from error
         except psycopg.errors.QueryCanceled as error:
             if reasons:

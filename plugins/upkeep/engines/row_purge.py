@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from upkeep.domain.purge import Column, Estimate, Pressure, Rule, Table
-from upkeep.domain.row_archive import Row
+from upkeep.domain.row_archive import Row, fingerprint, key_text, line_of
 
 Key = tuple[Any, ...]
 
@@ -54,25 +54,39 @@ class Deleted:
 class OldRows(ABC):
     """The rows of one table that are older than a rule's cut-off."""
 
+    _session: RowPurge
+
+    def __init__(self, table: Table, date: str) -> None:
+        """``date``: the column that the rule names."""
+        self._table, self._date = table, date
+
     @abstractmethod
     def next(self, after: Place | None, limit: int) -> Found | None:
         """The next rows after ``after``, at most ``limit``; None at the end. Changes nothing."""
 
-    @abstractmethod
     def read(self, keys: Sequence[Key]) -> list[tuple[Key, Row]]:
         """The rows of ``keys`` that are old even now, exactly, in the order of ``keys``."""
+        with self._session.engine.told("read old rows of"):
+            found = self._fetch(keys, "list_rows")
+        return [(key, found[key][0]) for key in keys if key in found and found[key][1]]
 
-    @abstractmethod
     def delete(self, keys: Sequence[Key]) -> Deleted:
         """Delete the rows of ``keys`` that are old even now, and commit. Errors: ``LockedOut``."""
+        with self._session.changing(self._table):
+            return Deleted(self._delete(keys))
 
-    @abstractmethod
     def delete_unchanged(self, archived: Mapping[Key, bytes]) -> Deleted:
         """Of rows whose fingerprints were archived delete those that are still the same and old, and commit.
 
         The rows are read again under lock: what is deleted is, to the letter, what the archive holds.
         Errors: ``LockedOut``.
         """
+        with self._session.changing(self._table):
+            found = self._fetch(list(archived), "lock_rows")
+            same = [key for key, (row, old) in found.items() if old and fingerprint(line_of(row)) == archived[key]]
+            going = set(same)
+            left = tuple(key_text(row, self._table.primary_key) for key, (row, _) in found.items() if key not in going)
+            return Deleted(self._delete(same), left)
 
     @abstractmethod
     def rehearse(self, keys: Sequence[Key]) -> None:
@@ -81,16 +95,25 @@ class OldRows(ABC):
     @abstractmethod
     def estimate(self) -> Estimate: ...
 
-    @abstractmethod
-    def key_of(self, row: Row) -> Key: ...
+    def key_of(self, row: Row) -> Key:
+        return self._session.key_of(self._table, row)
+
+    def place_of(self, row: Row) -> Place:
+        return Place(str(row[self._date]), self.key_of(row))
 
     @abstractmethod
-    def place_of(self, row: Row) -> Place: ...
+    def _fetch(self, keys: Sequence[Key], statement: str) -> dict[Key, tuple[Row, bool]]:
+        """Rows by key, each with whether it is old. ``statement``: ``list_rows``, or ``lock_rows`` to keep them so."""
+
+    @abstractmethod
+    def _delete(self, keys: Sequence[Key]) -> int: ...
 
 
 class RowPurge(ABC):
     """One session of an account that may read and delete. Errors of the server come as ``SourceError``."""
 
+    engine: Any
+    """The database's: its ``told`` says what the server refuses."""
     server: str
     """Flavour and version, for a manifest."""
 
@@ -115,6 +138,10 @@ class RowPurge(ABC):
     @abstractmethod
     def blind_spots(self) -> tuple[str, ...]:
         """What ``pressure`` can't see, and the grant that mends it."""
+
+    @abstractmethod
+    def changing(self, table: Table) -> AbstractContextManager[None]:
+        """One transaction. Errors: ``LockedOut`` after a rollback, ``SourceError``."""
 
     @abstractmethod
     def present(self, table: Table, keys: Sequence[Key]) -> set[Key]:

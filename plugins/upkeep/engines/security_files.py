@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from upkeep.domain.findings import Looked
+from upkeep.domain.units import counted
 from upkeep.engines.degrading import degrading
 
 MOST_ENTRIES = 200_000
@@ -90,7 +91,7 @@ class _Exposed:
             self.examples.append(path.name)
 
     def __str__(self) -> str:
-        return f"{self.count} file{'s' if self.count != 1 else ''} or folders ({', '.join(self.examples)})"
+        return f"{counted(self.count, 'file')} or folders ({', '.join(self.examples)})"
 
 
 def _in_reach(root: Path, looked: Looked) -> Iterator[tuple[Path, os.stat_result]]:

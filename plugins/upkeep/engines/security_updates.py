@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from upkeep.domain.findings import Looked
+from upkeep.domain.units import counted
 from upkeep.engines.pipeline import Command, capture
 from upkeep.errors import ToolError
 
@@ -42,7 +43,7 @@ def waiting_updates(
             "security-updates",
             "apt",
             "medium",
-            f"{len(waiting)} security update{'s' if len(waiting) != 1 else ''} wait: {_named(waiting)}",
+            f"{counted(len(waiting), 'security update')} wait: {_named(waiting)}",
             "apt-get update && apt-get upgrade, then restart what needs it (needrestart)",
         )
     asked = _last_update(lists)
@@ -75,7 +76,7 @@ def pending_updates(*, program: str = "apt-get", options: Sequence[str] = ()) ->
             "package-updates",
             "apt",
             "medium" if of_security else "low",
-            f"{len(waiting)} package update{'s' if len(waiting) != 1 else ''} wait, {of_security} of them for security"
+            f"{counted(len(waiting), 'package update')} wait, {of_security} of them for security"
             f": {_named(waiting)}",
             "apt-get update && apt-get upgrade in a window, then restart what needs it (needrestart)",
         )

@@ -9,16 +9,16 @@ import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import psycopg
 import pymysql
 from psycopg.sql import SQL, Composed, Identifier
-from pymysql.cursors import Cursor
+from pymysql.cursors import Cursor, SSCursor
 
 from upkeep.domain.masking import mask
-from upkeep.domain.purge import quoted
+from upkeep.domain.names import quoted
 from upkeep.engines.degrading import in_a_line
 from upkeep.engines.mysql_engine import MySqlEngine, server_release
 from upkeep.engines.mysql_errors import is_about_the_connection
@@ -88,24 +88,20 @@ class _MySqlStopwatch(Stopwatch):
         return found
 
     def time(self, statement: str) -> float:
-        # The limit holds for a benchmark alone: EXPLAIN and the catalogue may need more rows.
-        self._all(sql("mysql", "set_row_limit"), MOST_ROWS + 1)
-        try:
+        with self._read_only():
             begun = time.perf_counter()
-            rows = self._read_only(statement)
-            spent = time.perf_counter() - begun
-        finally:
-            self._all("SET SESSION sql_select_limit = DEFAULT")
-        _refuse_many(len(rows))
-        return spent
+            self._run(statement)
+            return time.perf_counter() - begun
 
     def plan(self, statement: str) -> Any:
-        return json.loads(self._read_only(f"EXPLAIN FORMAT=JSON {statement}")[0][0])
+        with self._read_only():
+            return json.loads(self._all(f"EXPLAIN FORMAT=JSON {statement}")[0][0])
 
     def reads(self, statement: str) -> dict[str, int]:
         """The counting counts too: what it adds is taken off."""
         first, before = self._handlers(), self._handlers()
-        self._read_only(statement)
+        with self._read_only():
+            self._run(statement)
         after = self._handlers()
         found = {name: (after[name] - before[name]) - (before[name] - first[name]) for name in after}
         return {name.removeprefix("Handler_read_"): count for name, count in found.items() if count > 0}
@@ -113,10 +109,27 @@ class _MySqlStopwatch(Stopwatch):
     def _handlers(self) -> dict[str, int]:
         return {str(name): int(value) for name, value in self._all(sql("mysql", "measure_handler_reads"))}
 
-    def _read_only(self, statement: str) -> list[Any]:
+    def _run(self, statement: str) -> None:
+        """In single rows: however many it gives, and however large they are, they don't pile up here."""
+        cursor = self._connection.cursor(SSCursor)
+        try:
+            cursor.execute(statement)
+            for count, _ in enumerate(cursor, start=1):
+                _refuse_many(count)
+        except BenchmarkFailed:
+            # All that the server still sends has to be read before anything else can be asked.
+            with closing(self._engine.connect()) as beside:
+                beside.query(f"KILL QUERY {self._connection.thread_id()}")
+            raise
+        finally:
+            with suppress(pymysql.MySQLError):  # that it was ended
+                cursor.close()
+
+    @contextmanager
+    def _read_only(self) -> Iterator[None]:
         self._all("START TRANSACTION READ ONLY")
         try:
-            return self._all(statement)
+            yield
         except pymysql.MySQLError as error:
             raise self._failed(error) from error
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ _POSTGRES_CONNECT: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 90_000,
 }
+
+_LIES_IN = "SELECT system_identifier::text, current_database() FROM pg_control_system()"
 
 AGAIN = "bring the ledger's database back and run it again"
 
@@ -75,6 +78,14 @@ class Database:
                 connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             with connection.begin():
                 yield connection
+
+    def lies_in(self) -> tuple[str, str] | None:
+        """The PostgreSQL server, by what it says of itself, and the database; None for a file."""
+        if self.file:
+            return None
+        with self.told("read"), self._engine.connect() as connection:
+            server, name = connection.execute(text(_LIES_IN)).one()
+        return str(server), str(name)
 
     def session(self) -> Connection:
         """A PostgreSQL session outside any transaction, for locks that belong to a session; close it yourself."""
@@ -148,3 +159,15 @@ def _sqlite(url: URL) -> Engine:
         connection.exec_driver_sql(connection.get_execution_options().get("upkeep_begin", "BEGIN"))
 
     return engine
+
+
+def stamp(moment: datetime) -> str:
+    """In UTC and always of the same length, so that text sorts as time."""
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment.isoformat()} has no time zone")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def storable(words: str) -> str:
+    """PostgreSQL's text has no NUL, UTF-8 no lone surrogates; a file's name may hold both."""
+    return words.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

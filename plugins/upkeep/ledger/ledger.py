@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from upkeep.errors import LedgerBroken, LedgerError, LedgerUnavailable
 from upkeep.ledger import tables
 from upkeep.ledger.acts import GENESIS, Act, Event, Head, Record, Row
-from upkeep.ledger.database import Database
+from upkeep.ledger.database import Database, stamp, storable
 from upkeep.ledger.entry import Entry
 from upkeep.ledger.locks import FileLocks, Hold, Locks, PostgresLocks
 from upkeep.ledger.tables import HEADS, ROWS
@@ -182,7 +182,7 @@ class Ledger:
                 "seq": head.seq + 1,
                 "act_id": act_id,
                 "event": event,
-                "at": _stamp(self._clock()),
+                "at": stamp(self._clock()),
                 "prev_hash": head.hash,
             }
             row = Row(**values)
@@ -222,7 +222,7 @@ def _query(
         if value is not None:
             query = query.where(ROWS.c[name] == value)
     if since is not None:
-        query = query.where(ROWS.c.at >= _stamp(since))
+        query = query.where(ROWS.c.at >= stamp(since))
     order = [ROWS.c.seq] if site is not None else [ROWS.c.at, ROWS.c.site, ROWS.c.seq]
     return query.order_by(*(column.desc() if newest_first else column for column in order)).limit(limit)
 
@@ -251,15 +251,8 @@ def _act_lock(act_id: str) -> str:
     return f"act:{act_id}"
 
 
-def _stamp(moment: datetime) -> str:
-    if moment.tzinfo is None:
-        raise ValueError(f"{moment.isoformat()} has no time zone")
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")
-
-
 def _exact(value: Any) -> Any:
     """What the database will give back, to the letter, for that is what is hashed. None becomes empty."""
     if isinstance(value, int):
         return int(value)
-    # PostgreSQL's text has no NUL, UTF-8 no lone surrogates; a file name may hold both.
-    return "" if value is None else str(value).encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+    return "" if value is None else storable(str(value))

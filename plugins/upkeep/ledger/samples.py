@@ -10,13 +10,13 @@ Where Upkeep logs in to PostgreSQL as a role that may not create tables (see ``t
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import Column, Double, Index, MetaData, Table, Text, delete, inspect, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from upkeep.domain.capacity import Key, Point, Reading
-from upkeep.ledger.database import Database
+from upkeep.ledger.database import Database, stamp, storable
 
 KEEP = timedelta(days=2 * 365)
 BATCH = 5_000
@@ -62,9 +62,9 @@ class Samples:
         rows = [
             {
                 "site": site,
-                "metric": _storable(reading.metric),
-                "target": _storable(reading.target),
-                "at": _stamp(at),
+                "metric": storable(reading.metric),
+                "target": storable(reading.target),
+                "at": stamp(at),
                 "value": reading.value,
                 "unit": reading.unit,
             }
@@ -84,11 +84,11 @@ class Samples:
     ) -> dict[Key, list[Point]]:
         """The points from ``since`` on by metric and target, each series in the order of time."""
         self._prepare()
-        query = select(SAMPLES).where(SAMPLES.c.site == site, SAMPLES.c.at >= _stamp(since)).order_by(SAMPLES.c.at)
+        query = select(SAMPLES).where(SAMPLES.c.site == site, SAMPLES.c.at >= stamp(since)).order_by(SAMPLES.c.at)
         if metric is not None:
             query = query.where(SAMPLES.c.metric == metric)
         if target is not None:
-            query = query.where(SAMPLES.c.target == _storable(target))
+            query = query.where(SAMPLES.c.target == storable(target))
         found: dict[Key, list[Point]] = {}
         with self._database.snapshot() as connection:
             for row in connection.execute(query):
@@ -102,7 +102,7 @@ class Samples:
         goes next time.
         """
         self._prepare()
-        old = (SAMPLES.c.site == site, SAMPLES.c.at < _stamp(before))
+        old = (SAMPLES.c.site == site, SAMPLES.c.at < stamp(before))
         last_of_batch = select(SAMPLES.c.at).where(*old).order_by(SAMPLES.c.at).limit(1)
         gone = 0
         for _ in range(batches):
@@ -127,15 +127,3 @@ class Samples:
                     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CREATION_LOCK})
                 _METADATA.create_all(connection)
         self._ready = True
-
-
-def _stamp(moment: datetime) -> str:
-    """Always the same length, so that text sorts as time."""
-    if moment.tzinfo is None:
-        raise ValueError(f"{moment.isoformat()} has no time zone")
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")
-
-
-def _storable(name: str) -> str:
-    """PostgreSQL's text has no NUL, UTF-8 no lone surrogates; a mount point or a table may be called either."""
-    return name.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

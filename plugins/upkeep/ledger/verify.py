@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, select
 
-from upkeep.errors import LedgerBroken
 from upkeep.ledger import tables
 from upkeep.ledger.acts import GENESIS, Head, Row
 from upkeep.ledger.ledger import Ledger
@@ -71,18 +70,6 @@ class Verification:
     @property
     def clean(self) -> bool:
         return not self.problems
-
-    def require_clean(self) -> None:
-        """:raises LedgerBroken: there are problems; the first ten are in the message."""
-        if self.clean:
-            return
-        shown = [f"  - {problem.site or 'database'}: {problem.what}" for problem in self.problems[:10]]
-        rest = len(self.problems) - len(shown)
-        more = [f"  - and {rest} more"] if rest else []
-        raise LedgerBroken(
-            "\n".join(["the ledger was tampered with or damaged:", *shown, *more]),
-            hint="keep the database as it is, restore a copy beside it, and compare the rows named above",
-        )
 
 
 def verify(ledger: Ledger, site: str | None = None, *, noted: Iterable[Head] = ()) -> Verification:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +80,10 @@ def skip_unless_chosen(context: Context, target: str) -> None:
         raise AirflowSkipException(f"{target} was not chosen in the form")
 
 
+def is_dry(context: Context) -> bool:
+    return bool(context["params"].get("dry_run"))
+
+
 def job_of(site: str, context: Context) -> Job:
     """The job a task works on. Errors: ``SiteFileError`` when the site's file has gone or broken since."""
     dag_run, instance = context["dag_run"], context["ti"]
@@ -126,7 +130,7 @@ def connect(conn_id: str) -> Endpoint:
         user=connection.login or "",
         secret=connection.password or "",
         schema=connection.schema or "",
-        extra=_extra(connection.extra_dejson),
+        extra=dict(connection.extra_dejson),
     )
 
 
@@ -136,10 +140,6 @@ def open_ledger() -> Ledger:
         return Ledger(url_of(connect(LEDGER_CONN_ID)))
     except ConnectionUnknown:
         return Ledger(default_url(airflow_home()))
-
-
-def _extra(extra: Mapping[str, Any]) -> Mapping[str, Any]:
-    return dict(extra)
 
 
 def object_storage(url: str, conn_id: str | None) -> tuple[Any, str]:

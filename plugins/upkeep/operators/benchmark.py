@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from upkeep.duties.job import Job
 from upkeep.duties.measure_benchmark import measure_benchmark
-from upkeep.operators.base import UpkeepOperator, skip_unless_chosen
+from upkeep.operators.base import UpkeepOperator, is_dry, skip_unless_chosen
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -23,5 +23,5 @@ class SampleBenchmarkOperator(UpkeepOperator):
 
     def work(self, job: Job, context: Context) -> dict[str, Any]:
         skip_unless_chosen(context, self.database)
-        found = measure_benchmark(job, self.database, dry_run=bool(context["params"].get("dry_run")))
+        found = measure_benchmark(job, self.database, dry_run=is_dry(context))
         return {name: value for name, value in found.items() if name != "queries"}

@@ -6,25 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from airflow.sdk import (
-    DAG,
-    ExceptionRetryPolicy,
-    Param,
-    RetryAction,
-    RetryRule,
-    get_parsing_context,
-)
+from airflow.sdk import DAG, ExceptionRetryPolicy, Param, RetryAction, RetryRule
 
 from upkeep.operators.rhythm import HOPELESS
-from upkeep.resources import sites_folder
-from upkeep.site import Site, load_sites
-
-
-def sites_by_hand(name: str) -> list[Site]:
-    """The sites whose DAG ``<site>_<name>`` is wanted: all for the scheduler, the running one's for a task."""
-    sites, _ = load_sites(sites_folder())
-    wanted = get_parsing_context().dag_id
-    return [site for site in sites.values() if wanted in (None, f"{site.name}_{name}")]
+from upkeep.site import Site
 
 
 def by_hand_dag(

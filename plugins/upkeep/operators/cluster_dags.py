@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from airflow.sdk import DAG, Param
 
 from upkeep.errors import RollbackFailed, RolloutFailed, RolloutRefused
-from upkeep.operators.by_hand import by_hand_dag, sites_by_hand
+from upkeep.operators.by_hand import by_hand_dag
+from upkeep.operators.rhythm import sites_wanted
 from upkeep.operators.rollout import IMAGE
 from upkeep.site import Site
 
 
 def sites_with_cluster(name: str) -> list[Site]:
     """The sites with deployments whose DAG ``<site>_<name>`` is wanted."""
-    return [site for site in sites_by_hand(name) if site.cluster and site.cluster.deployments]
+    return [site for site in sites_wanted(name) if site.cluster and site.cluster.deployments]
 
 
 def cluster_dag(

@@ -9,7 +9,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from upkeep.duties.drill import drill
 from upkeep.duties.job import Job
-from upkeep.operators.base import WindowedOperator
+from upkeep.operators.base import WindowedOperator, is_dry
 from upkeep.site import Site
 
 if TYPE_CHECKING:
@@ -45,6 +45,6 @@ class DrillSiteOperator(WindowedOperator):
             targets=targets,
             backups=backups,
             pick=params.get("drill_from"),
-            dry_run=bool(params.get("dry_run")),
+            dry_run=is_dry(context),
             **self.limits,
         )

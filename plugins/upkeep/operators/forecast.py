@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from upkeep.duties.forecast_capacity import forecast_capacity
 from upkeep.duties.job import Job
-from upkeep.operators.base import UpkeepOperator
+from upkeep.operators.base import UpkeepOperator, is_dry
 from upkeep.operators.report_page import PlotsLink
 
 if TYPE_CHECKING:
@@ -22,4 +22,4 @@ class ReportForecastOperator(UpkeepOperator):
     operator_extra_links = (PlotsLink(),)
 
     def work(self, job: Job, context: Context) -> dict[str, Any]:
-        return forecast_capacity(job, dry_run=bool(context["params"].get("dry_run")))
+        return forecast_capacity(job, dry_run=is_dry(context))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from upkeep.duties.job import Job
 from upkeep.duties.review_logs import LIMIT_BYTES, LIMIT_S, review_logs
-from upkeep.operators.base import UpkeepOperator
+from upkeep.operators.base import UpkeepOperator, is_dry
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -27,7 +27,7 @@ class ReviewLogsOperator(UpkeepOperator):
     def work(self, job: Job, context: Context) -> dict[str, Any]:
         return review_logs(
             job,
-            dry_run=bool(context["params"].get("dry_run")),
+            dry_run=is_dry(context),
             limit_s=self.limit_s,
             limit_bytes=self.limit_bytes,
         )

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowSkipException
 
-from upkeep.domain.migration import ON_FAILURE
+from upkeep.domain.migration import ON_FAILURE, within
 from upkeep.duties.job import Job
 from upkeep.duties.migrate import refuse_begun, run_migration, secure_migration
 from upkeep.duties.migration_plan import Migration, plan_migration
-from upkeep.duties.rehearse_migration import MOST_KEPT, rehearse_migration
+from upkeep.duties.rehearse_migration import SHOWN_CHARS, rehearse_migration
 from upkeep.errors import MigrationFailed, MigrationRefused, NoFreshBackup
 from upkeep.operators.approval import PersonApprovalOperator, approver_of
-from upkeep.operators.base import UpkeepOperator
+from upkeep.operators.base import UpkeepOperator, is_dry
 from upkeep.site import Site
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-log = logging.getLogger(__name__)
 
 DECIDED: tuple[type[BaseException], ...] = (MigrationRefused, MigrationFailed, NoFreshBackup)
 """A second try meets these again; a person has to act first."""
@@ -72,13 +70,17 @@ class RehearseMigrationOperator(UpkeepOperator):
 
     def work(self, job: Job, context: Context) -> dict[str, Any]:
         migration, start_at = _migration(job, context), _start_at(context)
-        if not _is_dry(context):
+        if not is_dry(context):
             refuse_begun(job, migration, start_at=start_at)
         if start_at and start_at > 1:
             plan = plan_migration(job, migration)
             told = [f"rehearsed when it was begun; goes on at {start_at}"]
-            return {"sha256": plan.digest, "plan": list(plan.lines())[:MOST_KEPT], "rehearsal": told}
+            return {"sha256": plan.digest, "plan": within(plan.lines(), SHOWN_CHARS), "rehearsal": told}
         return rehearse_migration(job, migration)
+
+    def on_kill(self) -> None:
+        super().on_kill()
+        _stop_statements()
 
 
 class ApproveMigrationOperator(PersonApprovalOperator):
@@ -96,10 +98,9 @@ class ApproveMigrationOperator(PersonApprovalOperator):
         self.rehearsal = rehearsal
 
     def execute(self, context: Context) -> Any:
-        if _is_dry(context):
+        if is_dry(context):
             raise AirflowSkipException("only a rehearsal was asked for")
-        lines = (*self.rehearsal["plan"], *self.rehearsal["rehearsal"])
-        self.body = "\n".join(f"- {line.strip()}" for line in lines)
+        self.body = as_text((*self.rehearsal["plan"], "the rehearsal:", *self.rehearsal["rehearsal"]))
         return super().execute(context)
 
 
@@ -130,6 +131,24 @@ class RunMigrationOperator(UpkeepOperator):
             )
         return run_migration(job, migration, approver=approver, start_at=_start_at(context))
 
+    def on_kill(self) -> None:
+        super().on_kill()
+        _stop_statements()
+
+
+def as_text(lines: Iterable[str]) -> str:
+    """For Airflow, which shows Markdown: SQL is full of its signs, and must read as it runs."""
+    text = "\n".join(lines)
+    fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
+    return f"{fence}\n{text}\n{fence}"
+
+
+def _stop_statements() -> None:
+    # Imported here: a DAG file is parsed far more often than a task is killed.
+    from upkeep.engines.migration_base import MigrationSession
+
+    MigrationSession.stop_all()
+
 
 def _migration(job: Job, context: Context) -> Migration:
     """What the form asks for. Errors: ``MigrationRefused``, ``ObjectMissing``."""
@@ -142,7 +161,7 @@ def _migration(job: Job, context: Context) -> Migration:
         )
     return Migration(
         str(params["database"]), _read(job, file) if file else text, str(params.get("rollback") or ""),
-        params["on_failure"], release,
+        params["on_failure"], release, f"file {file}" if file else "" if release else "the form",
     )  # fmt: skip
 
 
@@ -160,7 +179,3 @@ def _read(job: Job, file: str) -> str:
 def _start_at(context: Context) -> int | None:
     start_at = context["params"].get("start_at")
     return int(start_at) if start_at is not None else None
-
-
-def _is_dry(context: Context) -> bool:
-    return bool(context["params"].get("dry_run"))

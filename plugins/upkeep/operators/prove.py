@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from upkeep.duties.job import Job
 from upkeep.duties.prove import prove
-from upkeep.operators.base import WindowedOperator, skip_unless_chosen
+from upkeep.operators.base import WindowedOperator, is_dry, skip_unless_chosen
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -25,4 +25,4 @@ class ProveBackupsOperator(WindowedOperator):
 
     def work(self, job: Job, context: Context) -> dict[str, Any]:
         skip_unless_chosen(context, self.target)
-        return prove(job, self.target, dry_run=bool(context["params"].get("dry_run")), **self.limits)
+        return prove(job, self.target, dry_run=is_dry(context), **self.limits)

@@ -18,7 +18,7 @@ from upkeep.duties.restore_over import Waivers, bring_beside, let_write, secure_
 from upkeep.duties.restore_rows import restore_rows
 from upkeep.errors import ObjectMissing, RestoreRefused
 from upkeep.operators.approval import PersonApprovalOperator, approver_of
-from upkeep.operators.base import UpkeepOperator
+from upkeep.operators.base import UpkeepOperator, is_dry
 from upkeep.site import Site
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class SecureLiveOperator(RestoreStepOperator):
 
     def step(self, job: Job, context: Context, wish: Wish) -> dict[str, Any]:
         waived = str(context["params"].get("waive_backup") or "")
-        return secure_live(job, wish, waived=waived, dry_run=_is_dry(context))
+        return secure_live(job, wish, waived=waived, dry_run=is_dry(context))
 
 
 class ApproveRestoreOperator(PersonApprovalOperator):
@@ -135,14 +135,14 @@ class ApproveRestoreOperator(PersonApprovalOperator):
         destination = context["params"]["destination"]
         if destination != "over":
             raise AirflowSkipException(f"{destination} leaves what is live as it is")
-        if _is_dry(context):
+        if is_dry(context):
             raise AirflowSkipException("a dry run changes nothing")
         self.body = "\n".join(f"- {line.strip()}" for line in self.plan["lines"])
         return super().execute(context)
 
 
-class StopWritesOperator(RestoreStepOperator):
-    """Keep applications from writing, by the site's hook."""
+class ApprovedStepOperator(RestoreStepOperator):
+    """One step that a person has agreed to."""
 
     template_fields = ("plan", "approval")
 
@@ -150,8 +150,12 @@ class StopWritesOperator(RestoreStepOperator):
         super().__init__(**kwargs)
         self.approval = approval
 
+
+class StopWritesOperator(ApprovedStepOperator):
+    """Keep applications from writing, by the site's hook."""
+
     def step(self, job: Job, context: Context, wish: Wish) -> dict[str, Any]:
-        dry_run = _is_dry(context)
+        dry_run = is_dry(context)
         approver = approver_of(self.approval, not dry_run, job.site.approval.approvers)
         return stop_writes(job, wish, waived=_waivers(context).writes, approver=approver, dry_run=dry_run)
 
@@ -163,24 +167,18 @@ class RestoreBackupOperator(RestoreStepOperator):
 
     def step(self, job: Job, context: Context, wish: Wish) -> dict[str, Any]:
         if wish.destination == "rows":
-            dry_run = _is_dry(context)
+            dry_run = is_dry(context)
             return {table: restore_rows(job, wish.target, table, "all", dry_run=dry_run) for table in wish.tables}
-        if _is_dry(context):
+        if is_dry(context):
             return {"dry_run": True, "plan": self.plan["lines"]}
         return bring_beside(job, wish) if wish.destination == "over" else restore(job, wish)
 
 
-class SwapLiveOperator(RestoreStepOperator):
+class SwapLiveOperator(ApprovedStepOperator):
     """Put the copy in the place of what is live, which stays under a dated name."""
 
-    template_fields = ("plan", "approval")
-
-    def __init__(self, *, approval: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.approval = approval
-
     def step(self, job: Job, context: Context, wish: Wish) -> dict[str, Any]:
-        if _is_dry(context):
+        if is_dry(context):
             raise AirflowSkipException("a dry run changes nothing")
         approver = approver_of(self.approval, True, job.site.approval.approvers)
         return swap_live(job, wish, approver=approver, waivers=_waivers(context))
@@ -191,7 +189,7 @@ class LetWriteOperator(RestoreStepOperator):
 
     def work(self, job: Job, context: Context) -> dict[str, Any]:
         params = context["params"]
-        if params["destination"] != "over" or _is_dry(context):
+        if params["destination"] != "over" or is_dry(context):
             raise AirflowSkipException("nobody was kept from writing")
         return let_write(job, str(params["target"]))
 
@@ -217,7 +215,3 @@ def _moment(text: str | None, zone: str) -> datetime | None:
 def _waivers(context: Context) -> Waivers:
     params = context["params"]
     return Waivers(backup=str(params.get("waive_backup") or ""), writes=str(params.get("waive_stop") or ""))
-
-
-def _is_dry(context: Context) -> bool:
-    return bool(context["params"].get("dry_run"))

@@ -42,31 +42,29 @@ HOPELESS: list[type[BaseException] | str] = [
 """A second try meets these again; a person has to act first."""
 
 
-def sites_to_build(rhythm: str) -> list[Site]:
-    """The sites whose DAG of this rhythm is wanted: all that have it for the scheduler, the running one's for a task.
+def sites_wanted(name: str) -> list[Site]:
+    """The sites whose DAG ``<site>_<name>`` is wanted: all for the scheduler, the running one's for a task.
 
     Files that are broken are left out here; ``dags/site_files.py`` reports them.
     """
     sites, _ = load_sites(sites_folder())
     wanted = get_parsing_context().dag_id
-    return [
-        site for site in sites.values() if getattr(site.rhythms, rhythm) and wanted in (None, f"{site.name}_{rhythm}")
-    ]
+    return [site for site in sites.values() if wanted in (None, f"{site.name}_{name}")]
+
+
+def sites_with_rhythm(name: str) -> list[Site]:
+    """The sites that have such a rhythm and whose DAG for it is wanted."""
+    return [site for site in sites_wanted(name) if getattr(site.rhythms, name)]
 
 
 def rhythm_dag(
-    site: Site,
-    name: str,
-    rhythm: Rhythm,
-    *,
-    doc: str,
-    parts: Sequence[str] = (),
-    params: Mapping[str, Param] | None = None,
+    site: Site, name: str, *, doc: str, parts: Sequence[str] = (), params: Mapping[str, Param] | None = None
 ) -> DAG:
     """The DAG ``<site>_<name>``. ``parts``: task ids among which the form lets choose; ``params``: what else it asks.
 
     It is alerted on when the window closes over it, and ended two hours later: what is still at work then is stuck.
     """
+    rhythm: Rhythm = getattr(site.rhythms, name)
     length = timedelta(hours=rhythm.length_h)
     return DAG(
         dag_id=f"{site.name}_{name}",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.providers.standard.exceptions import HITLRejectException
 from airflow.sdk.exceptions import AirflowSkipException
 
-from upkeep.duties.cluster_work import Wait, cluster_of, deployment_of, opened
+from upkeep.duties.cluster_work import Wait, cluster_of, deployment_of, note_asked, opened
 from upkeep.duties.gates import check_gates_before
 from upkeep.duties.job import Job
 from upkeep.duties.plan_rollout import plan_rollout
@@ -21,7 +21,7 @@ from upkeep.duties.scale import plan_scale, scale
 from upkeep.duties.undo import plan_undo, undo
 from upkeep.errors import RolloutRefused
 from upkeep.operators.approval import PersonApprovalOperator, approver_of
-from upkeep.operators.base import UpkeepOperator, job_of, site_named
+from upkeep.operators.base import UpkeepOperator, is_dry, job_of, site_named
 from upkeep.site import Site
 from upkeep.triggers.rollout import RolloutTrigger
 
@@ -95,7 +95,7 @@ class ApproveChangeOperator(PersonApprovalOperator):
     def execute(self, context: Context) -> Any:
         if not self.plan:
             raise AirflowSkipException("there is nothing to approve")
-        if context["params"].get("dry_run"):
+        if is_dry(context):
             raise AirflowSkipException("a dry run changes nothing")
         if self.rest and not is_canary(self.plan):
             raise AirflowSkipException("this run has no canary")
@@ -108,6 +108,7 @@ class ApproveChangeOperator(PersonApprovalOperator):
             *(f"- {line}" for line in self.plan["lines"]),
             *(f"- before: {line}" for line in (self.gates or {}).get("lines", ())),
         ])  # fmt: skip
+        note_asked(job_of(self.site, context), self.plan)
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
@@ -184,7 +185,7 @@ class RollOutOperator(WaitingOperator):
             raise AirflowSkipException("there is nothing to roll out")
         if self.first_only and not is_canary(self.plan):
             raise AirflowSkipException("this run has no canary")
-        cluster, dry_run = cluster_of(job), bool(context["params"].get("dry_run"))
+        cluster, dry_run = cluster_of(job), is_dry(context)
         needed = cluster.approval and not dry_run
         approver = approver_of(self.approval, needed, cluster.approvers)
         if is_canary(self.plan) and not self.first_only:
@@ -237,7 +238,7 @@ class ApplyActionOperator(WaitingOperator):
         duty = {"undo": undo, "restart": restart, "scale": scale}[self.plan["action"]]
         is_scale = self.plan["action"] == "scale"
         needed = deployment_of(job, self.plan["name"]).approve_scale if is_scale else cluster_of(job).approval
-        dry_run = bool(context["params"].get("dry_run"))
+        dry_run = is_dry(context)
         approver = approver_of(self.approval, needed and not dry_run, cluster_of(job).approvers)
         return duty(job, self.plan, approver=approver, dry_run=dry_run)
 

@@ -11,8 +11,9 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from upkeep.duties.guard import guard_window
 from upkeep.duties.job import Job
 from upkeep.duties.report import report_run
-from upkeep.operators.base import UpkeepOperator, WindowedOperator
+from upkeep.operators.base import UpkeepOperator, WindowedOperator, is_dry
 from upkeep.operators.report_page import ReportLink
+from upkeep.site import Site
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -63,10 +64,8 @@ class ReportRunOperator(UpkeepOperator):
         self.rhythm = rhythm
 
     def work(self, job: Job, context: Context) -> dict[str, Any]:
-        params = context["params"]
-        return report_run(
-            job, self.rhythm, chosen=tuple(params.get("targets") or ()), dry_run=bool(params.get("dry_run"))
-        )
+        chosen = tuple(context["params"].get("targets") or ())
+        return report_run(job, self.rhythm, chosen=chosen, dry_run=is_dry(context))
 
 
 class CheckRunOperator(UpkeepOperator):
@@ -92,3 +91,10 @@ class CheckRunOperator(UpkeepOperator):
         if not self.report or not self.report.get("ok"):
             raise AirflowFailException((self.report or {}).get("headline") or "this run has no report")
         return {"ok": True}
+
+
+def report_and_watch(site: Site, rhythm: str) -> tuple[ReportRunOperator, CheckRunOperator]:
+    """The last two tasks of every DAG: both run whatever happened before them."""
+    report = ReportRunOperator(task_id="report", site=site.name, rhythm=rhythm, trigger_rule="all_done")
+    watch = CheckRunOperator(task_id="watch", site=site.name, report=report.output, trigger_rule="all_done", retries=0)
+    return report, watch

@@ -8,7 +8,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from upkeep.duties.job import Job
 from upkeep.duties.scan_vulnerabilities import scan_vulnerabilities
-from upkeep.operators.base import WindowedOperator
+from upkeep.operators.base import WindowedOperator, is_dry
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -24,4 +24,4 @@ class ScanVulnerabilitiesOperator(WindowedOperator):
     def work(self, job: Job, context: Context) -> dict[str, Any]:
         if not self.window:
             raise AirflowSkipException("the window is not open")
-        return scan_vulnerabilities(job, dry_run=bool(context["params"].get("dry_run")))
+        return scan_vulnerabilities(job, dry_run=is_dry(context))

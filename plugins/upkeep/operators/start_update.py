@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from upkeep.operators.base import job_of
+from upkeep.operators.base import is_dry, job_of
 from upkeep.operators.rollout import IMAGE
 
 if TYPE_CHECKING:
@@ -48,6 +48,6 @@ class StartRollingUpdateOperator(TriggerDagRunOperator):
         asked = ", ".join(f"{name.removeprefix(IMAGE)}: {value}" for name, value in sorted(images.items()))
         with job.ledger.record(job.act("start_update", self.trigger_dag_id, command=f"start it for {asked}")) as entry:
             entry.note(light="green", summary=f"asked for {asked}; its own report says what came of it")
-        self.conf = {**images, "strategy": params.get("strategy", "all"), "dry_run": bool(params.get("dry_run"))}
+        self.conf = {**images, "strategy": params.get("strategy", "all"), "dry_run": is_dry(context)}
         self.note = f"started by {job.run.run_id}, which {job.run.actor} started"
         super().execute(context)

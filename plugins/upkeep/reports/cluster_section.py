@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from upkeep.domain.units import counted
 from upkeep.reports.attempts import Attempt, one_line
-from upkeep.reports.section import SAYS_CHARS, Item, Section, counted, light_of, more, says, whole, worst_first
+from upkeep.reports.section import SAYS_CHARS, Item, Section, light_of, more, says, whole, worst_first
 from upkeep.reports.target_line import Status
 
 
@@ -21,14 +22,13 @@ def cluster(own: Sequence[Attempt], _: Sequence[str]) -> Section:
     reds, ambers = whole(check.detail.get("reds")), whole(check.detail.get("ambers"))
     figures = check.mapping("figures")
     looked = ", ".join(counted(whole(figures[kind]), kind.removesuffix("s")) for kind in _NAMED if kind in figures)
-    items = tuple(_item(one) for one in findings)
     parts = [f"{reds} red"] * bool(reds) + [f"{ambers} amber"] * bool(ambers)
     parts += [counted(len(unread), "kind") + " not looked at"] * bool(unread)
     return Section(
         "Cluster",
         f"{', '.join(parts)}; {looked or 'nothing could be read'}",
         (
-            *worst_first(list(items)),
+            *worst_first([_item(one) for one in findings]),
             *more(reds + ambers - len(findings), "more"),
             *(Item(Status.AMBER, "not looked at", "", one_line(why, SAYS_CHARS)) for why in unread),
         ),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from upkeep.domain.units import counted
 from upkeep.reports.attempts import Attempt, one_line
-from upkeep.reports.section import MOST, SAYS_CHARS, Item, Section, counted, more, whole
-from upkeep.reports.target_line import Status
+from upkeep.reports.section import MOST, SAYS_CHARS, Item, Section, more, whole
+from upkeep.reports.target_line import LIGHTS, Status
 
-_LIGHTS = {"red": Status.RED, "amber": Status.AMBER}
 _LATER = 3
 """Of what is reached later than in three months."""
 
@@ -35,7 +35,7 @@ def forecasts(own: Sequence[Attempt], _: Sequence[str]) -> Section:
 
 
 def _runs_out(one: Mapping[str, Any]) -> Item:
-    status = _LIGHTS.get(str(one.get("light", "")), Status.GREEN)
+    status = LIGHTS.get(str(one.get("light", "")), Status.GREEN)
     changes = one.get("changes")
     helps = "; ".join(str(change) for change in changes) if isinstance(changes, list) else ""
     says = one_line(str(one.get("says", "")), SAYS_CHARS)

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from upkeep.domain.backup import taken_at
 from upkeep.domain.proof import ProofLevel, is_proven
 from upkeep.domain.shrink import SizeVerdict, judge_size
+from upkeep.domain.units import counted
 from upkeep.reports.attempts import Attempt, Trouble, last_by_backup, last_of, one_line
 from upkeep.reports.target_line import Proven, Remark, Removal, Status, TargetLine
 from upkeep.site import Site
@@ -24,6 +25,7 @@ DUTIES = ("back_up", *PROOFS, "forget", "ship", "sweep")
 """The duties that a target's line tells about; a run's other acts are told one by one."""
 
 _NO_BACKUP = "has no new backup"
+_HELD = {"tables": "table", "keys": "key", "entries": "entry", "objects": "object"}
 
 
 def tell_target(
@@ -368,8 +370,6 @@ class _Teller:
             rows_are=backup.text("rows_are") if backup else "",
             position=_position(position),
             position_missing=str(position.get("missing", "")),
-            warnings=backup.texts("warnings") if backup else (),
-            tries=len(self._tries),
             earlier=earlier,
             earlier_age_s=(self._now - earlier.taken_at).total_seconds() if earlier else 0,
             proven_late=tuple(
@@ -448,11 +448,9 @@ def _read_the_log(attempt: Attempt) -> str:
 def _holds(figures: Mapping[str, Any]) -> str:
     """What the proof counted, over all files: ``27 tables``, ``120 keys``."""
     files = [file for file in figures.values() if isinstance(file, dict)]
-    for name in ("tables", "keys", "entries", "objects"):
-        found = [file[name] for file in files if isinstance(file.get(name), int)]
-        if found:
-            count = sum(found)
-            return f"{count} {name if count != 1 else {'entries': 'entry'}.get(name, name[:-1])}"
+    for name, noun in _HELD.items():
+        if found := [file[name] for file in files if isinstance(file.get(name), int)]:
+            return counted(sum(found), noun)
     return ""
 
 

@@ -6,14 +6,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from upkeep.domain.missed import Tally
 from upkeep.domain.proof import ProofLevel
-from upkeep.domain.units import human_bytes, human_seconds
+from upkeep.domain.units import counted, human_bytes, human_seconds
 from upkeep.ledger import Ledger
 from upkeep.ledger.samples import Samples
 from upkeep.reports.attempts import Attempt, read_attempts, visible
-from upkeep.reports.section import Item, Section, Table, counted, light_of, whole
+from upkeep.reports.section import Item, Section, Table, light_of, whole
 from upkeep.reports.target_line import Status
 from upkeep.site import Site
 
@@ -81,11 +82,15 @@ def _proofs(attempts: Sequence[Attempt]) -> Item:
         if attempt.duty in ("verify", "prove") and attempt.state == "done" and attempt.text("level"):
             reached[attempt.text("level")] += 1
         elif attempt.duty == "drill":
-            reached.update(str(row["proven"]) for row in attempt.mappings("targets") if row.get("proven"))
-            bad += sum(row.get("outcome") == "bad" for row in attempt.mappings("targets"))
+            reached.update(_counts(attempt.mapping("proven")))
+            bad += _counts(attempt.mapping("outcomes")).get("bad", 0)
     words = [f"{reached[level.label]} {level.label}" for level in ProofLevel if reached[level.label]]
     words += [f"{bad} bad"] if bad else []
     return Item(Status.RED if bad else Status.GREEN, "proofs", "", ", ".join(words) or "none was reached")
+
+
+def _counts(found: Mapping[str, Any]) -> dict[str, int]:
+    return {name: count for name, count in found.items() if isinstance(count, int)}
 
 
 def _drills(attempts: Sequence[Attempt]) -> Iterator[Item]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from upkeep.domain.units import human_seconds
+from upkeep.domain.units import counted, human_seconds
 from upkeep.reports.attempts import Attempt, one_line
-from upkeep.reports.section import SAYS_CHARS, Item, Section, Table, counted, light_of, says
+from upkeep.reports.section import SAYS_CHARS, Item, Section, Table, light_of, says
 from upkeep.reports.target_line import Status
 
 _STEPS = ("fetch", "decrypt", "load", "verify", "total")
@@ -22,8 +22,8 @@ def drilled(own: Sequence[Attempt], _: Sequence[str]) -> Section:
     if not drills:
         return Section("Disaster drill", "only parts of it are in the ledger", ())
     last = drills[-1]
-    rows = last.mappings("targets")
-    items = [*_goals(last), *(item for row in rows if (item := _unlike(row)))]
+    rows = [*(told := last.mappings("targets")), *_beside(own, told)]
+    items = [*_goals(last), *(item for row in told if (item := _unlike(row)))]
     before = last.mapping("last").get("totals")
     totals = before if isinstance(before, Mapping) else {}
     table = Table(_DRILLED, tuple(_target(row, totals) for row in rows)) if rows else None
@@ -34,11 +34,20 @@ def drilled(own: Sequence[Attempt], _: Sequence[str]) -> Section:
     return Section("Disaster drill", summary, tuple(items), figure, table)
 
 
+def _beside(own: Sequence[Attempt], rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The targets for which the drill's own row had no room, by the last restore of each."""
+    told = {row.get("target") for row in rows}
+    restores = {one.target: one for one in own if one.duty == "rebuild" and one.mapping("phases")}
+    return [
+        {"target": target, "outcome": "rebuilt", **restore.mapping("phases")}
+        for target, restore in restores.items()
+        if target not in told
+    ]
+
+
 def _goals(drill: Attempt) -> Iterator[Item]:
     """Each goal with what was measured and the last time's. Kept is one only by a site that stood as a whole."""
-    stood = not drill.detail.get("partial") and all(
-        row.get("outcome") in ("rebuilt", "no scratch") for row in drill.mappings("targets")
-    )
+    stood = drill.detail.get("stood") and not drill.detail.get("partial")
     goals, last = drill.mapping("goals"), drill.mapping("last")
     for name, words in (("rto_s", "time to recover"), ("rpo_s", "data lost")):
         measured, goal, before = drill.number(name), goals.get(name), last.get(name)
@@ -98,7 +107,7 @@ def _query(database: str, query: Mapping[str, Any]) -> tuple[str, ...]:
         f"{database}/{query.get('name')}",
         _ms(query.get("median_ms")),
         _ms(query.get("spread_ms")),
-        _ms(query.get("last_ms")),
+        "new" if query.get("verdict") == "new" else _ms(query.get("last_ms")),
         str(query.get("plan_words", ""))[:80],
         ", ".join(f"{name} {count:,}" for name, count in _counts(query.get("reads"))),
     )

@@ -10,7 +10,7 @@ from upkeep.reports.target_line import Status
 
 _STEPS = ("undo", "restart", "scale")
 ROLLOUT_DUTIES = (
-    "plan_rollout", "approve_change", "roll_out", "confirm_rollout", "check_gates", "finish_rollout",
+    "plan_rollout", "ask_approval", "approve_change", "roll_out", "confirm_rollout", "check_gates", "finish_rollout",
     "roll_back", "confirm_rollback", "finish_rollback",
     *(f"{prefix}{step}" for step in _STEPS for prefix in ("plan_", "", "confirm_")),
 )  # fmt: skip
@@ -20,7 +20,7 @@ _VERDICTS = ("finish_rollout", "finish_rollback", *(f"confirm_{step}" for step i
 def rollouts(own: Sequence[Attempt], _: Sequence[str]) -> Section:
     verdicts = [attempt for attempt in own if attempt.duty in _VERDICTS]
     last = verdicts[-1] if verdicts else own[-1]
-    changed = any(not attempt.duty.startswith(("plan_", "check_", "approve_")) for attempt in own)
+    changed = any(not attempt.duty.startswith(("plan_", "check_", "ask_", "approve_")) for attempt in own)
     said = last.outcome if changed else f"nothing was changed: {last.outcome}"
     approvers = sorted({attempt.approver for attempt in own if attempt.approver})
     summary = said + (f"; approved by {', '.join(approvers)}" if approvers else "")

@@ -14,14 +14,14 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from upkeep.domain.missed import Missed
-from upkeep.domain.units import human_bytes, human_seconds, utc
+from upkeep.domain.units import counted, human_bytes, human_seconds, utc
 from upkeep.ledger import Head, Ledger, Record
 from upkeep.reports.attempts import Attempt, State, last_of_each, one_line, read_attempts, visible
 from upkeep.reports.judge_target import DUTIES, tell_target
 from upkeep.reports.section import Section
 from upkeep.reports.sections import SECTION_DUTIES, tell_sections
 from upkeep.reports.since_last import Since, changes_between, standing_of
-from upkeep.reports.target_line import Remark, Removal, Status, TargetLine
+from upkeep.reports.target_line import LIGHTS, Remark, Removal, Status, TargetLine
 from upkeep.reports.week_sections import INNER, latest, name_of
 from upkeep.site import Site
 
@@ -32,9 +32,6 @@ PAST_GUARDS = 50
 """Among how many of the newest runs of this rhythm the one before this is looked for."""
 
 _SECONDS = "%Y-%m-%d %H:%M:%S"
-_LIGHTS = {"red": Status.RED, "amber": Status.AMBER}
-"""What a duty notes as ``light`` when it was done but found something; ``summary`` and ``hint`` go with it."""
-
 _TOLD_BY_LINES = ("apply_retention",)
 """What it did stands in the targets' lines, act by act; only a failure is worth a word of its own."""
 
@@ -233,10 +230,6 @@ class RunReport:
         )
 
 
-def counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 def build_run_report(
     site: Site,
     run_id: str,
@@ -423,9 +416,9 @@ def _tell_steps(steps: Sequence[Attempt]) -> list[Remark]:
             remarks.append(Remark(Status.RED, what, "was killed", step.command, hint))
         elif step.state != "done":
             remarks.append(Remark(Status.AMBER, what, step.outcome.partition(":")[0], step.text("reason")))
-        elif (light := step.text("light")) in _LIGHTS:
+        elif (light := step.text("light")) in ("red", "amber"):  # done, but it found something
             hint = step.text("hint") or (log if light == "red" else "")
-            remarks.append(Remark(_LIGHTS[light], what, f"is {light}", visible(step.text("summary")), hint))
+            remarks.append(Remark(LIGHTS[light], what, f"is {light}", visible(step.text("summary")), hint))
     return remarks
 
 

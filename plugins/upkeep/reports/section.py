@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from upkeep.reports.attempts import Attempt
-from upkeep.reports.target_line import Status
+from upkeep.reports.target_line import LIGHTS, Status
 
 MOST = 10
 """Items of one kind in a section."""
 SAYS_CHARS = 300
-
-_LIGHTS = {"red": Status.RED, "amber": Status.AMBER, "green": Status.GREEN}
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ def light_of(attempt: Attempt) -> Status:
     """What its light in the report is, whatever it was to do."""
     match attempt.state:
         case "done":
-            return _LIGHTS.get(attempt.text("light"), Status.GREEN)
+            return LIGHTS.get(attempt.text("light"), Status.GREEN)
         case "failed" | "died":
             return Status.RED
         case _:
@@ -69,10 +67,6 @@ def worst_first(items: list[Item]) -> tuple[Item, ...]:
 def more(count: int, label: str) -> Iterator[Item]:
     if count > 0:
         yield Item(Status.GREEN, label, "", f"and {count} more: see the task's log")
-
-
-def counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def number(value: Any) -> str:

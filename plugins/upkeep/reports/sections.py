@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from upkeep.domain.units import human_bytes, human_seconds
+from upkeep.domain.units import counted, human_bytes, human_seconds
 from upkeep.reports.attempts import Attempt, last_of_each, one_line
 from upkeep.reports.cluster_section import cluster
 from upkeep.reports.forecast_section import forecasts
@@ -25,7 +25,6 @@ from upkeep.reports.section import (
     SAYS_CHARS,
     Item,
     Section,
-    counted,
     light_of,
     more,
     number,

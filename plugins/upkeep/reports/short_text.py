@@ -14,11 +14,11 @@ _NEWS = 3
 _WHY_CHARS = 240
 
 
-def to_text(report: RunReport, *, max_lines: int = LINES) -> str:
-    """At most ``max_lines`` lines, worst first; what doesn't fit is counted. No line ends with a line feed."""
+def to_text(report: RunReport) -> str:
+    """At most ``LINES`` lines, worst first; what doesn't fit is counted. No line ends with a line feed."""
     head = f"{report.status.name}: {report.site} {report.run.rhythm} of {report.clock(report.made_at)}: {report.tally}"
     body = [*_remarks(report, Status.RED), *_news(report), *_remarks(report, Status.AMBER), *_targets(report)]
-    room = max_lines - 2
+    room = LINES - 2
     if len(body) > room:
         body = [*body[: room - 1], f"... {len(body) - room + 1} more lines are on the page"]
     return "\n".join([head, *body, _anchor(report)])

@@ -28,6 +28,10 @@ class Status(IntEnum):
         return self.name.lower()
 
 
+LIGHTS = {status.label: status for status in (Status.RED, Status.AMBER, Status.GREEN)}
+"""By what a duty notes as ``light``."""
+
+
 @dataclass(frozen=True)
 class Remark:
     """One thing to know: ``<subject> <what>: <why>``, and what to do. ``subject`` is a target, or empty for the run."""
@@ -99,8 +103,6 @@ class TargetLine:
     position: str = ""
     """Where the source's log stood at its moment."""
     position_missing: str = ""
-    warnings: tuple[str, ...] = ()
-    tries: int = 0
     earlier: Proven | None = None
     """The newest proven backup before this run's: what a restore starts from if this run's is no good."""
     earlier_age_s: float = 0

@@ -6,14 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from upkeep.domain.units import human_bytes, human_seconds
+from upkeep.domain.units import counted, human_bytes, human_seconds
 from upkeep.reports.attempts import Attempt, last_of_each, one_line
 from upkeep.reports.section import (
     MOST,
     SAYS_CHARS,
     Item,
     Section,
-    counted,
     light_of,
     more,
     number,
@@ -29,7 +28,7 @@ for them all.
 """
 
 _BAD = ("ProofFailed", "ManifestBroken")
-_COMPARED = ("tables", "rows", "objects", "keys", "entries")
+_COMPARED = {"tables": "table", "rows": "row", "objects": "object", "keys": "key", "entries": "entry"}
 _REASONS = 4
 
 
@@ -120,9 +119,9 @@ def _phases(phases: Mapping[str, Any], seconds: float) -> list[tuple[str, float]
 
 def _compared(figures: Mapping[str, Any]) -> str:
     words = []
-    for name in _COMPARED:
+    for name, noun in _COMPARED.items():
         if isinstance(count := figures.get(name), int):
-            words.append(f"{count:,} {name if count != 1 else {'entries': 'entry'}.get(name, name[:-1])}")
+            words.append(counted(count, noun))
         if name == "rows" and (sums := whole(figures.get("checksums"))):
             words.append(f"the content of {counted(sums, 'table')}")
     if checks := whole(figures.get("checks")):

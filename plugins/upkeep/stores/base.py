@@ -56,10 +56,6 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def folders(self, prefix: str = "") -> Iterator[str]:
-        """The names (without slashes) directly below ``prefix`` that have objects below them."""
-
-    @abstractmethod
     def delete(self, key: str) -> None:
         """Remove one object; removing what isn't there is not an error. Errors: ``ObjectHeld``."""
 

@@ -95,12 +95,6 @@ class FsspecStore(Store):
             if not is_partial(key):
                 yield StoredObject(key, int(info["size"]), self._modified(key, info))
 
-    def folders(self, prefix: str = "") -> Iterator[str]:
-        """See ``Store.folders``. Lists everything below: asked for its folders alone, a filesystem that has real ones
-        also names those that are empty."""
-        names = (found.key[len(prefix) :].split("/") for found in self.list(prefix))
-        yield from dict.fromkeys(parts[0] for parts in names if len(parts) > 1)
-
     def delete(self, key: str) -> None:
         self.remove(key)
 

@@ -66,15 +66,6 @@ class LocalStore(Store):
                 key = path.relative_to(self.root).as_posix()
                 yield StoredObject(key, state.st_size, datetime.fromtimestamp(state.st_mtime, UTC))
 
-    def folders(self, prefix: str = "") -> Iterator[str]:
-        with self._translated(prefix):
-            self._require_root()
-            folder = self._path(require_folder(prefix))
-            names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()) if folder.is_dir() else []
-        for name in names:
-            if next(_files(folder / name), None) is not None:
-                yield name
-
     def delete(self, key: str) -> None:
         path = self._path(key)
         with self._translated(key):

@@ -103,13 +103,6 @@ class OssStore(Store):
                 if not key.startswith(OWN) and not key.endswith("/"):  # the console marks empty folders so
                     yield StoredObject(key, found.size, datetime.fromtimestamp(found.last_modified, UTC))
 
-    def folders(self, prefix: str = "") -> Iterator[str]:
-        start = self._client.root + require_folder(prefix)
-        for page in self._pages(prefix, delimiter="/"):
-            for found in page.prefix_list:
-                if found.removeprefix(self._client.root) != OWN:
-                    yield found.removeprefix(start).rstrip("/")
-
     def delete(self, key: str) -> None:
         self._client.call(DELETE, key, lambda bucket: bucket.delete_object(self._client.root + key))
 
@@ -155,17 +148,17 @@ class OssStore(Store):
 
         self._client.call(ABORT, key, act)
 
-    def _pages(self, prefix: str, delimiter: str = "") -> Iterator[Any]:
-        page = self._page(prefix, delimiter, token="")
+    def _pages(self, prefix: str) -> Iterator[Any]:
+        page = self._page(prefix, token="")
         yield page
         while page.is_truncated:
-            page = self._page(prefix, delimiter, page.next_continuation_token)
+            page = self._page(prefix, page.next_continuation_token)
             yield page
 
-    def _page(self, prefix: str, delimiter: str, token: str) -> Any:
+    def _page(self, prefix: str, token: str) -> Any:
         name = self._client.root + prefix
         return self._client.call(
-            LIST, prefix, lambda bucket: bucket.list_objects_v2(name, delimiter, token, max_keys=PAGE)
+            LIST, prefix, lambda bucket: bucket.list_objects_v2(name, continuation_token=token, max_keys=PAGE)
         )
 
     def _uploads(self, prefix: str) -> Iterator[Any]:

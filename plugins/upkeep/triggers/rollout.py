@@ -65,11 +65,13 @@ class RolloutTrigger(BaseTrigger):
                     await self._watch(api, states)
                 tries = 0
             except Exception as error:
+                _heed_cancellation()
                 # Whatever keeps it from watching, the rollout goes on: to give up here would take a good one back. The
                 # deadline still holds, and the task that it wakes meets the same trouble and tells it properly.
                 log.warning("can't watch %s now, trying again: %r", self.namespace, error)
                 await asyncio.sleep(PAUSES_S[min(tries, len(PAUSES_S) - 1)])
                 tries += 1
+            _heed_cancellation()
 
     async def _watch(self, api: Any, states: dict[str, str]) -> None:
         from kubernetes_asyncio.client import AppsV1Api
@@ -113,11 +115,11 @@ class RolloutTrigger(BaseTrigger):
     async def _api(self) -> AsyncIterator[Any]:
         """By the provider's hook; it doesn't know the connection of a host with a token, which Upkeep takes as well."""
         from airflow.providers.cncf.kubernetes.hooks.kubernetes import AsyncKubernetesHook
-        from airflow.providers.common.compat.connection import get_async_connection
+        from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
         from kubernetes_asyncio.client import ApiClient, Configuration
 
         connection = await get_async_connection(self.conn_id)
-        extra = connection.extra_dejson
+        extra = await get_async_extra_dejson(connection)
         if connection.host and connection.password and not extra.get("kube_config") and not extra.get("in_cluster"):
             host = connection.host
             settings = Configuration(
@@ -130,3 +132,13 @@ class RolloutTrigger(BaseTrigger):
             return
         async with AsyncKubernetesHook(conn_id=self.conn_id).get_conn() as api:
             yield api
+
+
+def _heed_cancellation() -> None:
+    """End where a library has swallowed it, as asgiref's ``sync_to_async`` does while its thread is at work.
+
+    The time that is up and the triggerer that stops are told just once: who misses that goes on for ever.
+    """
+    task = asyncio.current_task()
+    if task and task.cancelling():
+        raise asyncio.CancelledError

@@ -1,0 +1,43 @@
+"""Who lets a change of what is live pass, where nobody answers in Airflow: whoever types the command."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from typing import TYPE_CHECKING
+
+from upkeep.errors import NotApproved
+
+if TYPE_CHECKING:
+    from upkeep.duties.job import Job
+
+
+def require_approver(job: Job, *, dag: str) -> str:
+    """The account that runs the command, as the machine knows it. ``dag``: what asks a person instead.
+
+    Errors: ``NotApproved`` where the site names approvers and this account isn't one of them.
+    """
+    who, approvers = _account(), job.site.approval.approvers
+    if approvers and who not in approvers:
+        raise NotApproved(
+            f"{who} runs the command, and site {job.site.name} names others as approvers: {', '.join(approvers)}",
+            hint=f"start {job.site.name}_{dag} in Airflow and let one of them answer; with Airflow down, let one of "
+            "them run the command under an account of that name",
+        )
+    return who
+
+
+def approved(who: str, word: str, *, asked: bool) -> str:
+    """``who`` with how it was approved, for the ledger."""
+    return f"{who}, on the command line ({f'typed {word}' if asked else '--yes: nobody was asked'})"
+
+
+def _account() -> str:
+    """Not ``getpass.getuser``: that believes what the environment says."""
+    uid = os.getuid()
+    if uid == 0 and (name := os.environ.get("SUDO_USER")):
+        return name
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # a container's arbitrary number
+        return f"uid {uid}"

@@ -1,0 +1,94 @@
+"""The backups in a site's store."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from upkeep.commands.base import Commands, add, job_of
+from upkeep.domain.backup import BackupRef
+from upkeep.domain.units import human_bytes
+
+
+def register(commands: Commands) -> None:
+    listing = add(commands, "backups", backups)
+    listing.add_argument("site")
+    listing.add_argument("target", nargs="?")
+    listing.add_argument("--json", action="store_true")
+
+    for name, command in (("show", show_backup), ("pin", pin_backup), ("unpin", unpin_backup)):
+        one = add(commands, name, command)
+        one.add_argument("site")
+        one.add_argument("target")
+        one.add_argument("backup_id")
+        if command is pin_backup:
+            one.add_argument("--reason", required=True)
+
+
+def backups(options: argparse.Namespace) -> int:
+    """What the store holds, and how far each backup has been proven."""
+    from upkeep.duties.catalogue import read_catalogue, read_pin
+
+    job = job_of(options.site)
+    names = [options.target] if options.target else [target.name for target in job.site.targets]
+    rows: list[dict[str, Any]] = []
+    for name in names:
+        job.site.target(name)
+        catalogue = read_catalogue(job.store, job.site.name, name)
+        for backup in catalogue.backups:
+            rows.append(
+                {
+                    "target": name,
+                    "backup_id": backup.ref.backup_id,
+                    "taken_at": backup.taken_at.isoformat(),
+                    "bytes": backup.size,
+                    "standing": backup.standing,
+                    "pinned": read_pin(job.store, backup.ref) if backup.pinned else None,
+                }
+            )
+        rows += [{"target": name, "backup_id": orphan, "standing": "unfinished"} for orphan in catalogue.orphans]
+    if options.json:
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        return 0
+    for row in rows:
+        size = human_bytes(row["bytes"]) if "bytes" in row else ""
+        pinned = f"  pinned by {row['pinned']}" if row.get("pinned") else ""
+        print(f"{row['target']:<20} {row['backup_id']}  {size:>10}  {row['standing']:<10}{pinned}".rstrip())
+    if not rows:
+        print(f"no backups of {job.site.name} in {job.store.url}")
+    return 0
+
+
+def show_backup(options: argparse.Namespace) -> int:
+    """The manifest of one backup, with the line that restores it."""
+    from upkeep.duties.catalogue import read_manifest
+
+    job = job_of(options.site)
+    manifest, raw = read_manifest(job.store, BackupRef(job.site.name, options.target, options.backup_id))
+    print(raw.decode(), end="")
+    print(f"\n# in a folder that holds {', '.join(file.name for file in manifest.files)}:\n{manifest.restore}")
+    return 0
+
+
+def pin_backup(options: argparse.Namespace) -> int:
+    """Keep one backup whatever retention says."""
+    from upkeep.duties.catalogue import pin
+
+    job = job_of(options.site)
+    ref = BackupRef(job.site.name, options.target, options.backup_id)
+    with job.ledger.record(job.act("pin", options.target, command=f"pin {ref.backup_id}")) as entry:
+        entry.note(reason=options.reason)
+        pin(job.store, ref, by=job.run.actor, reason=options.reason, at=job.now())
+    return 0
+
+
+def unpin_backup(options: argparse.Namespace) -> int:
+    """Let retention decide about one backup again."""
+    from upkeep.duties.catalogue import unpin
+
+    job = job_of(options.site)
+    ref = BackupRef(job.site.name, options.target, options.backup_id)
+    with job.ledger.record(job.act("unpin", options.target, command=f"unpin {ref.backup_id}")):
+        unpin(job.store, ref)
+    return 0

@@ -1,0 +1,78 @@
+"""What the commands share: how one is listed, and how it gets a site, a job and the ledger.
+
+Connections come from ``AIRFLOW_CONN_<ID>`` like everywhere else in Airflow, as JSON or as a URI.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeAlias
+
+from upkeep.connections import connection_from_environment, filesystem_from_environment
+from upkeep.errors import ConnectionUnknown, SiteFileError
+from upkeep.resources import sites_folder
+from upkeep.settings import airflow_home
+
+if TYPE_CHECKING:
+    from upkeep.duties.job import Job
+    from upkeep.ledger import Ledger
+    from upkeep.site import Site
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""Where a command is added: below ``upkeep``, or below one of its groups."""
+
+
+def add(under: Commands, name: str, command: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+    """List ``command``; its docstring is its help. Returns its parser, for its arguments."""
+    added = under.add_parser(name, help=command.__doc__, description=command.__doc__)
+    added.set_defaults(command=command)
+    return added
+
+
+def group(under: Commands, name: str, says: str) -> Commands:
+    """A command that only holds others: ``upkeep plan WHAT``."""
+    return under.add_parser(name, help=says).add_subparsers(required=True, metavar="WHAT")
+
+
+def job_of(site: str) -> Job:
+    return job_for(site_of(site))
+
+
+def job_for(site: Site) -> Job:
+    from upkeep.duties.job import Job, Run
+
+    return Job(
+        site=site,
+        run=Run(run_id=f"cli-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}", actor=getpass.getuser(), trigger="cli"),
+        ledger=open_ledger(),
+        connect=connection_from_environment,
+        make_filesystem=filesystem_from_environment,
+    )
+
+
+def site_of(name: str) -> Site:
+    from upkeep.site import load_sites
+
+    sites, broken = load_sites(sites_folder())
+    if name not in sites:
+        for error in broken:
+            print(f"broken  {error}", file=sys.stderr)
+        raise SiteFileError(
+            f"no usable file in {sites_folder()} describes site {name!r}",
+            hint=f"known sites: {', '.join(sites) or 'none'}; UPKEEP_SITES names another folder",
+        )
+    return sites[name]
+
+
+def open_ledger() -> Ledger:
+    from upkeep.ledger import Ledger, default_url, url_of
+
+    try:
+        return Ledger(url_of(connection_from_environment("upkeep_ledger")))
+    except ConnectionUnknown:
+        return Ledger(default_url(airflow_home()))

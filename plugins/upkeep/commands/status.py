@@ -1,0 +1,40 @@
+"""Whether the nights happen, for an outside watchdog."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, datetime, timedelta
+
+from upkeep.commands.base import Commands, add, open_ledger, site_of
+from upkeep.resources import sites_folder
+
+
+def register(commands: Commands) -> None:
+    standing = add(commands, "status", status)
+    standing.add_argument("site", nargs="?")
+    standing.add_argument(
+        "--max-age", type=float, metavar="HOURS", help="exit 1 when a good report is older or missing"
+    )
+
+
+def status(options: argparse.Namespace) -> int:
+    """Each site's last report and the runs that are missing; with --max-age for an outside watchdog's exit status."""
+    from upkeep.duties.status import standings
+    from upkeep.site import load_sites
+
+    now, ledger = datetime.now(UTC), open_ledger()
+    sites = [site_of(options.site)] if options.site else list(load_sites(sites_folder())[0].values())
+    stale = False
+    for site in sites:
+        for standing in standings(site, ledger, now):
+            too_old = bool(options.max_age) and standing.older_than(timedelta(hours=options.max_age), now)
+            stale = stale or too_old
+            last = (
+                f"{standing.last.at:%Y-%m-%d %H:%M}Z {'ok' if standing.last.ok else 'RED'}"
+                if standing.last
+                else "never"
+            )
+            print(f"{site.name} {standing.rhythm}: last report {last}{', too old' if too_old else ''}")
+            for entry in standing.missed:
+                print(f"    missing {entry.what}")
+    return 1 if stale else 0

@@ -1,0 +1,279 @@
+"""SQL in a file: cut into statements, of which some are refused, and shown to people without secrets.
+
+A file is cut as ``psql`` and the ``mysql`` client cut it: the sign that ends a statement means nothing in strings,
+comments, quoted names, ``$$`` and ``BEGIN ATOMIC`` bodies, nor until the ``DELIMITER`` that a line names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from upkeep.errors import MigrationRefused
+
+MOST_STATEMENTS = 500
+"""Each is an act in the ledger; a file of thousands is data, which belongs into another tool."""
+WORDS_CHARS, SHOWN_CHARS = 160, 4000
+LEAST_SECRET = 6
+"""Shorter strings are looked for in a server's words only where it quotes them: they occur in other words too."""
+_SECRET = re.compile(
+    r"IDENTIFIED|PASSW|PASSPHRASE|PWD|SECRET|TOKEN|CREDENTIAL|(API|PRIVATE|ACCESS)_?KEY|CRYPT", re.IGNORECASE
+)
+"""What of a statement makes its strings nobody's business, those of the one who approves it included."""
+
+_TOKENS = {
+    "postgres": re.compile(
+        r"""(?P<comment>--[^\n\r]*)|(?P<estring>[eE]'(?:[^'\\]|\\.|'')*'(?:[ \t]*\n\s*'(?:[^'\\]|\\.|'')*')*)"""
+        r"""|(?P<string>'(?:[^']|'')*')"""
+        r"""|(?P<name>"(?:[^"]|"")*")|(?P<block>/\*)"""
+        r"""|(?P<dollar>\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?\$(?P=tag)\$)|(?P<word>[^\W\d][\w$]*)|(?P<sign>.)""",
+        re.DOTALL,
+    ),
+    "mysql": re.compile(
+        r"""(?P<comment>--(?=\s|\Z)[^\n]*|\#[^\n]*)"""
+        r"""|(?P<string>'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*")|(?P<name>`(?:[^`]|``)*`)|(?P<block>/\*)"""
+        r"""|(?P<word>[^\W\d][\w$]*)|(?P<sign>.)""",
+        re.DOTALL,
+    ),
+}  # fmt: skip
+_DOLLAR = re.compile(r"\$([^\W\d]\w*)?\$")
+_DELIMITER = re.compile(r"delimiter[ \t]+(\S+)[^\n]*", re.IGNORECASE)
+
+# What the statement is judged by has neither comments nor the content of strings.
+_OWN_TRANSACTION = r"(BEGIN|START|COMMIT|ROLLBACK|ABORT|SAVEPOINT|RELEASE|PREPARE\s+TRANSACTION|END|XA)\b"
+_REFUSED = {
+    "postgres": [
+        (_OWN_TRANSACTION, "it begins or ends transactions, which Upkeep does: take that out"),
+        (r"(CREATE|ALTER|DROP)\s+(DATABASE|ROLE|USER|GROUP|TABLESPACE)\b|REASSIGN\b|ALTER\s+SYSTEM\b",
+         "it changes the whole server, not this database: run it by hand"),
+        (r"(GRANT|REVOKE)\b(?!.*\bON\b)", "it changes roles of the whole server: run it by hand"),
+        (r"COPY\b.*\b(STDIN|STDOUT|PROGRAM|FROM\s*''|TO\s*'')", "it needs a file or a client beside it: use INSERT"),
+        (r"(CREATE|ALTER|DROP)\s+SUBSCRIPTION\b",
+         "it reaches another server, from the rehearsal's copy too: run it by hand"),
+    ],
+    "mysql": [
+        (_OWN_TRANSACTION, "it begins or ends transactions, which Upkeep does: take that out"),
+        (r"USE\b", "it leaves the database: name one database and migrate that"),
+        (r"(CREATE|ALTER|DROP)\s+(OR\s+REPLACE\s+)?(DATABASE|SCHEMA|USER|ROLE|TABLESPACE|SERVER)\b|RENAME\s+USER\b",
+         "it changes the whole server, not this database: run it by hand"),
+        (r"(GRANT|REVOKE|FLUSH|RESET|KILL|SHUTDOWN|PURGE|CHANGE|INSTALL|UNINSTALL)\b",
+         "it changes the whole server, not this database: run it by hand"),
+        (r"SET\s+(GLOBAL|PERSIST\w*|PASSWORD|(DEFAULT\s+)?ROLE)\b|SET\b.*(@@|,\s*)(GLOBAL|PERSIST)",
+         "it changes the whole server, not this database: run it by hand"),
+        (r"SET\s+STATEMENT\b", "it hides what it runs behind settings of its own: give what comes after FOR alone"),
+        (r"SET\b.*\bautocommit\b", "it changes who commits, which Upkeep does: take that out"),
+        (r"(LOCK|UNLOCK)\s+TABLES?\b", "Upkeep's own statements would wait for its lock: take that out"),
+        (r"LOAD\s+DATA\b|.*\bINTO\s+(OUT|DUMP)FILE\b", "it needs a file beside it: use INSERT"),
+    ],
+}  # fmt: skip
+_ALONE = re.compile(
+    r"(CREATE\s+(UNIQUE\s+)?INDEX\s+CONCURRENTLY|DROP\s+INDEX\s+CONCURRENTLY|REINDEX\b.*\b(CONCURRENTLY|DATABASE|SYSTEM|"
+    r"SCHEMA)\b|ALTER\s+TABLE\b.*\bDETACH\s+PARTITION\b.*\bCONCURRENTLY|VACUUM\b|ALTER\s+TYPE\b.*\bADD\s+VALUE\b|"
+    r"CLUSTER\s*$)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""PostgreSQL: what can't run within a transaction, or whose result can't be used within it."""
+_ROWS = re.compile(r"\(*\s*(INSERT|UPDATE|DELETE|REPLACE|WITH|SELECT|VALUES|SET|DO)\b", re.IGNORECASE)
+_VERB = re.compile(r"\w+(?:\s+(?:OR\s+REPLACE\s+|UNIQUE\s+|TEMPORARY\s+)?\w+)?")
+
+
+@dataclass(frozen=True)
+class Statement:
+    """``bare``: in one line, without comments and without what its strings hold, for judging and for the record."""
+
+    number: int
+    text: str
+    bare: str
+    by_itself: bool
+    """Whether it commits by itself whatever is around it, so that nothing takes it back."""
+    argv: tuple[str, ...] = ()
+    """A program instead of SQL."""
+    strings: tuple[str, ...] = ()
+    """What its strings hold."""
+    full: str = ""
+    """``bare`` with them."""
+
+    @property
+    def verb(self) -> str:
+        if self.argv:
+            return "command"
+        found = _VERB.match(self.bare)
+        return " ".join(found[0].upper().split()) if found else self.bare[:20]
+
+    @property
+    def is_setting(self) -> bool:
+        """Whether it only sets something for the statements after it, in the same session."""
+        return self.verb.split()[0] == "SET"
+
+    @property
+    def shown(self) -> str:
+        """What a person approves: all that runs, but for the strings of a statement that is about secrets."""
+        text = self.full or self.bare
+        if _SECRET.search(self.text):
+            text = f"{self.bare} [it may hold a secret: strings are not shown]" if self.strings else self.bare
+        # Characters that can't be seen could make it read otherwise than it runs.
+        text = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+        rest = len(text) - SHOWN_CHARS
+        return text if rest <= 0 else f"{text[:SHOWN_CHARS]} [and {rest:,} more characters: read the text itself]"
+
+    @property
+    def words(self) -> str:
+        return self.bare if len(self.bare) <= WORDS_CHARS else f"{self.bare[: WORDS_CHARS - 3]}..."
+
+
+def is_whole(statements: tuple[Statement, ...]) -> bool:
+    return not any(statement.by_itself for statement in statements)
+
+
+def read_statements(engine: str, text: str, what: str) -> tuple[Statement, ...]:
+    """Errors: ``MigrationRefused``."""
+    found = []
+    for number, piece in enumerate(_cut(engine, text, what), start=1):
+        bare = piece.bare
+        for pattern, why in _REFUSED[engine]:
+            if re.match(pattern, bare, re.IGNORECASE | re.DOTALL):
+                raise MigrationRefused(
+                    f"{what}: statement {number}, {bare[:60]!r}: {why.split(':')[0]}", hint=_hint(why)
+                )
+        alone = bool(_ALONE.match(bare)) if engine == "postgres" else not _ROWS.match(bare)
+        found.append(Statement(number, piece.text, bare, alone, strings=piece.strings, full=piece.full))
+    if not found:
+        raise MigrationRefused(f"{what} holds no statement", hint="give the SQL that is to run")
+    if len(found) > MOST_STATEMENTS:
+        raise MigrationRefused(
+            f"{what} has {len(found):,} statements, more than {MOST_STATEMENTS}",
+            hint="put rows into fewer INSERTs, or load them with another tool",
+        )
+    return tuple(found)
+
+
+def _hint(why: str) -> str:
+    return why.partition(": ")[2] or "take it out of the migration"
+
+
+def without_strings(words: str, statement: Statement) -> str:
+    """A server's words, without what it quotes of the statement's strings."""
+    for string in sorted(statement.strings, key=len, reverse=True):
+        for quote in ("'", '"'):
+            words = words.replace(f"{quote}{string}{quote}", f"{quote}...{quote}")
+        if len(string) >= LEAST_SECRET:
+            words = words.replace(string, "...")
+    return words
+
+
+@dataclass(frozen=True)
+class _Piece:
+    text: str
+    bare: str
+    full: str
+    strings: tuple[str, ...]
+
+
+def _cut(engine: str, text: str, what: str) -> Iterator[_Piece]:
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    delimiter, at, begun = ";", 0, 0
+    bare: list[str] = []
+    full: list[str] = []
+    strings: list[str] = []
+    words: list[str] = []
+    parens = blocks = 0
+
+    def keep(plain: str, string: str = "") -> None:
+        bare.append("''" if string else plain)
+        if string:
+            full.append(string)
+            inner = re.sub(r"^(\$\w*\$|[eE]?['\"])|(\$\w*\$|['\"])$", "", string)
+            strings.extend({inner, inner.replace("''", "'")} - {""})
+        elif not (plain.isspace() and full and full[-1] == " "):
+            full.append(" " if plain.isspace() else plain)
+
+    def one(end: int) -> Iterator[_Piece]:
+        words = " ".join("".join(bare).split())
+        if words:
+            yield _Piece(text[begun:end].strip(), words, "".join(full).strip(), tuple(strings))
+
+    while at < len(text):
+        ends = text.startswith(delimiter, at) and not (engine == "postgres" and (parens > 0 or blocks))
+        if ends:
+            yield from one(at)
+            at += len(delimiter)
+            begun, parens, blocks = at, 0, 0
+            for kept in (bare, full, strings, words):
+                kept.clear()
+            continue
+        is_begin = (
+            engine == "mysql" and not "".join(bare).strip() and not text[text.rfind("\n", 0, at) + 1 : at].strip()
+        )
+        if is_begin and (line := _DELIMITER.match(text, at)):
+            delimiter, at = line[1], line.end()
+            begun = at
+            continue
+        found = _TOKENS[engine].match(text, at)
+        if found is None:
+            raise _unfinished(what, text, at)
+        kind, piece = str(found.lastgroup), found[0]
+        if found["block"]:
+            end = _end_of_block(engine, text, at)
+            if end is None:
+                raise _unfinished(what, text, at)
+            if engine == "mysql" and re.match(r"/\*M?!", text[at:]):
+                raise MigrationRefused(
+                    f"{what} has a /*! comment */ in line {text.count(chr(10), 0, at) + 1}: what runs of it depends on "
+                    "the server's release",
+                    hint="write out the statement that is meant",
+                )
+            keep(" ")
+            at = end
+            continue
+        if found["word"] and delimiter in piece:
+            piece = piece.partition(delimiter)[0]  # END$$
+        at += len(piece)
+        if found["word"]:
+            word = piece.upper()
+            words.append(word)
+            keep(piece)
+            if engine == "postgres" and words[0] == "CREATE" and {"FUNCTION", "PROCEDURE"} & set(words[1:4]):
+                # As psql does it: only the body of such a routine has statements of its own outside of a string.
+                # Unlike psql: there are arguments, and routines, that are called begin.
+                if (not parens and words[-2:] == ["BEGIN", "ATOMIC"]) or (word == "CASE" and blocks):
+                    blocks += 1
+                elif word == "END" and blocks:
+                    blocks -= 1
+        elif found["sign"]:
+            if piece in "'\"`\\" or (engine == "postgres" and _DOLLAR.match(text, found.start())):
+                raise _unfinished(what, text, found.start())
+            parens += (piece == "(") - (piece == ")")
+            keep(piece)
+        elif kind == "comment":
+            keep(" ")
+        elif found["name"]:
+            keep(piece)
+        else:
+            keep("", piece)
+    yield from one(len(text))
+
+
+def _end_of_block(engine: str, text: str, at: int) -> int | None:
+    """Where the comment that begins at ``at`` ends; PostgreSQL's may hold others."""
+    depth = 0
+    for sign in re.compile(r"/\*|\*/").finditer(text, at):
+        if sign[0] == "*/":
+            depth -= 1
+        elif engine == "postgres" or not depth:
+            depth += 1
+        if not depth:
+            return sign.end()
+    return None
+
+
+def _unfinished(what: str, text: str, at: int) -> MigrationRefused:
+    line = text.count("\n", 0, at) + 1
+    if text[at] == "\\":
+        return MigrationRefused(
+            f"{what} has a command of the client's own in line {line}: {text[at : at + 20].splitlines()[0]}",
+            hint="only SQL is run: take it out",
+        )
+    return MigrationRefused(
+        f"{what}: what begins in line {line} with {text[at]} has no end", hint="close the string, name or comment"
+    )

@@ -1,0 +1,95 @@
+"""Where backups go, in what form, and how long they stay."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from upkeep.domain.proof import ProofLevel
+from upkeep.domain.retention import RetentionPolicy
+from upkeep.errors import PolicyRefused
+from upkeep.site.fields import ConnId, Strict
+
+
+def _store_url(url: str) -> str:
+    if "://" not in url:
+        raise ValueError(f"{url!r} is not a URL such as file:///backup, oss://bucket/prefix or s3://bucket/prefix")
+    if url.startswith("file://") and not url.startswith("file:///"):
+        raise ValueError(f"{url!r} has two slashes too few: file:///backup")
+    if "@" in url:
+        raise ValueError("credentials don't belong in a site file: use conn_id")
+    return url
+
+
+def _age_recipient(key: str) -> str:
+    if key.startswith("AGE-SECRET-KEY"):
+        raise ValueError(
+            "this is a private key: it must not be in a site file; make a new pair and list its public key"
+        )
+    if not key.startswith(("age1", "ssh-ed25519 ", "ssh-rsa ")):
+        raise ValueError("not an age recipient: it starts with age1, ssh-ed25519 or ssh-rsa")
+    return key
+
+
+class StoreSettings(Strict):
+    """Where backups go. Credentials only as an Airflow connection id."""
+
+    url: Annotated[str, AfterValidator(_store_url)]
+    conn_id: ConnId | None = None
+    storage_class: Literal["Standard", "IA"] | None = Field(
+        None, description="OSS only; archive classes can't be read back at once, and what can't be read isn't proven"
+    )
+    server_side_encryption: Literal["AES256", "KMS"] | None = Field(None, description="OSS only")
+    part_mb: int = Field(8, ge=1, le=48, description="OSS: size of an upload's first parts; later parts grow")
+    threads: int = Field(3, ge=1, le=16, description="OSS: parts under way at once")
+
+    @model_validator(mode="after")
+    def _cloud_needs_credentials(self) -> StoreSettings:
+        if self.url.startswith("oss://") and not self.conn_id:
+            raise ValueError("an oss:// store needs conn_id: the Airflow connection with endpoint, keys and region")
+        return self
+
+
+class Compression(Strict):
+    level: int = Field(1, ge=1, le=19, description="zstd level")
+    threads: int = Field(2, ge=1, le=64)
+
+
+class Encryption(Strict):
+    """age encryption to public keys. The private key never lives here."""
+
+    recipients: Annotated[list[Annotated[str, AfterValidator(_age_recipient)]], Field(min_length=1)]
+    identity_conn_id: ConnId | None = Field(
+        None,
+        description="connection whose password is the private key; without it a backup can't be looked into after "
+        "it was stored, so its ladder ends at checksum",
+    )
+
+
+class Retention(Strict):
+    """How many backups of each target stay. The floor ``keep_at_least`` counts proven backups only."""
+
+    daily: int = Field(0, ge=0)
+    weekly: int = Field(0, ge=0)
+    monthly: int = Field(0, ge=0)
+    yearly: int = Field(0, ge=0)
+    keep_last: int = Field(0, ge=0)
+    keep_at_least: int = Field(3, ge=1)
+    min_age_days: int = Field(1, ge=0)
+    max_age_days: int | None = Field(None, ge=1)
+    counts_from: Literal["checksum", "structure", "restored", "drilled"] = Field(
+        "structure", description="the rung from which a backup counts as proven"
+    )
+
+    @model_validator(mode="after")
+    def _is_a_policy(self) -> Retention:
+        try:
+            self.policy("UTC")
+        except PolicyRefused as error:
+            raise ValueError(f"{error.message}; {error.hint}") from error
+        return self
+
+    def policy(self, timezone: str) -> RetentionPolicy:
+        counts = self.model_dump(exclude={"counts_from"})
+        return RetentionPolicy(**counts, timezone=timezone, counts_from=ProofLevel[self.counts_from.upper()])

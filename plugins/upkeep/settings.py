@@ -53,7 +53,12 @@ HOME = Variable(
     "holds the ledger `upkeep_ledger.db` where there is no connection `upkeep_ledger`",
     "`~/airflow`",
 )
-VARIABLES = (SITES, PROGRAMS, PATH, HOME)
+SUDO_USER = Variable(
+    "SUDO_USER",
+    "who runs the command line as root through `sudo`: the approver of what `upkeep restore` and `upkeep migrate` change",
+    "the account itself",
+)
+VARIABLES = (SITES, PROGRAMS, PATH, HOME, SUDO_USER)
 
 CONNECTION = "AIRFLOW_CONN_"
 CONNECTION_MEANING = (

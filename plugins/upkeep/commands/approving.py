@@ -7,6 +7,7 @@ import pwd
 from typing import TYPE_CHECKING
 
 from upkeep.errors import NotApproved
+from upkeep.settings import SUDO_USER
 
 if TYPE_CHECKING:
     from upkeep.duties.job import Job
@@ -35,8 +36,8 @@ def approved(who: str, word: str, *, asked: bool) -> str:
 def _account() -> str:
     """Not ``getpass.getuser``: that believes what the environment says."""
     uid = os.getuid()
-    if uid == 0 and (name := os.environ.get("SUDO_USER")):
-        return name
+    if uid == 0 and SUDO_USER.value:
+        return SUDO_USER.value
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:  # a container's arbitrary number

@@ -20,7 +20,7 @@ from tests.servers.databases import PostgresDatabase
 from tests.servers.postgres import PostgresServer
 from upkeep.domain.manifest import Manifest
 from upkeep.engines.pipeline import Pipeline
-from upkeep.engines.postgres_copy import CopyReader, Piece, Rows
+from upkeep.engines.postgres_copy import Copy, CopyReader, CopySessions, Piece, Rows
 from upkeep.engines.postgres_restore import PostgresRestorer
 from upkeep.errors import ProofFailed, RestoreUnavailable, Stopped
 
@@ -107,9 +107,25 @@ def test_tables_that_several_sessions_fill_are_the_same(
     manifest = made(LARGE)
     loaded = scratch.load(manifest, "proof", Stored(sites, manifest), folder=tmp_path, jobs=3)
     assert differences(postgres_database, PostgresDatabase(postgres_elsewhere, "proof")) == []
-    order = "SELECT array_agg(id ORDER BY ctid) FROM large"
-    assert PostgresDatabase(postgres_elsewhere, "proof").query(order) == postgres_database.query(order)
+    copy, order = PostgresDatabase(postgres_elsewhere, "proof"), "SELECT array_agg(id ORDER BY ctid) FROM large"
+    assert copy.query(order) == postgres_database.query(order)
     assert loaded.bytes > 9_000_000
+    copy.execute("CREATE EXTENSION pg_visibility")
+    frozen = "all_frozen = pg_relation_size('large') / current_setting('block_size')::int"
+    assert copy.query(f"SELECT {frozen} FROM pg_visibility_map_summary('large')") == [(True,)], "no vacuum has to"
+
+
+def test_rows_that_are_there_already_stay(postgres_database: PostgresDatabase) -> None:
+    """As an extension's own in a table to which its users add some."""
+    postgres_database.execute("CREATE TABLE own (id int); INSERT INTO own VALUES (1)")
+    postgres_database.execute("CREATE TABLE parted (id int) PARTITION BY HASH (id)")
+    postgres_database.execute("CREATE TABLE part PARTITION OF parted FOR VALUES WITH (MODULUS 1, REMAINDER 0)")
+    tables = (b"own", b"parted", b"own")
+    with CopySessions(postgres_database.connect, 1, lambda: b"SET client_encoding = 'UTF8'") as sessions:
+        for number, table in enumerate(tables):
+            sessions.send(Rows(Copy(b"COPY public." + table + b" (id) FROM stdin;\n", number), b"2\n"))
+    assert postgres_database.query("SELECT id FROM own ORDER BY id") == [(1,), (2,), (2,)]
+    assert postgres_database.query("SELECT id FROM parted") == [(2,)]
 
 
 def test_a_script_is_split_alike_however_it_is_cut() -> None:

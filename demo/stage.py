@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import sys
@@ -73,9 +74,9 @@ class Stage:
         return report.get("text") or "this run has no report"
 
     def page_of(self, site: str, rhythm: str) -> str:
-        """The report's page, as Markdown; empty without one."""
+        """The report's page, as Markdown without the backslashes that only a renderer needs; empty without one."""
         pages = sorted((self.place / "store" / site / "_reports").glob(f"*-{rhythm}-*.md"))
-        return pages[-1].read_text(encoding="utf-8") if pages else ""
+        return re.sub(r"\\([^\w\s])", r"\1", pages[-1].read_text(encoding="utf-8")) if pages else ""
 
     def show_backups(self, rung: str) -> None:
         """What the command line says of them; each must have reached ``rung``, and each target have one."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import builtins
+import io
 import json
 import os
 import pwd
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,6 +18,10 @@ import yaml
 
 from tests.faults.scene import Scene, days_later, files_scene
 from upkeep.cli import main
+from upkeep.duties.guard import guard_window
+from upkeep.duties.report import report_run
+
+INPUT = builtins.input
 
 
 @pytest.fixture
@@ -155,22 +164,54 @@ def test_prove_says_that_a_damaged_backup_is_bad_and_exits_with_1(
     assert scene.good() == []
 
 
+def test_neither_a_dry_run_nor_one_of_some_targets_keeps_the_watchdog_quiet(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = scene.job("tried")
+    guard_window(job, "daily", override_reason="a test")
+    assert report_run(job, "daily", dry_run=True)["ok"]
+    assert report_run(job, "daily", chosen=["another"])["ok"]
+    assert main(["status", "shop", "--max-age", "26"]) == 1
+    assert "shop daily: last report never, too old" in capsys.readouterr().out
+    scene.night("night")
+    job = scene.job("night")
+    guard_window(job, "daily", override_reason="a test")
+    assert report_run(job, "daily", chosen=["app"])["ok"], "all the targets there are"
+    assert main(["status", "shop", "--max-age", "26"]) == 0
+    assert main(["status", "--max-age", "26"]) == 0
+    capsys.readouterr()
+    broken = scene.folder / "sites" / "other.yaml"
+    broken.write_text("name: other", encoding="utf-8")
+    assert main(["status", "--max-age", "26"]) == 1, "its DAGs are gone, and only the watchdog is left to say so"
+    assert f"broken  site file {broken} has" in capsys.readouterr().out
+    for path in (scene.folder / "sites").iterdir():
+        path.unlink()
+    assert main(["status", "--max-age", "26"]) == 1
+    assert "describes a site" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         ["backups", "nowhere"],
         ["backups", "shop", "nothing"],
         ["show", "shop", "app", "20260101T000000Z-0000"],
+        ["show", "shop", "app", "yesterday"],
+        ["pin", "shop", "nothing", "20260101T000000Z-0000", "--reason", "x"],
+        ["unpin", "shop", "app", "20260101T000000Z-0000"],
         ["prove", "shop", "nothing"],
         ["prove", "shop", "app", "20260101T000000Z-0000"],
     ],
     ids=lambda arguments: " ".join(arguments),
 )
 def test_a_wrong_name_is_a_clear_error(scene: Scene, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    scene.night("night")
+    before = len(list(scene.job("look").ledger.rows("shop")))
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert "ERROR:" in error
     assert "HINT:" in error
+    assert len(list(scene.job("look").ledger.rows("shop"))) == before, "nothing happened"
 
 
 def test_plan_clean_logs_says_what_would_go_and_why_and_changes_nothing(
@@ -205,6 +246,10 @@ def test_restore_prints_its_plan_and_does_nothing_unless_the_word_is_typed(
     said = capsys.readouterr().out
     assert backup_id in said
     assert f"data.restored-{backup_id}" in said
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.setattr("builtins.input", INPUT)
+    assert main(["restore", "backup", "shop", "app"]) == 1, "nobody is there to type it"
+    assert capsys.readouterr().out.endswith("\nnothing was done\n")
     assert sorted(tmp_path.iterdir()) == there
     monkeypatch.setattr("builtins.input", lambda prompt: "yes")
     over = ["restore", "backup", "shop", "app", "--backup", backup_id, "--to", "over", "--waive-stop", "a test"]
@@ -216,6 +261,21 @@ def test_restore_prints_its_plan_and_does_nothing_unless_the_word_is_typed(
     assert len(list(tmp_path.glob("data.replaced-*"))) == 1
     assert main(["restore", "backup", "shop", "app", "--before", "yesterday"]) == 2
     assert "HINT: write it as" in capsys.readouterr().err
+
+
+def test_ctrl_c_says_so_and_shows_no_traceback(scene: Scene) -> None:
+    scene.night("night")
+    command = [sys.executable, "-m", "upkeep.cli", "restore", "backup", "shop", "app"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+    ) as asked:
+        assert asked.stdout is not None
+        while b"to go on" not in (said := os.read(asked.stdout.fileno(), 65536)):
+            assert said, "it ended before it asked"
+        asked.send_signal(signal.SIGINT)
+        error = asked.communicate(timeout=20)[1].decode()
+    assert asked.returncode == 130
+    assert error == "\nERROR: stopped by hand\nHINT: upkeep ledger show has how far it got\n"
 
 
 def test_over_live_is_only_for_approvers_and_the_ledger_says_how_it_was_approved(

@@ -40,7 +40,9 @@ def test_a_missing_connection_names_its_variable(monkeypatch: pytest.MonkeyPatch
     assert "AIRFLOW_CONN_NOT_THERE" in raised.value.hint
 
 
-@pytest.mark.parametrize("text", ['{"password": "s3cret"', "mysql://u:s3cret@db:notaport/", '{"port": "s3cret"}'])
+@pytest.mark.parametrize(
+    "text", ['{"password": "s3cret"', "mysql://u:s3cret@db:notaport/", '{"port": "s3cret"}', "u s3cret", "s3cret"]
+)
 def test_what_cannot_be_read_is_refused_without_showing_it(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_BROKEN", text)
     with pytest.raises(ConnectionUnknown) as raised:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,8 @@ def test_deployments_are_only_scaled_to_zero_in_a_cluster_that_the_site_describe
         (b"name: shop\nname: again", "line 2, column 1: key 'name' stands twice"),
         ("name: shop\ntitle: 商店".encode("gbk"), "is not in UTF-8: line 2 holds the byte 0xc9"),
         (b"# a dump that lies in the wrong folder\n" * 30_000, "is larger than 1.0 MB"),
+        (b"name: " + b"[" * 400_000, "line 1, column 56: nested more than 50 deep"),
+        (b"? " + b"[" * 300 + b"]" * 300 + b"\n: 1", "line 1, column 52: nested more than 50 deep"),
     ],
     ids=lambda part: part[:40],
 )
@@ -167,6 +170,14 @@ def test_a_folder_with_the_name_of_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "shop.yaml").mkdir()
     with pytest.raises(SiteFileError, match=r"shop\.yaml can't be read: Is a directory\nHINT: check that it is a file"):
         load_site(tmp_path / "shop.yaml")
+
+
+def test_a_pipe_with_the_name_of_a_file_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    write(tmp_path, MINIMAL)
+    sites, (broken,) = load_sites(tmp_path)
+    assert list(sites) == ["shop"]
+    assert "pipe.yaml is no file" in broken.message
 
 
 def test_where_one_of_several_forms_is_allowed_the_path_is_that_of_the_file(tmp_path: Path) -> None:

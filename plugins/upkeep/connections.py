@@ -16,7 +16,7 @@ def connection_from_environment(conn_id: str) -> Endpoint:
     of connections that Airflow's file backend reads, if there is one. Errors: ``ConnectionUnknown``.
     """
     variable, text = connection_text(conn_id)
-    text = text or _from_file(conn_id)
+    text = (text or _from_file(conn_id)).strip()
     if not text:
         raise ConnectionUnknown(
             f"connection {conn_id!r} is not set",
@@ -71,6 +71,8 @@ def _from_json(conn_id: str, text: str) -> Endpoint:
 
 def _from_uri(conn_id: str, text: str) -> Endpoint:
     parts = urlsplit(text)
+    if not parts.scheme:
+        raise ValueError("neither JSON nor a URI")
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     extra = json.loads(query.pop("__extra__", "{}"))
     return Endpoint(

@@ -16,6 +16,7 @@
     ├── Busy                another run holds the same target or server
     ├── NotSent             a message that its service did not take; the report itself is kept
     ├── Stopped             the task was told to stop; what it had begun is unfinished
+    ├── EvidenceRefused     an export of evidence that would say nothing, or that can't be written
     ├── ToolError
     │   ├── ToolMissing     a client program isn't installed
     │   ├── ToolUnfit       it is installed, but in a release or flavour that would make a bad backup
@@ -127,6 +128,10 @@ class NotSent(UpkeepError):
 
 
 class Stopped(UpkeepError):
+    pass
+
+
+class EvidenceRefused(UpkeepError):
     pass
 
 

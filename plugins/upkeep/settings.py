@@ -55,7 +55,8 @@ HOME = Variable(
 )
 SUDO_USER = Variable(
     "SUDO_USER",
-    "who runs the command line as root through `sudo`: the approver of what `upkeep restore` and `upkeep migrate` change",
+    "who runs the command line as root through `sudo`: the approver of what `upkeep restore` and `upkeep migrate` "
+    "change",
     "the account itself",
 )
 VARIABLES = (SITES, PROGRAMS, PATH, HOME, SUDO_USER)

@@ -23,6 +23,15 @@ def noise(size: float, count: int = 200, seed: int = 7) -> np.ndarray[tuple[int]
     return np.random.default_rng(seed).normal(0, size, count)
 
 
+def wandering(alike: float, count: int, seed: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """As large as noise of 1, but each day is in part as the day before it."""
+    fresh = noise(1, count + 100, seed)
+    found = fresh.copy()
+    for day in range(1, len(found)):
+        found[day] = alike * found[day - 1] + math.sqrt(1 - alike**2) * fresh[day]
+    return found[100:]
+
+
 def samples(values: Iterable[float], *, without: Sequence[int] = ()) -> list[Point]:
     """One a day, the last one now."""
     values = list(values)
@@ -260,10 +269,21 @@ def test_a_few_days_after_a_shift_widen_the_interval_and_only_a_clear_course_rep
     assert "a first guess" in steep.remarks[0]
 
 
-@pytest.mark.parametrize("days", [60, 365])
-def test_chance_alone_bends_no_course(days: int) -> None:
-    bent = sum(bool(told(50 + 0.1 * np.arange(days) + noise(1, days, seed)).remarks) for seed in range(60))
-    assert bent <= 4
+@pytest.mark.parametrize(
+    ("days", "alike", "most"), [(60, 0.0, 4), (365, 0.0, 4), (60, 0.8, 6), (120, 0.9, 9), (365, 0.8, 5), (365, 0.9, 5)]
+)
+def test_neither_chance_nor_a_figure_that_wanders_bends_a_course(days: int, alike: float, most: int) -> None:
+    """``alike``: the correlation of neighbouring days: at 0.9 a figure stays up or down for ten days and longer."""
+    bent = sum(bool(told(50 + 0.1 * np.arange(days) + wandering(alike, days, seed)).remarks) for seed in range(60))
+    assert bent <= most
+
+
+def test_the_interval_holds_the_truth_of_a_figure_that_wanders() -> None:
+    held = 0
+    for seed in range(100):
+        found = told(50 + 0.1 * np.arange(120) + wandering(0.9, 120, seed))
+        held += bool(found.slope and found.slope.low <= 0.1 <= found.slope.high)
+    assert held >= 86
 
 
 def test_whole_numbers_that_grow_slowly_have_no_shifts() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from upkeep.domain.migration import otherwise_shaped, plan_of, rows_missed, shapes_changed, tables_changed, within
-from upkeep.domain.sql_statements import read_statements
+from upkeep.domain.sql_statements import missing_from_session, read_statements
 from upkeep.errors import MigrationRefused
 
 
@@ -74,6 +76,8 @@ CREATE VIEW v AS SELECT 1$$
         ("postgres", "COPY a FROM'/tmp/a'", "needs a file or a client"),
         ("postgres", "CREATE SUBSCRIPTION s CONNECTION 'host=live' PUBLICATION p", "reaches another server"),
         ("mysql", "GRANT ALL ON *.* TO li", "whole server"),
+        ("mysql", "STOP REPLICA", "whole server"),
+        ("mysql", "ALTER INSTANCE DISABLE INNODB REDO_LOG", "whole server"),
         ("mysql", "LOCK TABLES a WRITE", "wait for its lock"),
         ("mysql", "/*!50003 DROP TABLE a */", "depends on the server's release"),
         ("mysql", "SELECT 1 /* open", "has no end"),
@@ -84,6 +88,33 @@ def test_what_can_not_be_rehearsed_or_cut_is_refused(engine: str, text: str, why
     with pytest.raises(MigrationRefused) as refused:
         read_statements(engine, text, "the migration")
     assert why in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "missing"),
+    [
+        ("SELECT MAX(id) INTO @m FROM a; ALTER TABLE a ADD b INT; UPDATE a SET b = 1 WHERE id <= @M", 3, "@m"),
+        ("SET @m = (SELECT MAX(id) FROM a); ALTER TABLE a ADD b INT; UPDATE a SET b = 1 WHERE id <= @m", 3, "@m"),
+        ("SET @m = (SELECT 1); SET @n = @m; ALTER TABLE a ADD b INT; UPDATE a SET b = @n", 4, "@m"),
+        ("SET @m = (SELECT 1); DROP TABLE a; SET @m = @m + 1; DROP TABLE b", 3, "@m"),
+        ("DROP TABLE z; INSERT INTO a VALUES (1); INSERT INTO b VALUES (last_insert_id())", 3, "last_insert_id"),
+        ("SET @m = 'new'; ALTER TABLE a ADD b INT; UPDATE a SET b = @m", 3, ""),
+        ("SET @s = (SELECT 1); PREPARE p FROM @s; EXECUTE p; SET @s = (SELECT 2); PREPARE p FROM @s", 4, ""),
+        ("SELECT @@version; SELECT 1 INTO @mm; DROP TABLE a; UPDATE a SET b = @m", 3, ""),
+        ("INSERT INTO a VALUES (1); INSERT INTO a VALUES (2); INSERT INTO b VALUES (LAST_INSERT_ID())", 2, ""),
+    ],
+)
+def test_what_goes_on_half_way_is_not_run_with_values_that_mysql_has_forgotten(
+    text: str, first: int, missing: str
+) -> None:
+    assert missing_from_session("mysql", read_statements("mysql", text, "it"), first) == missing
+
+
+@pytest.mark.parametrize("engine", ["mysql", "postgres"])
+def test_a_long_statement_is_cut_in_a_time_that_grows_with_its_length_alone(engine: str) -> None:
+    begun = time.process_time()
+    read_statements(engine, "INSERT INTO a VALUES " + ",".join(f"({i}, 'it;s {i}')" for i in range(8000)), "it")
+    assert time.process_time() - begun < 10, "0.5 s; a minute and more where each token looks back at all before it"
 
 
 def test_the_plan_says_plainly_what_would_stand() -> None:

@@ -147,6 +147,7 @@ def test_a_server_that_is_away_is_red_and_no_error(sites: SiteFactory, kind: str
     (record,) = job.ledger.acts("kindergarten", duty="check_health")
     assert record.state == "done"
     assert record.detail["light"] == "red"
+    assert "run" in record.detail["hint"], "what to do, not only which log to read"
 
 
 # Replicas.

@@ -118,7 +118,9 @@ def test_the_statements_it_prints_are_just_those_that_the_account_lacks(
     connected(database.server, "first", monkeypatch, database.name, narrow)  # type: ignore[attr-defined]
     assert init(place, database) == 0
     first = lines(capsys.readouterr().out, "missing before the first night:")
-    statements = [line.strip().rstrip(";") for line in first if line.strip().startswith("GRANT")]
+    statements = [line.strip().partition(";")[0] for line in first if line.strip().startswith("GRANT")]
+    if isinstance(database, PostgresDatabase):  # the tables are the test server's superuser's
+        assert any(line.endswith("give the tables an owner of their own first") for line in first), first
     assert len(statements) >= 4, first
     assert all(narrow in statement for statement in statements)
     for statement in statements:
@@ -204,7 +206,26 @@ def test_a_database_that_can_not_be_reached_leaves_no_file(
     error = capsys.readouterr().err
     assert "can't log in" in error
     assert SECRET not in error
+    monkeypatch.setenv("AIRFLOW_CONN_FIRST", '{"conn_type": "mysql", "host": "127.0.0.1"}')
+    assert init(place, postgres_database) == 2
+    assert "'app' of site 'shop' is postgres, and its connection 'first' is of type mysql" in capsys.readouterr().err
     assert not (place / "sites").exists()
+
+
+def test_it_may_be_the_first_thing_to_run_on_a_machine(
+    postgres_database: PostgresDatabase,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    connected(postgres_database.server, "first", monkeypatch, postgres_database.name)
+    monkeypatch.setenv("AIRFLOW_HOME", str(place / "new" / "airflow"))
+    assert init(place, postgres_database) == 0
+    assert "can't be said yet" not in capsys.readouterr().out
+    (place / "file").touch()
+    monkeypatch.setenv("AIRFLOW_HOME", str(place / "file" / "airflow"))
+    assert main(["status"]) == 2
+    assert "HINT: set AIRFLOW_HOME as Airflow has it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["mariadb", "postgres"])

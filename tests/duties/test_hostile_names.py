@@ -69,8 +69,12 @@ def test_every_way_of_restoring_takes_any_name(
             tables = restore(sites.job("evening"), Wish("app", "tables", tables=(table,)))
             assert like(live, tables["database"]).query(f"SELECT COUNT(*) FROM {quoted(live, INSIDE)}") == [(2,)]
             live.execute(f"DROP TABLE {quoted(live, 'o' + INSIDE)}")
-            restore_over(sites.job("night"), Wish("app", "over", backup_id), approver="li")
+            old = restore_over(sites.job("night"), Wish("app", "over", backup_id), approver="li")["old"]
             assert before.differences(fingerprint(live)) == []
+            (swap,) = sites.job().ledger.acts(duty="swap")
+            assert old in databases(plain)
+            plain.execute(swap.detail["hint"].partition(": ")[2])
+            assert old not in databases(plain), "the hint can be typed as it stands"
 
             live.drop()
             (backup,) = read_catalogue(sites.job().store, "kindergarten", "app").backups[:1]

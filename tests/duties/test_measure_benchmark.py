@@ -157,7 +157,11 @@ def test_a_query_that_takes_too_long_is_ended(shop: Database, sites: SiteFactory
     assert "longer than 1 s" in measured(sites, limit_s=1)["long"]["says"]
 
 
-def test_a_dry_run_times_nothing(shop: Database, sites: SiteFactory) -> None:
+def test_a_dry_run_times_nothing_and_names_what_has_no_plan(shop: Database, sites: SiteFactory) -> None:
+    sites.settings["databases"][0]["benchmark"].append({"name": "gone", "sql": "SELECT * FROM no_such_table"})
     job = sites.job()
-    assert measure_benchmark(job, "app", dry_run=True)["would_time"][0] == "by-kind"
+    would = measure_benchmark(job, "app", dry_run=True)
+    assert would["would_time"] == ["by-kind", "round-trip", "first-keys-of-logs", "last-key-of-logs"]
+    assert list(would["failed"]) == ["gone"]
+    assert "no_such_table" in would["failed"]["gone"]
     assert list(job.ledger.acts("kindergarten")) == []

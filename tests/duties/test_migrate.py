@@ -27,8 +27,9 @@ from tests.servers.mysql import MYSQL_BIN
 from upkeep.domain.sql_statements import Statement, read_statements
 from upkeep.duties.job import Job
 from upkeep.duties.migrate import migrate, refuse_begun, run_migration, secure_migration
-from upkeep.duties.migration_plan import Migration, plan_migration
+from upkeep.duties.migration_plan import Migration, plan_migration, section_of, sql_mode
 from upkeep.duties.migration_recovery import recover
+from upkeep.duties.migration_run import Progress
 from upkeep.duties.rehearse_migration import rehearse_migration
 from upkeep.duties.report import report_run
 from upkeep.duties.verify import verify
@@ -39,6 +40,7 @@ from upkeep.engines.mysql_restore import MySqlRestorer
 from upkeep.engines.postgres_migration import PostgresMigration
 from upkeep.engines.postgres_restore import PostgresRestorer
 from upkeep.errors import Busy, MigrationFailed, MigrationRefused, RestoreUnavailable, Stopped
+from upkeep.resources import sql
 
 
 @pytest.fixture
@@ -404,6 +406,18 @@ def test_what_takes_too_long_is_ended_on_the_server_too(
     assert asleep(database, flavour) == 0
 
 
+def test_what_a_program_leaves_is_looked_for_on_its_own_machine_alone(mariadb_database: Any) -> None:
+    mariadb_database.execute("CREATE TABLE sessions (ID INT, USER CHAR(9), HOST CHAR(60), DB CHAR(60))")
+    for number, host in enumerate(("2001:db8::5:4001", "2001:db8::6:4001", "10.0.0.1:4001", "localhost"), start=2):
+        mariadb_database.execute(f"INSERT INTO sessions VALUES ({number}, 'li', '{host}', DATABASE())")
+    statement = sql("mysql", "list_later_sessions").replace("information_schema.PROCESSLIST", "sessions")
+    for place, found in (("2001:db8::5:", (2,)), ("10.0.0.1:", (4,)), ("", (5,))):
+        assert mariadb_database.query(statement, 1, "li", place) == [found]
+    session = session_in("mariadb", mariadb_database)
+    other = mariadb_database.connect()
+    assert session._end_later() == [other.thread_id()]
+
+
 @pytest.mark.parametrize("how", ["told to stop", "interrupted"])
 @pytest.mark.parametrize("flavour", ["mariadb", "postgres"])
 def test_a_task_that_is_ended_leaves_nothing_running_and_takes_back_nothing_by_itself(
@@ -421,6 +435,9 @@ def test_a_task_that_is_ended_leaves_nothing_running_and_takes_back_nothing_by_i
     secure_migration(shop.job(), migration)
     database.execute("UPDATE naps SET seconds = 30")
     begun = time.monotonic()
+    # A run in the background of a shell ignores Ctrl-C.
+    was = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(partial(signal.signal, signal.SIGINT, was))
     monkeypatch.setattr(MigrationSession, "_stopping", False)
     end = MigrationSession.stop_all if how == "told to stop" else partial(os.kill, os.getpid(), signal.SIGINT)
 
@@ -509,6 +526,29 @@ def test_a_migration_that_is_whole_but_fails_the_checks_is_taken_back_by_the_scr
     assert len(shop.job().ledger.acts(duty="migrate")) == 1
 
 
+def test_a_rehearsal_reaches_no_other_server_from_the_copy(
+    postgres_database: PostgresDatabase, sites: SiteFactory, scratches: Callable[[str], Server]
+) -> None:
+    live, there = postgres_database, postgres_database.endpoint()
+    live.execute("CREATE TABLE real_one (a int)")
+    live.execute("INSERT INTO real_one VALUES (1)")
+    live.execute("CREATE EXTENSION postgres_fdw")
+    live.execute(
+        f"CREATE SERVER back FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '{there.host}', port '{there.port}', "
+        f"dbname '{live.name}')"
+    )
+    secret = there.secret.replace("'", "''")
+    live.execute(f"CREATE USER MAPPING FOR CURRENT_USER SERVER back OPTIONS (user '{there.user}', password '{secret}')")
+    live.execute("CREATE USER MAPPING FOR PUBLIC SERVER back OPTIONS (user 'nobody')")
+    live.execute("CREATE FOREIGN TABLE far (a int) SERVER back OPTIONS (table_name 'real_one')")
+    shop = open_shop("postgres", live, sites, scratches)
+    with pytest.raises(MigrationFailed, match=r"user mapping not found.*can be reached from the copy: back"):
+        shop.rehearsed(Migration("app", "UPDATE far SET a = 99"))
+    assert live.query("SELECT a FROM real_one") == [(1,)], "nothing live is touched by a rehearsal"
+    back = Migration("app", "ALTER TABLE students ADD c int", "ALTER TABLE students DROP c", "rollback")
+    assert any("none was: back" in line for line in shop.rehearsed(back)["rehearsal"])
+
+
 # What the ledger says of earlier attempts.
 
 
@@ -581,6 +621,17 @@ def test_a_rollback_that_broke_off_is_told_and_what_was_done_goes_on_nowhere(his
     assert "was done to its end; start at 1" in history.refused(start_at=2)
 
 
+def test_what_goes_on_half_way_does_not_go_on_with_what_only_its_first_session_knew(history: History) -> None:
+    text = "SELECT MAX(b) INTO @m FROM a; ALTER TABLE a ADD c INT; UPDATE a SET c = 1 WHERE b <= @m"
+    asking = History(history.shop, Migration("app", text))
+    asking.attempt(stands=2)
+    assert "needs of @m was known to a session that is gone" in asking.refused(start_at=3)
+    refuse_begun(history.shop.job(), asking.migration, start_at=1)
+    job, lost = history.shop.job(), MigrationFailed("the beginning failed", hint="")
+    told = recover(job, plan_migration(job, asking.migration), "app", "b2", "li", Progress(2), lost)
+    assert told == "failed, left as it is: statements 1 to 2 of 3 ran, and no other was begun"
+
+
 def test_what_goes_on_half_way_has_its_settings_and_no_restore_of_long_ago(
     mariadb_database: Database, sites: SiteFactory, scratches: Callable[[str], Server]
 ) -> None:
@@ -599,6 +650,19 @@ def test_what_goes_on_half_way_has_its_settings_and_no_restore_of_long_ago(
         migrate(later, migration, approver="li", start_at=3)
     assert migrate(later, stopping, approver="li", start_at=3)["outcome"] == "migrated"
     assert shop.database.query("SELECT name FROM students WHERE id = 9") == [("new",)]
+
+
+def test_the_sql_mode_of_an_older_server_is_one_that_its_newer_scratch_server_takes(
+    mariadb_database: Any, sites: SiteFactory
+) -> None:
+    sites.database(mariadb_database)
+    ((before,),) = mariadb_database.query("SELECT @@GLOBAL.sql_mode")
+    mariadb_database.execute("SET GLOBAL sql_mode = 'NO_AUTO_CREATE_USER,STRICT_ALL_TABLES'")
+    try:
+        job = sites.job()
+        assert sql_mode(job, section_of(job, "app")) == "STRICT_ALL_TABLES"
+    finally:
+        mariadb_database.execute("SET GLOBAL sql_mode = %s", before)
 
 
 def test_a_statement_whose_connection_is_lost_is_not_called_refused(
@@ -677,6 +741,52 @@ def test_what_a_server_refuses_is_told_without_the_strings_of_the_statement(
     assert "hunter2" not in told
     still_told = "syntax error|[Ii]n(correct|valid)|unrecognized role option"
     assert re.search(still_told, failed.value.message)
+
+
+VALUES = {
+    "mysql": [
+        "UPDATE people SET n = CAST(mail AS SIGNED)",
+        "UPDATE people SET n = mail + 1",
+        "UPDATE people SET n = mail",
+        "ALTER TABLE people ADD UNIQUE (same)",
+    ],
+    "postgres": [
+        "ALTER TABLE people ALTER mail TYPE int USING mail::int",
+        "UPDATE people SET n = to_char(to_date(mail, 'YYYY'), 'DD')::int",
+        "SELECT mail::jsonb FROM people",
+        "SELECT mail::text[] FROM people",
+        "CREATE UNIQUE INDEX ON people (same)",
+    ],
+}
+
+
+@pytest.mark.parametrize("flavour", ["mariadb", "mysql", "postgres"])
+def test_what_a_server_refuses_is_told_without_the_values_of_rows(flavour: str, request: pytest.FixtureRequest) -> None:
+    if flavour == "mysql" and not os.environ.get(MYSQL_BIN):
+        pytest.skip(f"{MYSQL_BIN} isn't set")
+    database: Any = request.getfixturevalue(f"{flavour}_database")
+    database.execute("CREATE TABLE people (id INT PRIMARY KEY, mail VARCHAR(40), same VARCHAR(40), n INT)")
+    database.execute("INSERT INTO people VALUES (1, 'wang''s@example', 'wang', 1), (2, 'wang\"2', 'wang', 2)")
+    session, engine = session_in(flavour, database), "postgres" if flavour == "postgres" else "mysql"
+    for text in VALUES[engine]:
+        (statement,) = read_statements(engine, text, "it")
+        with pytest.raises(MigrationFailed, match=r"nvalid|ncorrect|malformed|uplicate|unique") as failed:
+            session.run(statement, limit_s=9)
+        assert "wang" not in failed.value.message
+
+
+@pytest.mark.parametrize("flavour", ["mariadb", "mysql"])
+def test_what_a_procedure_begins_and_does_not_end_is_kept_with_its_statement(
+    flavour: str, request: pytest.FixtureRequest
+) -> None:
+    if flavour == "mysql" and not os.environ.get(MYSQL_BIN):
+        pytest.skip(f"{MYSQL_BIN} isn't set")
+    database: Any = request.getfixturevalue(f"{flavour}_database")
+    database.execute("CREATE TABLE a (b INT)")
+    database.execute("CREATE PROCEDURE p() BEGIN START TRANSACTION; INSERT INTO a VALUES (1); END")
+    (call,) = read_statements("mysql", "CALL p()", "it")
+    session_in(flavour, database).run_alone(call, limit_s=9)
+    assert database.query("SELECT b FROM a") == [(1,)]
 
 
 def test_a_commit_whose_answer_is_lost_is_asked_for_until_the_server_answers(

@@ -51,7 +51,7 @@ def test_undo_restart_and_scale_are_done_once_and_confirmed(tmp_path: Path, name
     plan = plan_restart(scene.job("late"), "a")
     scene.set_image("a", "reg/a:hotfix")
     with pytest.raises(RolloutRefused, match=r"isn't as it was planned|a rollout is under way"):
-        restart(scene.job("late"), plan)
+        restart(scene.job("late"), plan, approver="li.si")
     scene.require_clean_ledger()
 
 
@@ -67,10 +67,10 @@ def test_a_step_that_does_not_get_there_in_time_fails_with_the_cluster_s_words(
         "the quota", lambda: bool(core.read_namespaced_resource_quota("one", namespace.name).status.used)
     )
     plan = plan_scale(scene.job(), "a", 2)
-    assert isinstance(scale(scene.job(), plan), Wait)
+    assert isinstance(scale(scene.job(), plan, approver=""), Wait)
     namespace.wait_for("the refusal", lambda: bool(scene.live("a").troubles()))
     with pytest.raises(RolloutFailed, match=r"not finished within 30 s: 1 of 2 .*pods can't be made: .*exceeded quota"):
-        scale(scene.job(now=lambda: datetime.now(UTC) + timedelta(seconds=31)), plan)
+        scale(scene.job(now=lambda: datetime.now(UTC) + timedelta(seconds=31)), plan, approver="")
 
     namespace.create({
         "apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "hpa"},

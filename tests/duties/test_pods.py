@@ -23,13 +23,15 @@ from tests.servers.mysql import MYSQL_BIN
 from tests.servers.postgres import PostgresServer, programs
 from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.proof import ProofLevel
+from upkeep.domain.restoring import Wish
 from upkeep.duties.catalogue import read_catalogue
 from upkeep.duties.check_health import check_health
 from upkeep.duties.migrate import refuse_begun
 from upkeep.duties.migration_plan import Migration
 from upkeep.duties.prove import prove
+from upkeep.duties.restore import plan_restore
 from upkeep.duties.verify import verify
-from upkeep.errors import MigrationRefused, SourceError, ToolFailed, ToolMissing, UpkeepError
+from upkeep.errors import MigrationRefused, RestoreRefused, SourceError, ToolFailed, ToolMissing, UpkeepError
 
 LABELS = {"app": "db"}
 VIA = {"pod_selector": "app=db"}
@@ -251,15 +253,25 @@ def tunnels() -> set[Path]:
 
 
 @pytest.mark.parametrize("flavour", ["mariadb", "postgres"])
-def test_a_migration_of_a_database_in_a_pod_asks_the_pod_whether_its_account_leads_to_the_same_server(
+def test_who_restores_or_migrates_a_database_in_a_pod_has_to_reach_the_server_that_the_pod_has(
     flavour: str, request: pytest.FixtureRequest, sites: SiteFactory, pods: PodServer
 ) -> None:
     database: Any = request.getfixturevalue(f"{flavour}_database")
     scratch: Server = request.getfixturevalue(f"{flavour}_scratch")
     conn_id = sites.scratch(scratch)
-    in_pod(sites, pods, database, scratch_conn_id=conn_id, migrate_conn_id=conn_id)
+    in_pod(sites, pods, database, scratch_conn_id=conn_id, migrate_conn_id=conn_id, restore_conn_id=conn_id)
+    verify(sites.job(), "app", sites.back_up().backup.backup_id)
     migration = Migration("app", "CREATE TABLE a (b INT)")
     with pytest.raises(MigrationRefused, match="lead to two servers"):
         refuse_begun(sites.job(), migration)
+    for destination in ("beside", "over"):
+        with pytest.raises(RestoreRefused, match="lead to two servers"):
+            plan_restore(sites.job(), Wish("app", destination))
     sites.endpoints[conn_id] = database.endpoint()
     refuse_begun(sites.job(), migration)
+    database.drop()
+    plan_restore(sites.job(), Wish("app", "over"))  # the server answers, though the database is gone
+    pods.ports = [1]
+    plan_restore(sites.job(), Wish("app"))
+    with pytest.raises(RestoreRefused, match=r"(?s)nobody knows whether .* lead to one server: .*connection refused"):
+        plan_restore(sites.job(), Wish("app", "over"))

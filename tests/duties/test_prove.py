@@ -304,6 +304,8 @@ def test_a_database_without_a_scratch_is_a_remark_and_not_a_failure(
     assert act.detail["light"] == "amber"
     assert act.detail["summary"].startswith("infrastructure: ")
     assert backup(sites).standing == "structure"
+    with pytest.raises(RestoreUnavailable, match="no scratch server"):  # who asks for this one wants it restored
+        prove(sites.job("by hand"), "app", backup_id=backup(sites).ref.backup_id)
 
 
 def test_a_dry_run_looks_at_everything_and_restores_nothing(

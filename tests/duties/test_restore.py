@@ -425,7 +425,7 @@ def test_a_swap_that_was_begun_is_finished_while_the_store_is_away_and_by_the_ap
     mariadb_database: Database, sites: SiteFactory
 ) -> None:
     with small_shop(mariadb_database) as live:
-        sites.database(live, stop_writes="read_only")
+        sites.database(live, stop_writes="read_only", lock_timeout_s=1)
         good, wish = fingerprint(live), Wish("app", "over", proven(sites))
         live.execute("DROP VIEW a_of_b")
 
@@ -437,6 +437,12 @@ def test_a_swap_that_was_begun_is_finished_while_the_store_is_away_and_by_the_ap
         killed(("after", "RENAME TABLE `"), lambda: restore_over(sites.job("killed"), wish, approver="li"))
         store = sites.folder / "store"
         store.rename(store.with_name("away"))
+        with ordinary_account(live) as account, session_of(account, live) as reader:
+            reader.autocommit(False)
+            with reader.cursor() as cursor:
+                cursor.execute("SELECT * FROM children")
+            with pytest.raises(RestoreUnavailable, match=r"can't make trigger 'counted' .* Lock wait timeout"):
+                finish_swap(sites.job("too busy"), "app", approver=nobody)  # nobody waits for long behind it
         finish_swap(sites.job("by hand"), "app", approver=nobody)
         assert good.differences(fingerprint(live)) == []
         live.execute("INSERT INTO parents VALUES (8, 'writes', 0)")
@@ -675,6 +681,27 @@ def test_who_may_write_although_the_server_is_read_only_is_named_and_keeps_the_r
         live.execute(f"DROP ROLE {role}")
 
 
+@pytest.mark.parametrize("flavour", ["mariadb", "mysql"])
+def test_an_account_that_can_not_see_other_sessions_is_not_told_that_there_are_none(
+    flavour: str, sites: SiteFactory, request: pytest.FixtureRequest
+) -> None:
+    server: Database = request.getfixturevalue(f"{flavour}_database")
+    with small_shop(server) as live, ordinary_account(live) as blind:
+        assert isinstance(live, MySqlDatabase)
+        live.execute(f"GRANT CREATE, DROP, ALTER, SUPER ON *.* TO {blind.user}@'%'")
+        sites.database(
+            live,
+            stop_writes="read_only",
+            restore_conn_id=sites.scratch(live.server, user=blind.user, secret=blind.secret),
+        )
+        wish = Wish("app", "over", proven(sites))
+        text = "\n".join(plan_restore(sites.job(), wish).lines())
+        assert re.search("in the way: nobody can see who could go on writing: .*PROCESS", text)
+        with pytest.raises(RestoreUnavailable, match="PROCESS"):
+            stop_writes(sites.job("night"), wish, approver="li")
+        live.execute("UPDATE parents SET name = name")  # nobody was stopped
+
+
 def test_the_database_in_which_the_ledger_lies_is_not_replaced(postgres_database: Database, sites: SiteFactory) -> None:
     sites.database(postgres_database, stop_writes="read_only")
     wish = Wish("app", "over", proven(sites))
@@ -712,7 +739,7 @@ def test_over_live_needs_an_approval_a_hook_or_a_waiver_and_a_fresh_backup(shop:
     wish = Wish("app", "over", proven(sites))
     later = sites.job("night", now=lambda: datetime.now(UTC) + timedelta(hours=2))
     with pytest.raises(RestoreRefused, match="nothing keeps applications from writing"):
-        stop_writes(later, wish)
+        stop_writes(later, wish, approver="li")
     bring_beside(later, wish)
     waivers = Waivers(writes="all pods are scaled down by hand")
     with pytest.raises(RestoreRefused, match="may write"):
@@ -725,7 +752,7 @@ def test_over_live_needs_an_approval_a_hook_or_a_waiver_and_a_fresh_backup(shop:
     assert plan.backup_id == wish.backup_id, "nobody who asks for the newest means what had to be replaced"
     assert f"{made['backup_id']} is passed over" in "\n".join(plan.lines())
     with pytest.raises(RestoreRefused, match="nobody approved"):
-        swap_live(later, wish, waivers=waivers)
+        swap_live(later, wish, approver="", waivers=waivers)
     stop_writes(later, wish, waived=waivers.writes, approver="li")
     swap_live(later, wish, approver="li", waivers=waivers)
     (swap,) = later.ledger.acts("kindergarten", duty="swap")
@@ -759,6 +786,23 @@ def test_killed_behind_the_swap_of_a_database_that_was_gone_it_is_found_live_and
     assert done["old"] == ""
     assert shop.query("SELECT COUNT(*) FROM parents WHERE id = 70") == [(1,)]
     assert [name for name in databases(shop) if name.startswith(f"{NAME}_")] == []
+
+
+def test_killed_while_writes_are_stopped_the_next_run_leaves_no_session_that_can_still_write(
+    postgres_database: Database, sites: SiteFactory
+) -> None:
+    with small_shop(postgres_database) as live:
+        assert isinstance(live, PostgresDatabase)
+        sites.database(live, stop_writes="read_only")
+        wish = Wish("app", "over", proven(sites))
+        with live.connect() as pooled:
+            moment = ("after", "SET default_transaction_read_only")
+            killed(moment, lambda: stop_writes(sites.job("killed"), wish, approver="li"))
+            stop_writes(sites.job("again"), wish, approver="li")
+            with pytest.raises(psycopg.OperationalError, match="terminating connection"):
+                pooled.execute("DELETE FROM children")
+        assert stop_writes(sites.job("again"), wish, approver="li")["how"] == "stopped already"
+        let_write(sites.job("again"), "app")
 
 
 def test_killed_while_writes_are_let_again_the_next_run_leaves_no_session_that_can_only_read(
@@ -978,7 +1022,7 @@ def test_deployments_that_write_are_scaled_to_zero_and_back_to_what_they_had(
 
     killed(("scaled", ""), lambda: restore_over(sites.job("killed"), wish, approver="li"))
     assert replicas() == 0
-    assert stop_writes(sites.job("again"), wish)["how"] in ("stopped already", "scale to zero api=2")
+    assert stop_writes(sites.job("again"), wish, approver="li")["how"] in ("stopped already", "scale to zero api=2")
     restore_over(sites.job("again"), wish, approver="li")
     assert replicas() == 2
     for name in databases(mariadb_database):

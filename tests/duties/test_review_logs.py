@@ -384,6 +384,7 @@ def test_a_limit_of_time_is_said_too(logs: Logs) -> None:
     result = review_logs(logs.scene.job("tonight", now=logs.now), limit_s=0)
     assert result["stopped"]
     assert logs.detail["stopped"] == "time"
+    assert "leave the largest files out of this folder's patterns" in logs.detail["hint"]
     assert logs.night() == 3
 
 

@@ -241,7 +241,7 @@ def test_what_somebody_took_back_or_changed_otherwise_is_neither_done_again_nor_
     namespace.wait_for("both", lambda: all(scene.live(name).revision == 3 for name in "ab"))
     namespace.wait_for("both pods", lambda: all(scene.live(name).progress.state == "done" for name in "ab"))
     with pytest.raises(RolloutRefused, match="a was changed by somebody else while it was updated: it runs reg/a:1"):
-        roll_out(scene.job(), plan)
+        roll_out(scene.job(), plan, approver="li.si")
     namespace.apps.delete_namespaced_deployment("c", namespace.name)
     with pytest.raises(RollbackFailed) as told:
         scene.roll_back()
@@ -268,12 +268,14 @@ def test_somebody_who_scales_or_restarts_through_upkeep_stops_neither_the_way_th
 ) -> None:
     scene = Rollouts(tmp_path, namespace, "", "a", "b", "c", chained=False, settle_s=600)
     plan = scene.plan(a="2", b="2", c="2")
-    roll_out(scene.job(), plan)
-    finish(partial(scale, scene.job("scale"), plan_scale(scene.job("scale"), "a", 3)), scene.live)
+    roll_out(scene.job(), plan, approver="li.si")
+    finish(partial(scale, scene.job("scale"), plan_scale(scene.job("scale"), "a", 3), approver="li.si"), scene.live)
     scene.roll_out_until("confirm_rollout", plan, rows=3)
-    finish(partial(restart, scene.job("restart"), plan_restart(scene.job("restart"), "b")), scene.live)
-    roll_out(scene.job(), plan)  # its pods are all there, and the marks its own
-    waiting = partial(scale, scene.job("scale-2"), plan_scale(scene.job("scale-2"), "c", 2))
+    finish(
+        partial(restart, scene.job("restart"), plan_restart(scene.job("restart"), "b"), approver="li.si"), scene.live
+    )
+    roll_out(scene.job(), plan, approver="li.si")  # its pods are all there, and the marks its own
+    waiting = partial(scale, scene.job("scale-2"), plan_scale(scene.job("scale-2"), "c", 2), approver="li.si")
     assert isinstance(waiting(), Wait)
     found = scene.roll_back()
     assert (found["verdict"], found["back"]) == ("rolled back, healthy", ["c", "b", "a"])
@@ -293,7 +295,7 @@ def test_what_was_not_approved_is_not_carried_out(tmp_path: Path, namespace: Nam
     assert "clear the approval" in str(told.value.hint)
     note_asked(scene.job("restart"), plan_scale(scene.job("restart"), "a", 2))
     with pytest.raises(RolloutRefused, match="this is not the plan that was approved"):
-        scale(scene.job("restart"), plan_scale(scene.job("restart"), "a", 3))
+        scale(scene.job("restart"), plan_scale(scene.job("restart"), "a", 3), approver="li.si")
     assert (scene.images(), scene.live("a").replicas) == ({"a": "reg/a:1", "b": "reg/b:1"}, 1)
 
 
@@ -355,14 +357,14 @@ def test_a_worker_whose_clock_is_wrong_judges_the_way_back_by_the_api_servers(
     namespace.wait_for("the deadline is seen", lambda: scene.live("a").seen)
     plan = scene.plan(a="bad-2")
     with pytest.raises(RolloutFailed, match="exceeded its progress deadline"):
-        finish(partial(roll_out, scene.job(), plan), scene.live)
+        finish(partial(roll_out, scene.job(), plan, approver="li.si"), scene.live)
     assert finish(partial(roll_back, scene.job()), scene.live)["verdict"] == "rolled back, healthy"
 
 
 def test_a_controller_that_looks_at_nothing_is_blamed_and_not_the_image(tmp_path: Path, namespace: Namespace) -> None:
     scene = Rollouts(tmp_path, namespace, "", "a")
     plan = soon_over(scene.plan(a="2"), "a")
-    roll_out(scene.job(), plan)
+    roll_out(scene.job(), plan, approver="li.si")
     namespace.wait_for("the change", lambda: scene.live("a").progress.state == "done")
     seen = scene.live("a")
     metadata = {**seen.deployment["metadata"], "generation": seen.deployment["metadata"]["generation"] + 1}
@@ -392,7 +394,7 @@ def test_a_task_given_up_for_dead_can_not_call_good_what_was_taken_back(tmp_path
 
     job.ledger.acts = stale  # type: ignore[method-assign,assignment]
     with pytest.raises(RolloutRefused, match="was taken back by this very run"):
-        finish(partial(roll_out, job, plan), scene.live)
+        finish(partial(roll_out, job, plan, approver="li.si"), scene.live)
     assert taken_back == ["rolled back, healthy"]
     assert scene.acts("finish_rollout") == []
     assert scene.images() == {"a": "reg/a:1"}

@@ -427,6 +427,26 @@ def test_a_default_draws_from_the_copys_sequence_and_no_lock_keeps_it_from_that(
     assert got == b"CREATE SEQUENCE `n` start with 1;\n" + moved + rows
 
 
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [
+        ("ENABLE", "DISABLE ON SLAVE"),
+        ("DISABLE", "DISABLE"),
+        ("DISABLE ON SLAVE", "DISABLE"),
+        ("DISABLE ON REPLICA", "DISABLE"),
+    ],
+)
+def test_only_an_event_that_ran_is_marked_to_be_woken_when_the_copy_goes_live(was: str, becomes: str) -> None:
+    reader = MySqlDumpReader("a", "b", to_wake=True)
+    event = (
+        "/*!50106 CREATE*/ /*!50106 EVENT `e` ON SCHEDULE EVERY 1 DAY ON COMPLETION NOT PRESERVE {} DO SELECT 1 */ ;;"
+    )
+    lines = f"DELIMITER ;;\n{event.format(was)}\nDELIMITER ;\n".encode()
+    assert b"".join(one for one in reader.feed(lines) if isinstance(one, bytes)) == lines.replace(
+        was.encode(), becomes.encode()
+    )
+
+
 def test_views_wait_only_at_their_first_definition() -> None:
     reader = MySqlDumpReader("a", "b")
     text = b"-- Final view structure for view `v`\n-- Final view structure for view `w`\n-- Dump completed\n"

@@ -175,8 +175,9 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
 
 def test_a_full_store_keeps_the_backup_in_the_spool(scene: Scene) -> None:
     with small_disk(scene.folder / "store", 5):
-        with pytest.raises(BackupSpooled):
+        with pytest.raises(BackupSpooled, match="no room in the store") as raised:
             back_up(scene.job("night"), "app")
+        assert "free space there" in raised.value.hint
         assert scene.leftovers() == [], "the full disk is not left filled with half a backup"
     assert len(read_catalogue(scene.job("look").spool, "shop", "app").backups) == 1
     assert scene.night("night") in scene.good()

@@ -57,7 +57,7 @@ def body_of_the_approval() -> str:
     from sqlalchemy import select
 
     with create_session() as session:
-        return str(session.scalars(select(HITLDetail.body)).one())
+        return str(session.scalars(select(HITLDetail.body).order_by(HITLDetail.created_at.desc())).first())
 
 
 def test_a_dry_run_rehearses_and_a_real_run_waits_for_a_person(shop: Database, run_dag: RunDag, tmp_path: Path) -> None:

@@ -143,6 +143,43 @@ def test_the_month_counts_runs_proofs_space_findings_and_changes_by_person(month
     }
 
 
+def test_a_rollout_and_a_migration_are_one_change_each_however_many_acts_they_took(month: Book) -> None:
+    since, told_by = month.now - timedelta(minutes=1), {"actor": "li", "approver": "wang"}
+    for duty in ("plan_rollout", "ask_approval", "approve_change", "check_gates", "confirm_rollout", "finish_rollout"):
+        month.record(duty, "api", duty, act=told_by)
+    month.record("roll_out", "api", "set image", act=told_by)
+    for duty in ("rehearse_migration", "migrate_statement", "commit_migration", "secure_live", "migrate"):
+        month.record(duty, "app", duty, act=told_by)
+    told = tell_month(month.site, month.ledger, since, month.now, {})
+    assert told.table is not None
+    assert [row[:2] for row in told.table.rows] == [("roll_out", "api"), ("migrate", "app")]
+    assert "2 changes by li" in told.summary
+
+
+def test_a_forecast_says_how_much_it_leaves_out(month: Book) -> None:
+    line = {"light": "amber", "name": "disk /", "says": "in 9 days at 85 %"}
+    month.record(
+        "forecast_capacity", "site", "forecast", light="amber", summary="disk /", figures=40, soon=[line] * 12,
+        later=[{**line, "light": "green"}] * 5, odd_backups=["app fell"], replicas=[],
+        counts={"soon": 30, "later": 5, "odd_backups": 1, "replicas": 2},
+    )  # fmt: skip
+    told = section(report(month), "Forecast")
+    assert [(item.label, item.says.partition(":")[0]) for item in told.items if item.says.startswith("and ")] == [
+        ("soon", "and 20 more"), ("later", "and 2 more"), ("replicas", "and 2 more"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("title", "duty"), [("Restore", "swap"), ("Migration", "migrate")])
+def test_what_failed_first_and_then_succeeded_is_told_by_its_last_try(month: Book, title: str, duty: str) -> None:
+    month.record(duty, "app", "try it", error=GoalMissed("the server went away", hint="clear the task"))
+    month.record(duty, "app", "try it", act={"approver": "wang"}, light="green", summary="app is new now")
+    told = section(report(month), title)
+    assert told.summary == "app is new now; approved by wang"
+    assert [(item.label, item.subject.partition(" ")[2]) for item in told.items] == [
+        ("failed", f"{duty} app"), ("done", f"{duty} app"),
+    ]  # fmt: skip
+
+
 def test_openings_are_counted_by_what_answered_them() -> None:
     openings = [OPENING + timedelta(days=day) for day in range(4)]
     runs = [FinishedRun(openings[0] + timedelta(hours=1), True), FinishedRun(openings[1] + timedelta(hours=1), False)]

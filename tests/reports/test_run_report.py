@@ -653,7 +653,7 @@ def test_a_closed_window_is_told_once_and_every_target_is_red(book: Book) -> Non
     report = book.report()
     assert [line.reason for line in report.lines] == ["has no new backup: the daily window was closed"] * 3
     assert [remark.title for remark in report.remarks] == ["the daily window was closed"]
-    assert report.headline.startswith("RED: the daily window was closed: the daily window of site 'kindergarten'")
+    assert report.headline.startswith("RED: the daily window was closed: the window closed at 05:00, 7 h ago; 0 of 3")
     assert to_text(report).count("HINT: wait") == 1
 
 

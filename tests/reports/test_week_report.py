@@ -86,7 +86,8 @@ def test_a_good_week_says_what_was_restored_tended_and_cleaned_and_why(week: Boo
     week.record(
         "clean_docker", "unix:///var/run/docker.sock", "clean images", bytes=2 * MB, light="green",
         summary="1 removed, 2.0 MB given back; 1 stay", gone=["remove image api:1.7, 2.0 MB: unused for 75 d"],
-        stays=["keep image api:1.8, 2.0 MB: container api uses it"], troubles=[],
+        stays=["keep image api:1.8, 2.0 MB: container api uses it", *(f"keep image old:{n}" for n in range(12))],
+        troubles=[],
     )  # fmt: skip
     found = report(week)
     assert found.status is Status.GREEN
@@ -124,6 +125,8 @@ def test_a_good_week_says_what_was_restored_tended_and_cleaned_and_why(week: Boo
     assert [item[:3] for item in items(found, "Docker")] == [
         ("removed", "", "image api:1.7, 2.0 MB: unused for 75 d"),
         ("kept", "", "image api:1.8, 2.0 MB: container api uses it"),
+        *[("kept", "", f"image old:{number}") for number in range(9)],
+        ("kept", "", "and 3 more: see the task's log"),
     ]
     assert found.steps == ()
     for page in every_page(found):

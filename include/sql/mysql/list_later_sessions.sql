@@ -3,6 +3,6 @@ SELECT ID AS id
   FROM information_schema.PROCESSLIST
  WHERE ID > %s
    AND USER = %s
-   AND SUBSTRING_INDEX(HOST, ':', 1) = SUBSTRING_INDEX(%s, ':', 1)
+   AND LEFT(HOST, LENGTH(HOST) - LENGTH(SUBSTRING_INDEX(HOST, ':', -1))) = %s  -- without the port: 2001:db8::5:41234
    AND DB = DATABASE()
    AND ID <> CONNECTION_ID();

@@ -28,6 +28,15 @@ def require_approver(job: Job, *, dag: str) -> str:
     return who
 
 
+def typed(word: str, *, to: str) -> bool:
+    """Whether the person at the terminal types ``word``; where nobody can, nobody has."""
+    try:
+        return input(f"type {word} to {to}: ").strip() == word
+    except EOFError:
+        print()
+        return False
+
+
 def approved(who: str, word: str, *, asked: bool) -> str:
     """``who`` with how it was approved, for the ledger."""
     return f"{who}, on the command line ({f'typed {word}' if asked else '--yes: nobody was asked'})"

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from upkeep.commands.base import Commands, add, job_of
 from upkeep.domain.backup import BackupRef
 from upkeep.domain.units import human_bytes
+from upkeep.errors import ObjectMissing
+
+if TYPE_CHECKING:
+    from upkeep.duties.job import Job
 
 
 def register(commands: Commands) -> None:
@@ -65,7 +69,7 @@ def show_backup(options: argparse.Namespace) -> int:
     from upkeep.duties.catalogue import read_manifest
 
     job = job_of(options.site)
-    manifest, raw = read_manifest(job.store, BackupRef(job.site.name, options.target, options.backup_id))
+    manifest, raw = read_manifest(job.store, _backup(job, options))
     print(raw.decode(), end="")
     print(f"\n# in a folder that holds {', '.join(file.name for file in manifest.files)}:\n{manifest.restore}")
     return 0
@@ -76,7 +80,7 @@ def pin_backup(options: argparse.Namespace) -> int:
     from upkeep.duties.catalogue import pin
 
     job = job_of(options.site)
-    ref = BackupRef(job.site.name, options.target, options.backup_id)
+    ref = _backup(job, options)
     with job.ledger.record(job.act("pin", options.target, command=f"pin {ref.backup_id}")) as entry:
         entry.note(reason=options.reason)
         pin(job.store, ref, by=job.run.actor, reason=options.reason, at=job.now())
@@ -88,7 +92,20 @@ def unpin_backup(options: argparse.Namespace) -> int:
     from upkeep.duties.catalogue import unpin
 
     job = job_of(options.site)
-    ref = BackupRef(job.site.name, options.target, options.backup_id)
+    ref = _backup(job, options)
     with job.ledger.record(job.act("unpin", options.target, command=f"unpin {ref.backup_id}")):
         unpin(job.store, ref)
     return 0
+
+
+def _backup(job: Job, options: argparse.Namespace) -> BackupRef:
+    """The backup that the options name. Errors: ``ObjectMissing``; ``SiteFileError``: no such target."""
+    from upkeep.duties.catalogue import read_catalogue
+
+    name = job.site.target(options.target).name
+    if found := read_catalogue(job.store, job.site.name, name).find(options.backup_id):
+        return found.ref
+    raise ObjectMissing(
+        f"the store {job.store.url} holds no backup {options.backup_id} of {job.site.name}/{name}",
+        hint=f"upkeep backups {job.site.name} {name} lists what it holds",
+    )

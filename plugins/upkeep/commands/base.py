@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeAlias
 
 from upkeep.connections import connection_from_environment, filesystem_from_environment
-from upkeep.errors import ConnectionUnknown, SiteFileError
+from upkeep.errors import ConnectionUnknown, LedgerUnavailable, SiteFileError
 from upkeep.resources import sites_folder
 from upkeep.settings import airflow_home
 
@@ -75,4 +75,12 @@ def open_ledger() -> Ledger:
     try:
         return Ledger(url_of(connection_from_environment("upkeep_ledger")))
     except ConnectionUnknown:
-        return Ledger(default_url(airflow_home()))
+        home = airflow_home()
+    try:
+        home.mkdir(parents=True, exist_ok=True)  # as Airflow would: upkeep may be what runs first on a machine
+    except OSError as error:
+        raise LedgerUnavailable(
+            f"the ledger can't be kept in {home}: {error.strerror}",
+            hint="set AIRFLOW_HOME as Airflow has it, or make a connection upkeep_ledger",
+        ) from error
+    return Ledger(default_url(home))

@@ -36,7 +36,7 @@ def init(options: argparse.Namespace) -> int:
     from upkeep.duties.first_look import first_plan, look_at, looked_at, missing
     from upkeep.site import NAME, load_sites, site_from
 
-    name = _answer(options.name, "name of the system, such as shop", NAME)
+    name = _answer(options.name, "name of the system: lower-case letters, digits, - and _, such as shop", NAME)
     path = (options.folder or Path(SITES.value or "sites")).absolute() / f"{name}.yaml"
     if path.exists() or name in (load_sites(path.parent)[0] if path.parent.is_dir() else {}):
         there = path if path.exists() else f"a site called {name} in {path.parent}"
@@ -87,8 +87,9 @@ def _answer(given: str | None, question: str, pattern: str, default: str = "") -
         given = input(f"{question}{f' [{default}]' if default else ''}: ").strip()
     answer = given or default
     if not re.fullmatch(pattern, answer):
+        like = f", such as {default}" if default else ""
         raise SiteFileError(
-            f"{answer!r} is no answer to: {question}" if answer else f"nobody said: {question}",
-            hint="give it as an option: upkeep init --help",
+            f"{answer!r} is no answer to: {question}{like}" if answer else f"nobody said: {question}",
+            hint="upkeep init --help names the option for each answer",
         )
     return answer

@@ -15,7 +15,7 @@ def register(commands: Commands) -> None:
     book = group(commands, "ledger", "The record of every act.")
     checked = add(book, "verify", verify_ledger)
     checked.add_argument("site", nargs="?")
-    checked.add_argument("--noted", type=_head, action="append", default=[], metavar="SITE:SEQ:HASH")
+    checked.add_argument("--noted", type=noted_head, action="append", default=[], metavar="SITE:SEQ:HASH")
     shown = add(book, "show", show_ledger)
     shown.add_argument("site", nargs="?")
     shown.add_argument("--last", type=int, default=50, metavar="N")
@@ -43,12 +43,14 @@ def show_ledger(options: argparse.Namespace) -> int:
     for record in reversed(list(records)):
         row = record.started
         approved = f"  (approved by {row.approver})" if row.approver else ""
-        line = f"{row.at[:19]}Z  {record.state:<8} {row.duty:<13} {row.site}/{row.target}  {row.actor}  {row.command}"
+        where = f"{row.site}/{row.target}"
+        line = f"{row.at[:19]}Z  {record.state:<8} {row.duty:<20} {where:<24} {row.actor}  {row.command}"
         print(line + approved)
     return 0
 
 
-def _head(text: str) -> Head:
+def noted_head(text: str) -> Head:
+    """As a report or a page of evidence prints it."""
     from upkeep.ledger import Head
 
     site, seq, digest = text.split(":")

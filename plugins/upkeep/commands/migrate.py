@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from upkeep.commands.approving import approved, require_approver
+from upkeep.commands.approving import approved, require_approver, typed
 from upkeep.commands.base import Commands, add, job_of
 from upkeep.domain.migration import ON_FAILURE
 from upkeep.errors import MigrationFailed, MigrationRefused
@@ -58,7 +58,7 @@ def migrate_database(options: argparse.Namespace) -> int:
             print("\n".join(f"  {line}" for line in rehearsed["rehearsal"]))
         if options.rehearse:
             return 0
-        if not options.yes and input(f"type {options.database} to run it: ").strip() != options.database:
+        if not options.yes and not typed(options.database, to="run it"):
             print("nothing was done")
             return 1
         done = migrate(

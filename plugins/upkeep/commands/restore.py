@@ -7,7 +7,7 @@ import json
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from upkeep.commands.approving import approved, require_approver
+from upkeep.commands.approving import approved, require_approver, typed
 from upkeep.commands.base import Commands, add, group, job_of
 from upkeep.domain.restoring import Wish
 from upkeep.errors import RestoreRefused
@@ -79,7 +79,7 @@ def restore_backup(options: argparse.Namespace) -> int:
     who = require_approver(job, dag="restore") if over else ""
     # Over live, a habit of answering yes must not be enough.
     word = options.target if over else "yes"
-    if not options.yes and input(f"type {word} to go on: ").strip() != word:
+    if not options.yes and not typed(word, to="go on"):
         print("nothing was done")
         return 1
     wish = plan.wish

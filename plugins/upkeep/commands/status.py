@@ -18,13 +18,21 @@ def register(commands: Commands) -> None:
 
 
 def status(options: argparse.Namespace) -> int:
-    """Each site's last report and the runs that are missing; with --max-age for an outside watchdog's exit status."""
+    """Each site's last report and the runs that are missing; with --max-age for an outside watchdog's exit status.
+
+    A site file that can't be used is exit status 1 as well: its DAGs are gone, and nothing else would say so.
+    """
     from upkeep.duties.status import standings
     from upkeep.site import load_sites
 
     now, ledger = datetime.now(UTC), open_ledger()
-    sites = [site_of(options.site)] if options.site else list(load_sites(sites_folder())[0].values())
-    stale = False
+    found, broken = ({}, []) if options.site else load_sites(sites_folder())
+    sites = [site_of(options.site)] if options.site else list(found.values())
+    for error in broken:
+        print(f"broken  {error}")
+    if not sites and not broken:
+        print(f"no file in {sites_folder()} describes a site")
+    stale = bool(broken) or not sites
     for site in sites:
         for standing in standings(site, ledger, now):
             too_old = bool(options.max_age) and standing.older_than(timedelta(hours=options.max_age), now)

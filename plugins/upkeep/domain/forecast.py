@@ -8,7 +8,9 @@ last of them is measured, by slopes that outliers can't move:
   four weeks on only days of the same weekday are compared, so that the week's own pattern has no part in it (Hirsch,
   Slack and Smith 1982, Water Resources Research 18, 107-121).
 - interval: 95 %, from the variance of Kendall's S, summed over the weekdays (Sen; Hirsch), widened where neighbouring
-  days err alike, by (1 + r) / (1 - r) with r their correlation (Bayley and Hammersley 1946, J. R. Stat. Soc. Suppl. 8).
+  days err alike, by (1 + r) / (1 - r) with r their correlation (Bayley and Hammersley 1946, J. R. Stat. Soc. Suppl. 8),
+  which n days beside a fitted line show smaller than it is, by about (2 + 4 r) / n (measured; beside a mean it is
+  (1 + 3 r) / n: Kendall 1954, Biometrika 41, 403-404).
 - what is young: growth that began lately is an outlier to such slopes. So the last half, quarter, eighth of the days is
   held against those before it. Where a part counts that is young, the interval also holds what it may turn out to be.
 
@@ -45,8 +47,10 @@ LEAST_OF_WEEKDAY = 3
 BEND_FROM_DAYS = 4 * WEEK
 """From here on the later half is compared with the earlier: if it went elsewhere, it alone counts."""
 SIGMAS_95 = 1.96
-BEND_SIGMAS = 2.6
-"""How sure of both slopes one must be to say that they differ: several places are looked at."""
+LEAST_BEND = 4.0
+"""How many times its noise a bend must have moved the figure by now. By the intervals alone, noise that lasts for ten
+days bent one course of a year in five; so it bends one in twenty.
+"""
 SHIFT_SIGMAS, SHORT_SHIFT_SIGMAS = 6.0, 10.0
 """How far a week's median must lie from the one before. In a short history its own noise is badly known."""
 KNOWN_NOISE_FROM = 6 * WEEK
@@ -379,13 +383,25 @@ def _after_bend(days: Days, level: Values) -> tuple[Days, Values]:
         later = days > days[-1] - (days[-1] - days[0] + 1) // share
         if not (_is_enough(days[later]) and _is_enough(days[~later])):
             break
-        _, low, high = _slope(days[later], level[later], BEND_SIGMAS)
-        _, low_before, high_before = _slope(days[~later], level[~later], BEND_SIGMAS)
-        if low <= high_before and low_before <= high:
-            share *= 2
-        else:
+        if _bends(*((days[part], level[part]) for part in (~later, later))):
             days, level, share = days[later], level[later], 2
+        else:
+            share *= 2
     return days, level
+
+
+def _bends(before: tuple[Days, Values], after: tuple[Days, Values]) -> bool:
+    """Whether the course after goes another way beyond doubt, and by enough to matter: a figure that wanders goes
+    somewhere for some weeks, and so few of them can't tell how slowly it does.
+    """
+    import numpy as np
+
+    (then, low_before, high_before), (now, low, high) = (_slope(*part) for part in (before, after))
+    beside = [level - rate * days for rate, (days, level) in ((then, before), (now, after))]
+    noise = _spread(np.concatenate([values - np.median(values) for values in beside]))
+    days = after[0]
+    by_now = abs(now - then) * float(days[-1] - days[0] + 1)
+    return by_now >= LEAST_BEND * noise and (low > high_before or low_before > high)
 
 
 def _since_bend(days: Days, level: Values) -> tuple[float, float, float]:
@@ -417,7 +433,7 @@ def _with_the_young(
     return (young, *both), f"{since} for a trend, but they go otherwise than before it: a first guess"
 
 
-def _slope(days: Days, level: Values, sigmas: float = SIGMAS_95) -> tuple[float, float, float]:
+def _slope(days: Days, level: Values) -> tuple[float, float, float]:
     """The slope and the ends of its interval; see the module's sources."""
     import numpy as np
 
@@ -433,7 +449,7 @@ def _slope(days: Days, level: Values, sigmas: float = SIGMAS_95) -> tuple[float,
         variance += count * (count - 1) * (2 * count + 5) / 18
     each = np.sort(np.concatenate(slopes))
     middle = float(np.median(each))
-    half = sigmas * np.sqrt(variance * _likeness(days, level - middle * days)) / 2
+    half = SIGMAS_95 * np.sqrt(variance * _likeness(days, level - middle * days)) / 2
     low = each[max(0, int(np.floor(len(each) / 2 - half)) - 1)]
     high = each[min(len(each) - 1, int(np.ceil(len(each) / 2 + half)))]
     return middle, float(low), float(high)
@@ -457,7 +473,10 @@ def _likeness(days: Days, apart: Values) -> float:
     neighbours = np.diff(days) <= 2
     first, second = apart[:-1][neighbours], apart[1:][neighbours]
     power = float(np.sqrt((first**2).sum() * (second**2).sum()))
-    alike = min(0.97, max(0.0, float((first * second).sum()) / power)) if power > 0 else 0.0
+    if power == 0:
+        return 1.0
+    alike = float((first * second).sum()) / power
+    alike = min(0.97, max(0.0, alike + (2 + 4 * alike) / len(days)))
     return (1 + alike) / (1 - alike)
 
 

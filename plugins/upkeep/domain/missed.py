@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -58,17 +59,15 @@ def missed_openings(
     opening is due ``grace`` after it, when its window is over.
     """
     ordered = sorted(openings, key=lambda moment: utc(moment, "an opening"))
+    starts = [utc(moment, "an opening") for moment in ordered]
+    answers: list[list[FinishedRun]] = [[] for _ in ordered]
+    for run in runs:
+        if place := bisect_right(starts, utc(run.at, "a run")):
+            answers[place - 1].append(run)
     missed = []
-    for place, opening in enumerate(ordered):
-        if utc(now, "now") < utc(opening, "an opening") + grace:
+    for opening, start, answered in zip(ordered, starts, answers, strict=True):
+        if utc(now, "now") < start + grace:
             continue
-        following = ordered[place + 1] if place + 1 < len(ordered) else None
-        answers = [
-            run
-            for run in runs
-            if utc(run.at, "a run") >= utc(opening, "an opening")
-            and (following is None or utc(run.at, "a run") < utc(following, "an opening"))
-        ]
-        if not any(run.ok for run in answers):
-            missed.append(Missed(opening, failed=bool(answers)))
+        if not any(run.ok for run in answered):
+            missed.append(Missed(opening, failed=bool(answered)))
     return tuple(missed)

@@ -55,9 +55,9 @@ _REFUSED = {
     "mysql": [
         (_OWN_TRANSACTION, "it begins or ends transactions, which Upkeep does: take that out"),
         (r"USE\b", "it leaves the database: name one database and migrate that"),
-        (r"(CREATE|ALTER|DROP)\s+(OR\s+REPLACE\s+)?(DATABASE|SCHEMA|USER|ROLE|TABLESPACE|SERVER)\b|RENAME\s+USER\b",
+        (r"(CREATE|ALTER|DROP)\s+(OR\s+REPLACE\s+)?(DATABASE|SCHEMA|USER|ROLE|TABLESPACE|SERVER|INSTANCE)\b|RENAME\s+USER\b",
          "it changes the whole server, not this database: run it by hand"),
-        (r"(GRANT|REVOKE|FLUSH|RESET|KILL|SHUTDOWN|PURGE|CHANGE|INSTALL|UNINSTALL)\b",
+        (r"(GRANT|REVOKE|FLUSH|RESET|RESTART|STOP|CLONE|KILL|SHUTDOWN|PURGE|CHANGE|INSTALL|UNINSTALL)\b",
          "it changes the whole server, not this database: run it by hand"),
         (r"SET\s+(GLOBAL|PERSIST\w*|PASSWORD|(DEFAULT\s+)?ROLE)\b|SET\b.*(@@|,\s*)(GLOBAL|PERSIST)",
          "it changes the whole server, not this database: run it by hand"),
@@ -75,6 +75,8 @@ _ALONE = re.compile(
 )
 """PostgreSQL: what can't run within a transaction, or whose result can't be used within it."""
 _ROWS = re.compile(r"\(*\s*(INSERT|UPDATE|DELETE|REPLACE|WITH|SELECT|VALUES|SET|DO)\b", re.IGNORECASE)
+_LAST_ID = "last_insert_id"
+_OF_SESSION = re.compile(rf"(?<![@\w])@[\w.]+|\b{_LAST_ID}(?=\s*\()", re.IGNORECASE)
 _VERB = re.compile(r"\w+(?:\s+(?:OR\s+REPLACE\s+|UNIQUE\s+|TEMPORARY\s+)?\w+)?")
 
 
@@ -107,6 +109,15 @@ class Statement:
         return self.verb.split()[0] == "SET"
 
     @property
+    def reads(self) -> list[str]:
+        """What it names of MySQL's session: its variables, those that it sets included, and its last id."""
+        return [name.lower() for name in _OF_SESSION.findall(self.bare)]
+
+    @property
+    def makes_ids(self) -> bool:
+        return self.verb.startswith(("INSERT", "REPLACE"))
+
+    @property
     def shown(self) -> str:
         """What a person approves: all that runs, but for the strings of a statement that is about secrets."""
         text = self.full or self.bare
@@ -124,6 +135,29 @@ class Statement:
 
 def is_whole(statements: tuple[Statement, ...]) -> bool:
     return not any(statement.by_itself for statement in statements)
+
+
+def missing_from_session(engine: str, statements: tuple[Statement, ...], first: int) -> str:
+    """What those from ``first`` on read of a session that is gone, where MySQL would take NULL or 0 for it without a
+    word; empty where there is nothing. PostgreSQL refuses such statements itself.
+
+    A plain ``SET`` is run again; one that asks the database could get another answer by now.
+    """
+    if engine != "mysql":
+        return ""
+    again = [one for one in statements[: first - 1] if one.is_setting and "(" not in one.bare]
+    before = [one for one in statements[: first - 1] if one not in again]
+    gone = {name for one in before for name in one.reads}
+    gone |= {_LAST_ID for one in before if one.makes_ids}
+    for one in (*again, *statements[first - 1 :]):
+        for name in sorted(gone & set(one.reads)):
+            sets = one.is_setting and re.search(rf"{name}\s*:?=", one.bare, re.IGNORECASE)
+            if not sets or one.reads.count(name) > 1:
+                return name
+            gone.remove(name)
+        if one.makes_ids:
+            gone.discard(_LAST_ID)
+    return ""
 
 
 def read_statements(engine: str, text: str, what: str) -> tuple[Statement, ...]:
@@ -202,10 +236,8 @@ def _cut(engine: str, text: str, what: str) -> Iterator[_Piece]:
             for kept in (bare, full, strings, words):
                 kept.clear()
             continue
-        is_begin = (
-            engine == "mysql" and not "".join(bare).strip() and not text[text.rfind("\n", 0, at) + 1 : at].strip()
-        )
-        if is_begin and (line := _DELIMITER.match(text, at)):
+        line = _DELIMITER.match(text, at) if engine == "mysql" else None
+        if line and not "".join(bare).strip() and not text[text.rfind("\n", 0, at) + 1 : at].strip():
             delimiter, at = line[1], line.end()
             begun = at
             continue

@@ -50,7 +50,7 @@ def back_up(job: Job, target: str, *, dry_run: bool = False) -> dict[str, Any]:
             log.info("%s was made by an earlier try of this run", own.ref.backup_id)
             entry.note(bytes=own.size, backup_id=own.ref.backup_id, size=own.size, found=True)
             if away:
-                raise _spooled(job, own.ref) from away
+                raise _spooled(job, own.ref, away) from away
             return _result(own.ref, own.size, found=True)
         engine = job.engine(target)
         entry.hide(*engine.secrets)
@@ -68,7 +68,7 @@ def back_up(job: Job, target: str, *, dry_run: bool = False) -> dict[str, Any]:
             away=away.message if away else "",
         )
         if away:
-            raise _spooled(job, manifest.backup) from away
+            raise _spooled(job, manifest.backup, away) from away
         return _result(manifest.backup, manifest.size)
 
 
@@ -235,11 +235,11 @@ def _rehearse(job: Job, target: str) -> dict[str, Any]:
     return {"site": job.site.name, "target": target, "dry_run": True, "files": streams, "commands": commands}
 
 
-def _spooled(job: Job, ref: BackupRef) -> BackupSpooled:
+def _spooled(job: Job, ref: BackupRef, away: StoreError) -> BackupSpooled:
     return BackupSpooled(
         f"the backup {ref.backup_id} of {ref.site}/{ref.target} waits in the spool {job.spool.root} on {job.run.host}: "
-        "the store did not take it",
-        hint="bring the store back; the next run on this worker ships it (or run this task again)",
+        f"{away.message}",
+        hint=f"{away.hint}; then the next run on this worker ships it (or run this task again)",
     )
 
 

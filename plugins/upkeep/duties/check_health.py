@@ -29,15 +29,17 @@ STORE = "store"
 
 def check_health(job: Job, check: str) -> dict[str, Any]:
     """Read and judge one thing; what doesn't answer is red, not an error. ``check`` is one of ``Site.checks``."""
+    hint = ""
     with job.ledger.record(job.act("check_health", check, command=f"check {check}")) as entry:
         try:
             health = _examine(job, check)
         except UpkeepError as error:
             log.warning("%s: %s", check, error)
             health = unreachable(check.rpartition("/")[2], check.partition("/")[0], error.message)
+            hint = error.hint
         health = replace(health, symptoms=(*_stop(job, check), *health.symptoms))
         found = health.as_dict()
-        entry.note(**found)
+        entry.note(**found, hint=hint)
     log.info("%s is %s: %s", check, health.light, health.summary)
     return found
 

@@ -69,7 +69,7 @@ def looked_at(surveyed: Surveyed, database: str) -> Looked:
 def missing(job: Job, name: str, surveyed: Surveyed) -> Iterator[Missing]:
     """What the first night and the first week would stumble over: grants, client programs, store, spool, scratch."""
     for grant in surveyed.lacking:
-        yield Missing(f"a grant, for {', '.join(grant.duties)}", f"{grant.statement};")
+        yield Missing("a grant", grant.line)
     yield from _trouble("a client program", lambda: _programs(surveyed))
     yield from _trouble("the store", job.store.check)
     yield from _trouble("the spool", lambda: _spool(Path(job.site.spool)))
@@ -159,4 +159,4 @@ def _scratch(job: Job, section: Database) -> Iterator[Missing]:
     else:
         there = postgres_survey(PostgresEngine(endpoint, endpoint.schema or "postgres"), ["scratch"])
     for grant in there.lacking:
-        yield Missing("a grant on the scratch server", f"{grant.statement};")
+        yield Missing("a grant on the scratch server", grant.line)

@@ -52,12 +52,20 @@ def forecast_capacity(job: Job, *, dry_run: bool = False) -> dict[str, Any]:
             "later": first(FIRST_CHARS, [_told(line) for line in later]),
             "odd_backups": first(ODD_CHARS, [odd.words for odd in plan.odd_backups]),
             "replicas": first(ODD_CHARS, list(plan.replicas)),
+            "counts": {
+                "soon": len(soon),
+                "later": len(later),
+                "odd_backups": len(plan.odd_backups),
+                "replicas": len(plan.replicas),
+            },
             "page": page,
         }
         entry.note(**found)
     log.info("the forecast is %s: %s", found["light"], found["summary"])
     for line in (*soon, *later):
         log.info("%s: %s", line.name, "; ".join([line.says, *line.changes]))
+    for words in (*(odd.words for odd in plan.odd_backups), *plan.replicas):
+        log.info("%s", words)
     return found
 
 

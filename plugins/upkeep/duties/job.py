@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from upkeep.engines.base import Engine
     from upkeep.engines.pod import Pod
 
+_OF_OTHERS = {"mysql": ("postgres", "postgresql", "redis"), "postgres": ("mysql", "redis")}
+"""Connection types that lead to another kind of server; ``generic`` and an empty one may lead to any."""
+
 Connect = Callable[[str], Endpoint]
 """From an Airflow connection id to where it leads. Raises ``ConnectionUnknown``."""
 
@@ -100,6 +103,12 @@ class Job:
         section = self.site.section(target)
         if isinstance(section, Database):
             endpoint = self.connect(section.conn_id)
+            if endpoint.kind in _OF_OTHERS[section.engine]:
+                raise SiteFileError(
+                    f"{target!r} of site {self.site.name!r} is {section.engine}, and its connection "
+                    f"{section.conn_id!r} is of type {endpoint.kind}",
+                    hint="name the connection of that server in conn_id, or mend engine",
+                )
             name = _fit_for_lines(section.database or endpoint.schema or section.name, target)
             if section.engine == "mysql":
                 from upkeep.engines.mysql_engine import MySqlEngine

@@ -46,8 +46,7 @@ def measure_benchmark(job: Job, database: str, *, dry_run: bool = False, limit_s
     engine: Any = job.engine(database)
     if dry_run:
         with open_stopwatch(engine, limit_s=limit_s) as stopwatch:
-            names = [name for name, _ in _queries(section, stopwatch)]
-        return {"site": job.site.name, "database": database, "dry_run": True, "would_time": names}
+            return {"site": job.site.name, "database": database, "dry_run": True, **_would(section, stopwatch)}
     at = job.now()
     last, last_version = _a_month_ago(job, database, at)
     with job.ledger.record(job.act("benchmark", database, command="time the month's queries")) as entry:
@@ -67,6 +66,18 @@ def measure_benchmark(job: Job, database: str, *, dry_run: bool = False, limit_s
 
 def _queries(section: Database, stopwatch: Stopwatch) -> list[tuple[str, str]]:
     return [*((one.name, one.sql.strip().rstrip(";")) for one in section.benchmark), *stopwatch.own()]
+
+
+def _would(section: Database, stopwatch: Stopwatch) -> dict[str, Any]:
+    names, failed = [], {}
+    for name, statement in _queries(section, stopwatch):
+        try:
+            stopwatch.plan(statement)
+            names.append(name)
+        except BenchmarkFailed as error:
+            log.warning("%s can't be timed: %s", name, error)
+            failed[name] = error.message
+    return {"would_time": names, "failed": failed}
 
 
 def _measured(stopwatch: Stopwatch, name: str, statement: str, last: Timed | None) -> dict[str, Any]:

@@ -50,31 +50,25 @@ def refuse_begun(job: Job, migration: Migration, *, start_at: int | None = None)
         first_statement(job, server, plan, migration.target, earlier, start_at)
 
 
-def secure_migration(
-    job: Job, migration: Migration, *, start_at: int | None = None, dry_run: bool = False
-) -> dict[str, Any]:
+def secure_migration(job: Job, migration: Migration, *, start_at: int | None = None) -> dict[str, Any]:
     """Have a proven backup that is younger than the rehearsal; one that goes on half-way has its own, from before it.
 
     Errors: ``MigrationRefused``; those of ``back_up`` and ``verify``.
     """
     target, plan = migration.target, plan_migration(job, migration)
-    result = {"site": job.site.name, "target": target, "dry_run": dry_run}
+    result = {"site": job.site.name, "target": target}
     refuse_begun(job, migration, start_at=start_at)
     earlier = earlier_attempt(job, target, plan)
     if earlier and (start_at or 1) > 1:
         return {**result, "backup_id": backup_behind(earlier), "reason": "it was begun behind this one"}
     if backup_id := _secured(job, target, _rehearsal(job, plan, target)):
         return {**result, "backup_id": backup_id, "reason": "young enough and proven"}
-    if dry_run:
-        return {**result, "backup_id": None, "reason": "would be backed up and verified"}
     backup_id = str(back_up(job, target)["backup_id"])
     verify(job, target, backup_id)
     return {**result, "backup_id": backup_id, "reason": "made for this migration"}
 
 
-def run_migration(
-    job: Job, migration: Migration, *, approver: str, start_at: int | None = None, dry_run: bool = False
-) -> dict[str, Any]:
+def run_migration(job: Job, migration: Migration, *, approver: str, start_at: int | None = None) -> dict[str, Any]:
     """Run it on the live database; when it fails, what was chosen beforehand.
 
     :param start_at: the statement to begin with, of a migration that was begun, or done, before; 1 is all of it again.
@@ -83,7 +77,7 @@ def run_migration(
     now; ``Busy``.
     """
     plan, section, target = plan_migration(job, migration), section_of(job, migration.target), migration.target
-    result = {"site": job.site.name, "target": target, "sha256": plan.digest, "dry_run": dry_run}
+    result = {"site": job.site.name, "target": target, "sha256": plan.digest}
     with job.ledger.hold(f"{job.site.name}/{target}/migrate"):
         earlier = earlier_attempt(job, target, plan)
         rehearsal = _rehearsal(job, plan, target, resumed=earlier is not None and (start_at or 1) > 1)
@@ -99,8 +93,6 @@ def run_migration(
                 )
             if resumed and plan.on_failure == "restore":
                 _refuse_old(job, target, backup_id)
-            if dry_run:
-                return {**result, "would_run": [one.words for one in plan.statements[first - 1 :]], "behind": backup_id}
             if not approver:
                 raise MigrationRefused(f"nobody approved the migration of {target}", hint="have a person approve it")
             progress = Progress(first - 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from upkeep.domain.migration import MigrationPlan, stands
+from upkeep.domain.sql_statements import missing_from_session
 from upkeep.duties.job import Job
 from upkeep.duties.migration_plan import LiveDatabase, some
 from upkeep.errors import MigrationRefused
@@ -28,6 +29,11 @@ def first_statement(
     if start_at is not None and start_at > 1 and (earlier is None or earlier.state == "done"):
         why = "was done to its end" if earlier else "was not begun, or was taken back"
         raise MigrationRefused(f"it can't start at {start_at}: it {why}", hint="start at 1, or not at all")
+    if start_at is not None and (missing := missing_from_session(plan.engine, plan.statements, start_at)):
+        raise MigrationRefused(
+            f"it can't start at {start_at}: what it needs of {missing} was known to a session that is gone",
+            hint="run what is left as a migration of its own, with the value written out",
+        )
     if start_at is not None:
         return start_at
     if earlier is None:

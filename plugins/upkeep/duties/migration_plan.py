@@ -13,10 +13,10 @@ from upkeep.domain.sql_statements import Statement, is_whole
 from upkeep.duties.benches import CHECK_LIMIT_S, open_restorer
 from upkeep.duties.job import Job
 from upkeep.duties.restore import live_name
+from upkeep.duties.same_server import require_same_server
 from upkeep.engines.migration_command import environment_of
 from upkeep.engines.restore_base import Restorer
 from upkeep.errors import MigrationFailed, MigrationLost, MigrationRefused, Stopped
-from upkeep.resources import sql
 from upkeep.site import Database
 
 if TYPE_CHECKING:
@@ -129,22 +129,8 @@ def section_of(job: Job, target: str) -> Database:
 def server_of(job: Job, section: Database) -> Iterator[LiveDatabase]:
     conn_id = section.migrate_conn_id or section.conn_id
     restorer = open_restorer(job, section.engine, conn_id, live=True)
-    if conn_id != section.conn_id and restorer.identity() != _source_identity(job, section):
-        raise MigrationRefused(
-            f"the connections {section.conn_id} and {conn_id} of {section.name} lead to two servers",
-            hint="migrate_conn_id is another account on the server of conn_id: mend it in the site file",
-        )
+    require_same_server(job, section, "migrate_conn_id", restorer, MigrationRefused)
     yield LiveDatabase(section, restorer, live_name(job, section), sql_mode(job, section))
-
-
-def _source_identity(job: Job, section: Database) -> str:
-    """Who the server says it is that is backed up, through its pod too. Errors: ``SourceError``."""
-    if not section.via:
-        return open_restorer(job, section.engine, section.conn_id).identity()
-    engine: Any = job.engine(section.name)
-    with closing(engine.connect()) as connection, connection.cursor() as cursor:
-        cursor.execute(sql(section.engine, "list_server"))
-        return str(cursor.fetchone()["identity"])
 
 
 def sql_mode(job: Job, section: Database) -> str:
@@ -161,7 +147,8 @@ def sql_mode(job: Job, section: Database) -> str:
             f"the server of {section.name} has sql_mode NO_BACKSLASH_ESCAPES, in which strings end otherwise",
             hint="run the migration by hand with the server's own client",
         )
-    return mode
+    # MySQL 5.7 has it by default, for GRANT alone; MySQL 8, its scratch server say, knows it no more.
+    return ",".join(one for one in mode.split(",") if one != "NO_AUTO_CREATE_USER")
 
 
 @contextmanager

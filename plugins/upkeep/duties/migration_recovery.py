@@ -33,7 +33,8 @@ def recover(
     """
     count = len(plan.statements)
     if not progress.begun:
-        return "failed, nothing was begun"
+        half = f"left as it is: {stands(progress.done, count)}, and no other was begun"
+        return f"failed, {half if progress.done else 'nothing was begun'}"
     if progress.commit is not None and not progress.done and _ask_of_commit(job, target, progress.commit):
         return "all of it stands: it was committed, and only the answer was lost; its checks were not looked at"
     if plan.whole and not progress.done and not progress.in_part:

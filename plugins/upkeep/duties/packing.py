@@ -20,8 +20,10 @@ AGE = ".age"
 
 def pack(compression: Compression, encryption: Encryption | None, *, share: int = 1) -> list[Command]:
     """The programs a stream passes through on its way into the store; ``share`` streams at a time share the threads."""
-    threads = max(1, compression.threads // share)
-    commands = [Command([_zstd(), "-q", "-c", f"-T{threads}", f"-{compression.level}"])]
+    threads = compression.threads // share
+    # -T1 hands every block to a second thread: a quarter more of processor for the same bytes.
+    how = f"-T{threads}" if threads > 1 else "--single-thread"
+    commands = [Command([_zstd(), "-q", "-c", how, f"-{compression.level}"])]
     if encryption:
         recipients = [word for key in encryption.recipients for word in ("--recipient", key)]
         commands.append(Command([_age(), "--encrypt", *recipients]))

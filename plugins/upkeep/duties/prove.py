@@ -60,13 +60,15 @@ def prove(
 ) -> dict[str, Any]:
     """Restore the backups of ``target`` that the site wants restored and that nobody has restored yet, and compare.
 
-    ``backup_id``: this one only, whatever is known of it. ``dry_run``: all but the restore: the choice, the manifest,
-    the scratch. ``closes_at``: no restore begins after it, nor one that took longer the last time than is left.
+    ``backup_id``: this one only, whatever is known of it; then a target without scratch is an error. ``dry_run``: all
+    but the restore: the choice, the manifest, the scratch. ``closes_at``: no restore begins after it, nor one that took
+    longer the last time than is left.
 
     Errors: ``ProofFailed`` or ``ManifestBroken`` for the first bad backup, else ``RestoreUnavailable`` for the first
     that could not be restored, both after the others had their turn; ``Busy``; ``ObjectMissing``; ``Stopped``;
     ``StoreUnreachable``.
     """
+    job.site.target(target)
     catalogue = read_catalogue(job.store, job.site.name, target)
     choices = _choose(job, catalogue, target, backup_id)
     for choice in choices:
@@ -79,6 +81,8 @@ def prove(
         bench = bench_of(job, target)
     except (RestoreUnavailable, ConnectionUnknown) as error:
         reason = _no_bench(job, target, error)
+        if backup_id:
+            raise
         return {**result, "restored": {}, "reason": reason}
     if dry_run:
         return {**result, "would_restore": _rehearse(job, bench, chosen), "into": bench.place}

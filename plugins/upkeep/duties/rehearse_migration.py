@@ -139,6 +139,10 @@ def _rehearse(job: Job, section: Database, plan: MigrationPlan, manifest: Manife
     restorer = open_restorer(job, section.engine, str(section.scratch_conn_id))
     look = partial(_look, section.engine, restorer, name, manifest)
     mode = sql_mode(job, section)
+    with open_session(section, restorer, name, mode) as session:
+        cut_off = session.cut_off()
+    if cut_off:
+        rehearsed.notes.append(f"other servers can't be reached from the copy, and none was: {some(cut_off)}")
     before = look()
     live = _live_catalogue(job, section) if plan.is_command else {}
     with open_session(section, restorer, name, mode) as session:
@@ -158,7 +162,8 @@ def _rehearse(job: Job, section: Database, plan: MigrationPlan, manifest: Manife
                     "restore takes that back"
                 )
         except MigrationFailed as error:
-            raise MigrationFailed(f"in the rehearsal {error.message}", hint=error.hint) from error
+            beyond = f"; no other server can be reached from the copy: {some(cut_off)}" if cut_off else ""
+            raise MigrationFailed(f"in the rehearsal {error.message}{beyond}", hint=error.hint) from error
     if plan.is_command and live != _live_catalogue(job, section):
         raise MigrationFailed(
             f"the live database of {section.name} changed while the program was rehearsed on a copy",

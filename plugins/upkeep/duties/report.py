@@ -28,7 +28,10 @@ def report_run(job: Job, rhythm: str, *, chosen: Sequence[str] = (), dry_run: bo
     """
     with job.ledger.record(job.act("report", rhythm, command=f"report {rhythm}")) as entry:
         found = _report(job, rhythm, chosen, dry_run)
-        entry.note(ok=found["ok"], headline=found["headline"], page=found["page"])
+        partial = bool(chosen) and not {target.name for target in job.site.targets} <= set(chosen)
+        entry.note(
+            ok=found["ok"], headline=found["headline"], page=found["page"], dry_run=dry_run, partial=partial
+        )  # fmt: skip
     return found
 
 

@@ -22,7 +22,7 @@ def plan_restart(job: Job, name: str) -> dict[str, Any]:
     return plan_step(job, name, ACT, _preparing(job))
 
 
-def restart(job: Job, plan: Mapping[str, Any], *, approver: str = "", dry_run: bool = False) -> Wait | dict[str, Any]:
+def restart(job: Job, plan: Mapping[str, Any], *, approver: str, dry_run: bool = False) -> Wait | dict[str, Any]:
     return take_step(job, plan, _preparing(job), _verify, approver=approver, dry_run=dry_run)
 
 

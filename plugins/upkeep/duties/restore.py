@@ -50,6 +50,7 @@ from upkeep.duties.benches import (
 from upkeep.duties.catalogue import PROOFS, Backup, candidates, read_catalogue, write_proof
 from upkeep.duties.job import Job
 from upkeep.duties.read_back import Streams, key_of, plain_bytes, trusted_manifest
+from upkeep.duties.same_server import require_same_server
 from upkeep.engines.live_base import LiveServer
 from upkeep.engines.restore_base import Restorer
 from upkeep.errors import (
@@ -259,27 +260,20 @@ def _live_conn_id(section: Database) -> str:
 
 
 def _require_same_server(job: Job, section: Database, restorer: Restorer, *, over: bool) -> None:
-    """Two connections, one server: by what it says of itself. A server that can't be asked may not be restored over:
-    another one may hold a database of the same name. Errors: ``RestoreRefused``.
+    """A server that can't be asked may not be restored over: another one may hold a database of the same name.
+    Errors: ``RestoreRefused``.
     """
-    if section.restore_conn_id in (None, section.conn_id) or section.via:
-        return
     try:
-        live = open_restorer(job, section.engine, section.conn_id).identity()
-    except RestoreUnavailable as error:
+        require_same_server(job, section, "restore_conn_id", restorer, RestoreRefused)
+    except SourceError as error:
         if over:
             raise RestoreRefused(
                 f"nobody knows whether {section.conn_id} and {section.restore_conn_id} of {section.name} lead to one "
                 f"server: {error.message}",
-                hint=f"mend {section.conn_id}, or let both be the same connection for this restore",
+                hint=f"mend {section.conn_id}, or for this restore let both be one connection"
+                f"{' and leave out via' if section.via else ''}",
             ) from error
         log.warning("%s could not be asked who it is: %s", section.conn_id, error.message)
-        return
-    if live and live != restorer.identity():
-        raise RestoreRefused(
-            f"the connections {section.conn_id} and {section.restore_conn_id} of {section.name} lead to two servers",
-            hint="restore_conn_id is another account on the server of conn_id: mend it in the site file",
-        )
 
 
 def open_live(job: Job, section: Database) -> LiveServer:

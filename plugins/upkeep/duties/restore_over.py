@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from upkeep.domain.names import quoted
 from upkeep.domain.proof import ProofLevel, is_proven
 from upkeep.domain.restoring import Wish, replaced_name, restored_name
 from upkeep.domain.units import human_seconds
@@ -41,7 +42,7 @@ from upkeep.duties.restore import (
 )
 from upkeep.duties.restore_others import bring_other_beside, swap_other
 from upkeep.duties.verify import verify
-from upkeep.duties.write_stops import GO_ON, WriteStop, stop_that_did, stopped_at, write_stop_of
+from upkeep.duties.write_stops import GO_ON, WriteStop, last_stop, stop_that_did, stopped_at, write_stop_of
 from upkeep.engines.live_base import LiveServer, State
 from upkeep.errors import NoFreshBackup, RestoreRefused, UpkeepError
 from upkeep.site import Database, ScaleToZero
@@ -149,7 +150,7 @@ def secure_live(job: Job, wish: Wish, *, waived: str = "", dry_run: bool = False
     return {**result, "backup_id": made, "reason": "made for this restore"}
 
 
-def stop_writes(job: Job, wish: Wish, *, waived: str = "", approver: str = "", dry_run: bool = False) -> dict[str, Any]:
+def stop_writes(job: Job, wish: Wish, *, approver: str, waived: str = "", dry_run: bool = False) -> dict[str, Any]:
     """Keep applications from writing, by the site's hook. Errors: ``RestoreRefused`` where there is neither hook nor
     waiver.
     """
@@ -172,14 +173,14 @@ def stop_writes(job: Job, wish: Wish, *, waived: str = "", approver: str = "", d
         )
     live = live_name(job, section)
     hook = _hook(job, section, open_live(job, section), live)
-    stopped = stopped_at(job, target)
+    stop = last_stop(job, target)
     holds = hook.holds()
-    if holds and stopped is None:
+    if holds and stop is None:
         hook.refuse_foreign()
     hook.refuse_writers()
-    if holds:
+    if holds and (stop is None or stop.state == "done"):  # one that died may have left sessions from before it
         return {**result, "how": "stopped already"}
-    how = hook.how(stopped.command if stopped else "")
+    how = hook.how(stop.started.command if stop else "")
     if not dry_run:
         act = job.act("stop_writes", target, command=f"stop writes: {how}", approver=approver)
         with job.ledger.record(act) as entry:
@@ -241,9 +242,7 @@ def bring_beside(job: Job, wish: Wish) -> dict[str, Any]:
         return load_copy(job, section, found, place_of(job, section, found, wish), ())
 
 
-def swap_live(
-    job: Job, wish: Wish, *, approver: str = "", waivers: Waivers = Waivers(), dry_run: bool = False
-) -> dict[str, Any]:
+def swap_live(job: Job, wish: Wish, *, approver: str, waivers: Waivers = Waivers()) -> dict[str, Any]:
     """Put the copy in the place of the live database, which stays under a dated name.
 
     Errors: ``RestoreRefused`` when something that has to hold before no longer does; ``ProofFailed`` when the copy was
@@ -254,7 +253,7 @@ def swap_live(
     if not isinstance(section, Database):
         return swap_other(job, section, find_backup(job, wish), approver=approver, waived=waivers.writes)
     server, live = open_live(job, section), live_name(job, section)
-    result = {"site": job.site.name, "target": target, "backup_id": backup_id, "database": live, "dry_run": dry_run}
+    result = {"site": job.site.name, "target": target, "backup_id": backup_id, "database": live}
     # The night's backup must not read while names change under it.
     with job.ledger.hold(hold_name(job, target)), job.hold(target):
         begun = _begun(job, section, server, backup_id)
@@ -270,8 +269,6 @@ def swap_live(
             rows = sum(int(table["rows"]) for table in found.manifest.contents.get("tables", {}).values())
             counted = f", {rows:,} rows"
         old = begun.old if begun else replaced_name(live, job.now()) if server.exists(live) else ""
-        if dry_run:
-            return {**result, "would_swap": new, "old": old}
         if not (approver or (begun and begun.approver)):
             raise RestoreRefused(f"nobody approved the swap of {live}", hint="have a person approve it")
         who = approver or (begun.approver if begun else "")
@@ -286,21 +283,19 @@ def swap_live(
                 waived={name: reason for name, reason in vars(waivers).items() if reason},
                 light="amber" if swapped.notes else "green",
                 summary=f"{live} is {backup_id} now{counted}; {kept}",
-                hint=f"when nobody misses anything any more: DROP DATABASE {swapped.old}" if swapped.old else "",
+                hint=f"when nobody misses anything any more: DROP DATABASE {quoted(section.engine, swapped.old)}"
+                if swapped.old
+                else "",
             )
     return {**result, "old": swapped.old, "notes": list(swapped.notes[:20]), "found": False}
 
 
-def restore_over(
-    job: Job, wish: Wish, *, approver: str, waivers: Waivers = Waivers(), dry_run: bool = False
-) -> dict[str, Any]:
+def restore_over(job: Job, wish: Wish, *, approver: str, waivers: Waivers = Waivers()) -> dict[str, Any]:
     """All of it in one go, for the command line. Applications may write again however it ends, unless it is killed:
     then the next run, or ``let_write``, sees to it.
     """
     _require_named(wish)
-    secured = secure_live(job, wish, waived=waivers.backup, dry_run=dry_run)
-    if dry_run:
-        return {**secured, **stop_writes(job, wish, waived=waivers.writes, dry_run=True)}
+    secured = secure_live(job, wish, waived=waivers.backup)
     try:
         stop_writes(job, wish, waived=waivers.writes, approver=approver)
         beside = bring_beside(job, wish)

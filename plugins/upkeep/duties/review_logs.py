@@ -132,7 +132,7 @@ def _verdict(review: Review, memory: LogMemory) -> dict[str, str]:
         hint = f"look at {first.file} in this folder; if it is harmless, it won't be new tomorrow"
     if review.stopped:
         summary += f"; the limit on {review.stopped} left {human_bytes(review.unread)} unread until next time"
-        hint = hint or "if it happens every night, raise the task's limit_s and limit_bytes"
+        hint = hint or "if it happens every night, leave the largest files out of this folder's patterns"
     summary = "; ".join([summary, *(_cut(remark, 160) for remark in memory.remarks)])
     amber = review.new or review.stopped or memory.remarks
     return {"light": "amber" if amber else "green", "summary": summary, "hint": hint}

@@ -48,11 +48,12 @@ PODS = 100
 
 
 def roll_out(
-    job: Job, plan: Mapping[str, Any], *, approver: str = "", first_only: bool = False, dry_run: bool = False
+    job: Job, plan: Mapping[str, Any], *, approver: str, first_only: bool = False, dry_run: bool = False
 ) -> Wait | dict[str, Any]:
     """What to wait for, or what came of it.
 
     :param plan: what ``plan_rollout`` returned.
+    :param approver: empty where nobody had to be asked.
     :param first_only: the first wave only: a canary.
     :param dry_run: send every patch, but only for the server to check.
 

@@ -40,7 +40,7 @@ def advise(job: Job, name: str) -> Advice:
     return recommend_replicas(live.replicas, used)
 
 
-def scale(job: Job, plan: Mapping[str, Any], *, approver: str = "", dry_run: bool = False) -> Wait | dict[str, Any]:
+def scale(job: Job, plan: Mapping[str, Any], *, approver: str, dry_run: bool = False) -> Wait | dict[str, Any]:
     prepare = _preparing(int(plan["replicas"]), str(plan["reason"]))
     return take_step(job, plan, prepare, _verify, approver=approver, dry_run=dry_run)
 

@@ -39,7 +39,7 @@ def standing(site: Site, rhythm: str, ledger: Ledger, now: datetime) -> Standing
     """Openings count from the site's first act on: a system that was taken into care today missed nothing."""
     runs = _runs(site, rhythm, ledger, now - LOOKED_BACK[rhythm])
     settings = getattr(site.rhythms, rhythm)
-    openings = _openings(site, settings.at, _in_care_since(site, ledger, now - LOOKED_BACK[rhythm], now), now)
+    openings = openings_of(site, settings.at, _in_care_since(site, ledger, now - LOOKED_BACK[rhythm], now), now)
     missed = missed_openings(openings, runs, grace=timedelta(hours=settings.length_h), now=now)
     return Standing(site.name, rhythm, max(runs, key=lambda run: run.at, default=None), missed)
 
@@ -49,17 +49,18 @@ def tallies(site: Site, ledger: Ledger, since: datetime, now: datetime) -> dict[
     found = {}
     for rhythm in SLACKER:
         if settings := getattr(site.rhythms, rhythm):
-            openings = _openings(site, settings.at, _in_care_since(site, ledger, since, now), now)
+            openings = openings_of(site, settings.at, _in_care_since(site, ledger, since, now), now)
             grace = timedelta(hours=settings.length_h)
             found[rhythm] = tally_openings(openings, _runs(site, rhythm, ledger, since), grace=grace, now=now)
     return found
 
 
 def _runs(site: Site, rhythm: str, ledger: Ledger, since: datetime) -> list[FinishedRun]:
+    """A dry run is none, nor is one of some targets only: neither may keep a watchdog quiet about the others."""
     return [
         FinishedRun(datetime.fromisoformat(record.started.at), bool(record.detail.get("ok")))
         for record in ledger.acts(site.name, duty="report", target=rhythm, since=since)
-        if record.state == "done"
+        if record.state == "done" and not (record.detail.get("dry_run") or record.detail.get("partial"))
     ]
 
 
@@ -68,7 +69,8 @@ def _in_care_since(site: Site, ledger: Ledger, since: datetime, now: datetime) -
     return max(since, datetime.fromisoformat(first.at)) if first else now
 
 
-def _openings(site: Site, cron: str, since: datetime, until: datetime) -> list[datetime]:
+def openings_of(site: Site, cron: str, since: datetime, until: datetime) -> list[datetime]:
+    """After ``since``, up to and with ``until``; in the site's time zone."""
     ticks = croniter(cron, since.astimezone(ZoneInfo(site.timezone)))
     openings: list[datetime] = []
     while (opening := ticks.get_next(datetime)) <= until:

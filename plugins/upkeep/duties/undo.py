@@ -20,7 +20,7 @@ def plan_undo(job: Job, name: str) -> dict[str, Any]:
     return plan_step(job, name, ACT, _prepare)
 
 
-def undo(job: Job, plan: Mapping[str, Any], *, approver: str = "", dry_run: bool = False) -> Wait | dict[str, Any]:
+def undo(job: Job, plan: Mapping[str, Any], *, approver: str, dry_run: bool = False) -> Wait | dict[str, Any]:
     return take_step(job, plan, _prepare, _verify, approver=approver, dry_run=dry_run)
 
 

@@ -14,7 +14,7 @@ from upkeep.duties.job import Job
 from upkeep.duties.restore import last_act
 from upkeep.engines.live_base import LiveServer
 from upkeep.errors import RestoreRefused, RestoreUnavailable, RolloutRefused, SourceError
-from upkeep.ledger import Row
+from upkeep.ledger import Record, Row
 from upkeep.site import Database, ScaleToZero
 
 PODS_GONE_S = 300
@@ -86,8 +86,11 @@ class ReadOnly(WriteStop):
         remarks = []
         if accounts := self._server.exempt():
             remarks.append(f"these accounts may write although the server is read only: {_told(accounts)}")
-        if writers := self._server.writers(self._live):
-            remarks.append(f"in the way: {_told(writers)} could go on writing; {_END_THEM}")
+        try:
+            if writers := self._server.writers(self._live):
+                remarks.append(f"in the way: {_told(writers)} could go on writing; {_END_THEM}")
+        except RestoreUnavailable as error:
+            remarks.append(f"in the way: nobody can see who could go on writing: {error.message}")
         return remarks
 
     def refuse_writers(self) -> None:
@@ -183,8 +186,11 @@ def stop_that_did(job: Job, server: LiveServer, live: str, how: str) -> WriteSto
 
 def stopped_at(job: Job, target: str) -> Row | None:
     """When Upkeep stopped writes, if nobody let them go on since. One that died counts: it may have come far."""
-    stopped = last_act(job, target, "stop_writes", lambda record: record.started.command != GO_ON)
+    stop = last_stop(job, target)
+    return stop.started if stop else None
+
+
+def last_stop(job: Job, target: str) -> Record | None:
+    stop = last_act(job, target, "stop_writes", lambda record: record.started.command != GO_ON)
     undone = last_act(job, target, "let_write", lambda record: record.state == "done")
-    if stopped is None or (undone is not None and undone.started.seq > stopped.started.seq):
-        return None
-    return stopped.started
+    return None if stop and undone and undone.started.seq > stop.started.seq else stop

@@ -32,10 +32,6 @@ class LiveServer(ABC):
     def exists(self, database: str) -> bool: ...
 
     @abstractmethod
-    def drop(self, database: str) -> None:
-        """Remove a copy that was never live, whoever is connected."""
-
-    @abstractmethod
     def obstacles(self, database: str) -> list[str]:
         """What keeps this database from being swapped."""
 

@@ -137,6 +137,10 @@ class MigrationSession(ABC):
     def tables_without_transactions(self) -> list[str]: ...
 
     @abstractmethod
+    def cut_off(self) -> list[str]:
+        """Take from a copy what logs in to other servers: what is tried out on it would be done there. Their names."""
+
+    @abstractmethod
     def _end_statement(self) -> None:
         """Tell the server, from beside, to end what this session is at."""
 

@@ -29,7 +29,8 @@ _EACH_ROW = re.compile(rb"\bFOR\s+EACH\s+ROW\b", re.IGNORECASE)
 LONGEST_HEAD_LINES = 64 << 10
 """Bytes within which a trigger or an event comes to its body; a name may have line breaks."""
 _EVENT = re.compile(
-    rb"(/\*!50106 CREATE\*/ .*?EVENT .*? ON COMPLETION (?:NOT )?PRESERVE )(ENABLE|DISABLE)\b", re.DOTALL
+    rb"(/\*!50106 CREATE\*/ .*?EVENT .*? ON COMPLETION (?:NOT )?PRESERVE )(ENABLE|DISABLE(?: ON (?:SLAVE|REPLICA))?)\b",
+    re.DOTALL,
 )
 _HINT = "don't load it by hand into a server that holds anything else; back up again with Upkeep"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import select
 import shlex
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from pymysql.cursors import DictCursor
 
 from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.masking import mask
+from upkeep.engines import keep_alive
 from upkeep.engines.base import Engine, Facts, Snapshot, StartAgain, Stream, StructureCheck
 from upkeep.engines.evidence import Evidence
 from upkeep.engines.mysql_accounts import GRANTS, GrantsCheck, read_accounts
@@ -39,6 +41,12 @@ if TYPE_CHECKING:
     from upkeep.engines.pod import Pod
 
 CONNECT_TIMEOUT_S = 10
+_KEEP_ALIVE = {
+    socket.TCP_KEEPIDLE: keep_alive.IDLE_S,
+    socket.TCP_KEEPINTVL: keep_alive.EVERY_S,
+    socket.TCP_KEEPCNT: keep_alive.TIMES,
+}
+"""PyMySQL switches it on, and leaves the times to the system."""
 
 
 class MySqlEngine(Engine):
@@ -90,6 +98,9 @@ class MySqlEngine(Engine):
             )
             if tunnel:
                 connection.connect(tunnel.connect())
+            elif not where.extra.get("unix_socket"):
+                for option, value in _KEEP_ALIVE.items():
+                    connection._sock.setsockopt(socket.IPPROTO_TCP, option, value)  # type: ignore[attr-defined]
             return connection
         except (pymysql.MySQLError, WireCut) as error:
             raise self.failed("log in to", error, beside=tunnel.said if tunnel else "") from error
@@ -454,8 +465,8 @@ def _are_readable(descriptors: Sequence[int], within_s: float) -> bool:
 def option_file(endpoint: Endpoint) -> str:
     """A ``[client]`` option file. Values are quoted: a bare ``#`` begins a comment, a bare space is trimmed."""
     settings: dict[str, object] = {"user": endpoint.user, "password": endpoint.secret}
-    if socket := endpoint.extra.get("unix_socket"):
-        settings["socket"] = socket
+    if path := endpoint.extra.get("unix_socket"):
+        settings["socket"] = path
     else:
         settings |= {"host": endpoint.host or "localhost", "port": endpoint.port or 3306, "protocol": "tcp"}
     for key, value in (_ssl(endpoint) or {}).items():

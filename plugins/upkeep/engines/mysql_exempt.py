@@ -41,7 +41,11 @@ def exempt_accounts(connection: Any) -> list[str]:
 
 
 def exempt_sessions(connection: Any, database: str) -> list[str]:
-    """Sessions that have ``database`` open and could write to it, the asking account's others included."""
+    """Sessions that have ``database`` open and could write to it, the asking account's others included.
+
+    Errors: the server's, for an account without PROCESS: it would see none but its own, and find nobody.
+    """
+    rows_of(connection, sql("mysql", "list_transactions"))
     own = str(rows_of(connection, "SELECT CURRENT_USER() AS own")[0]["own"])
     users = sorted({account.rpartition("@")[0] for account in [*exempt_accounts(connection), own]})
     rows = rows_of(connection, sql("mysql", "list_sessions_of_users"), database, users)

@@ -59,9 +59,6 @@ class MySqlLive(LiveServer):
         with self._connected() as connection:
             return _exists(connection, database)
 
-    def drop(self, database: str) -> None:
-        self._restorer.drop(database)
-
     def obstacles(self, database: str) -> list[str]:
         with self._connected() as connection:
             return [
@@ -119,6 +116,7 @@ class MySqlLive(LiveServer):
 
     def swap(self, live: str, new: str, old: str) -> Swapped:
         with self._connected() as connection:
+            run(connection, f"SET SESSION lock_wait_timeout = {self._lock_timeout_s}")
             if not _exists(connection, new):
                 if _exists(connection, live) and (not old or _exists(connection, old)):
                     return Swapped(old)
@@ -188,7 +186,6 @@ class MySqlLive(LiveServer):
             _copy_charset(connection, live, book.old)
         if not book.moves:
             return
-        run(connection, f"SET SESSION lock_wait_timeout = {self._lock_timeout_s}")
         taken = book.programs("live")
         for number in range(1, TRIES + 1):
             try:

@@ -31,7 +31,7 @@ _NOT_ALL_TAKEN_BACK = 1196
 """ER_WARNING_NOT_COMPLETE_ROLLBACK, which MySQL and MariaDB have in common."""
 _NEAR = re.compile(r"(?<= near ').*(?=' at line \d+$)")
 _QUOTE = re.compile("['\"]")
-_VALUE = re.compile(r"(\bentry|\bvalue:?) '.*'(?= for )")
+_VALUE = re.compile(r"(\bentry|\bvalue:?) '(?:.*'(?= for )|.*$)")
 _BY_COPY = "COPY: the table is written anew, and writes to it wait until that is done"
 
 
@@ -84,6 +84,9 @@ class MySqlMigration(MigrationSession):
             found = self._rows(self._connection, "list_tables")
         return [f"{row['name']} ({row['engine']})" for row in found if not row["transactional"]]
 
+    def cut_off(self) -> list[str]:
+        return []  # a table of another server's (FEDERATED) has its address in its own definition
+
     def _end_statement(self) -> None:
         with suppress(pymysql.MySQLError, UpkeepError, OSError), closing(self._beside()) as beside:
             beside.query(f"KILL QUERY {int(self._own['id'])}")
@@ -92,7 +95,8 @@ class MySqlMigration(MigrationSession):
         return self._end_by("list_session", self._own["id"], self._own["user_name"], self._own["place"])
 
     def _end_later(self) -> list[int]:
-        return self._end_by("list_later_sessions", self._own["id"], self._own["user_name"], self._own["place"])
+        machine, colon, _ = self._own["place"].rpartition(":")
+        return self._end_by("list_later_sessions", self._own["id"], self._own["user_name"], machine + colon)
 
     def _end_by(self, statement: str, *values: object) -> list[int]:
         with self._told("the end of its sessions"), closing(self._beside()) as beside:
@@ -136,7 +140,10 @@ class MySqlMigration(MigrationSession):
             late = stack.enter_context(self._looked_after(limit_s))
             stack.enter_context(self._told(f"statement {statement.number}", statement, late, limit_s))
             self._execute(sql("mysql", "set_migration_session"), self._lock_timeout_s, self._lock_timeout_s)
-            return self._execute(text)
+            rows = self._execute(text)
+        if statement.by_itself:  # what a procedure began and did not end would be lost with the session
+            self.commit()
+        return rows
 
     def _execute(self, statement: str, *values: object) -> int:
         with self._connection.cursor() as cursor:

@@ -371,7 +371,7 @@ _HINTS = {
     ),
     "access denied.* to database|insufficient privileges|permission denied|must be (super)?owner|"
     r"need\(?s?\)? .*privilege|command denied|process privilege|noperm": (
-        "grant the account the missing privilege: docs/runbooks/daily.md lists what a backup account needs"
+        "grant the account the missing privilege: upkeep grants --site SITE prints the statements"
     ),
     'access denied|authentication failed|no password supplied|no pg_hba.conf entry|role ".*" does not exist|'
     "noauth|wrongpass|invalid username-password": (

@@ -14,6 +14,7 @@ from psycopg.rows import DictRow, dict_row
 
 from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.masking import mask
+from upkeep.engines import keep_alive
 from upkeep.engines.archive_check import ArchiveCheck, ScriptCheck
 from upkeep.engines.base import Engine, Facts, Snapshot, Stream, StructureCheck
 from upkeep.engines.evidence import Evidence
@@ -72,6 +73,9 @@ class PostgresEngine(Engine):
                 dbname=self.database,
                 connect_timeout=CONNECT_TIMEOUT_S,
                 application_name="upkeep",
+                keepalives_idle=keep_alive.IDLE_S,
+                keepalives_interval=keep_alive.EVERY_S,
+                keepalives_count=keep_alive.TIMES,
                 **{key: str(where.extra[key]) for key in _TLS if key in where.extra},
             )
             connection = psycopg.connect(conninfo, row_factory=dict_row)

@@ -33,10 +33,6 @@ class PostgresLive(LiveServer):
         with self._connected() as connection:
             return _exists(connection, database)
 
-    def drop(self, database: str) -> None:
-        with self._connected() as connection:
-            connection.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(database)))
-
     def obstacles(self, database: str) -> list[str]:
         if database == MAINTENANCE:
             return [f"database {MAINTENANCE!r} can't be renamed: everything here works from it"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Any
@@ -26,8 +27,7 @@ _MEANING = {
     "AccessExclusiveLock": "reads and writes wait",
 }
 """What others feel of a lock on a table, by the server's name for it."""
-
-
+_VALUE = re.compile('".*"', re.DOTALL)
 _LOOKS_FOR_ITS_CLIENT = 140000
 """From this release on a server can notice that its client is gone while a statement runs."""
 
@@ -95,6 +95,13 @@ class PostgresMigration(MigrationSession):
     def tables_without_transactions(self) -> list[str]:
         return []
 
+    def cut_off(self) -> list[str]:
+        with self._told("the cutting off of other servers"):
+            mappings = self._connection.execute(sql("postgres", "list_user_mappings").encode()).fetchall()
+            for mapping in mappings:
+                self._connection.execute(str(mapping["statement"]).encode())
+        return sorted({str(mapping["server"]) for mapping in mappings})
+
     def _end_statement(self) -> None:
         with suppress(psycopg.Error):
             self._connection.cancel_safe()
@@ -153,10 +160,14 @@ class PostgresMigration(MigrationSession):
 
 
 def _words(error: psycopg.Error, statement: Statement | None) -> str:
-    """Without the line of the statement, and without the rows that break a constraint: their values are nobody's
-    business.
+    """Without the line of the statement, and without values of rows, which are nobody's business: those that break a
+    constraint (class 23), and those that are no numbers or times (class 22).
     """
-    detail = None if (error.sqlstate or "").startswith("23") else error.diag.message_detail
-    told = (error.diag.message_primary, detail, error.diag.message_hint)
+    kind = (error.sqlstate or "")[:2]
+    primary = error.diag.message_primary
+    if primary and kind == "22":
+        primary = _VALUE.sub('"..."', primary)
+    detail = None if kind in ("22", "23") else error.diag.message_detail
+    told = (primary, detail, error.diag.message_hint)
     words = "; ".join(part for part in told if part) or " ".join(str(error).split())
     return without_strings(words, statement) if statement else words

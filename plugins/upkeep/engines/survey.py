@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from upkeep.engines.grants import Grant, Names, grants, written
@@ -92,6 +92,7 @@ def postgres_survey(engine: PostgresEngine, parts: Sequence[str], tables: Tables
         (who,) = rows("list_who")
         account, there = str(who["account"]), rows("list_surveyed_tables")
         owners = sorted({str(row["owner"]) for row in there})
+        mighty = {str(row["owner"]) for row in there if row["of_superuser"]}
         wanted = [
             grant
             for owner in owners or ["{owner}"]
@@ -114,8 +115,17 @@ def postgres_survey(engine: PostgresEngine, parts: Sequence[str], tables: Tables
             numbers(str(who["version"])),
             account,
             tuple(SurveyedTable(str(r["name"]), int(r["bytes"]), bool(r["has_key"])) for r in there),
-            tuple(grant for grant in dict.fromkeys(wanted) if not held(grant.statement)),
+            tuple(_warned(grant, mighty) for grant in dict.fromkeys(wanted) if not held(grant.statement)),
         )
+
+
+def _warned(grant: Grant, mighty: Container[str]) -> Grant:
+    """Whoever is a member of a superuser may become it: nobody should run that statement unaware."""
+    found = _TO_ROLE.match(grant.statement)
+    if found is None or found["role"] not in mighty:
+        return grant
+    note = f"{found['role']} is a superuser, so the account would be one: give the tables an owner of their own first"
+    return replace(grant, note=note)
 
 
 def _wanted(flavour: str, parts: Iterable[str], names: Names) -> list[Grant]:

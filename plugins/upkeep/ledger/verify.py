@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -72,7 +72,13 @@ class Verification:
         return not self.problems
 
 
-def verify(ledger: Ledger, site: str | None = None, *, noted: Iterable[Head] = ()) -> Verification:
+def verify(
+    ledger: Ledger,
+    site: str | None = None,
+    *,
+    noted: Iterable[Head] = (),
+    each: Callable[[Row, bool], None] | None = None,
+) -> Verification:
     """Read every row and recompute every hash, in constant memory and without keeping anyone from adding rows.
 
     Rows are read page by page up to where the chain ended at the beginning: they can't change any more, so that needs
@@ -81,6 +87,8 @@ def verify(ledger: Ledger, site: str | None = None, *, noted: Iterable[Head] = (
     :param site: only this one; otherwise every site that has rows, a head, or a noted head.
     :param noted: heads from earlier reports. Only they can show that a whole chain was computed anew, or that all of
         it was removed.
+    :param each: gets every row as it is read, and whether its contents match its hash: what is told from these rows is
+        told from the very rows that were verified.
     """
     ledger.prepare()
     trusted = [head for head in noted if site in (None, head.site)]
@@ -92,7 +100,7 @@ def verify(ledger: Ledger, site: str | None = None, *, noted: Iterable[Head] = (
         gone = tables.missing_guards(connection)
     what = "trigger {} is missing or switched off: the database no longer refuses changes"
     return Verification(
-        chains=tuple(_chain(ledger, name, ends[name], heads.get(name), trusted) for name in sites),
+        chains=tuple(_chain(ledger, name, ends[name], heads.get(name), trusted, each) for name in sites),
         guards=tuple(Problem("", 0, "unguarded", what.format(name)) for name in gone),
     )
 
@@ -110,10 +118,17 @@ def _of(site: str, *columns: Any) -> Select[Any]:
     return select(*columns).where(ROWS.c.site == site)
 
 
-def _chain(ledger: Ledger, site: str, end: Any, head: Head | None, noted: Iterable[Head]) -> Chain:
+def _chain(
+    ledger: Ledger,
+    site: str,
+    end: Any,
+    head: Head | None,
+    noted: Iterable[Head],
+    each: Callable[[Row, bool], None] | None,
+) -> Chain:
     findings = _Findings(site)
     hashes = {entry.seq: entry.hash for entry in noted if entry.site == site}
-    count, last = _walk(_rows(ledger, site, end, findings), hashes, findings)
+    count, last = _walk(_rows(ledger, site, end, findings), hashes, findings, each)
     _compare_head(head, last, hashes, findings)
     return Chain(site, count, head, findings.problems())
 
@@ -142,7 +157,12 @@ def _rows(ledger: Ledger, site: str, end: Any, findings: _Findings) -> Iterator[
         yield from rows
 
 
-def _walk(rows: Iterable[Row], noted: Mapping[int, str], findings: _Findings) -> tuple[int, Head]:
+def _walk(
+    rows: Iterable[Row],
+    noted: Mapping[int, str],
+    findings: _Findings,
+    each: Callable[[Row, bool], None] | None,
+) -> tuple[int, Head]:
     """Follow the chain from its first row; the number of rows, and the last one."""
     count, last = 0, Head(findings.site, 0, GENESIS)
     for row in rows:
@@ -150,6 +170,8 @@ def _walk(rows: Iterable[Row], noted: Mapping[int, str], findings: _Findings) ->
         whole = row.digest() == row.hash
         if not whole:
             findings.add_altered(row)
+        if each:
+            each(row, whole)
         if row.seq <= last.seq:
             findings.add(row.seq, "duplicated", f"row {row.seq} is there more than once")
             continue

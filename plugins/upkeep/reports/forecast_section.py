@@ -19,14 +19,18 @@ def forecasts(own: Sequence[Attempt], _: Sequence[str]) -> Section:
     last = own[-1]
     if last.state != "done":
         return Section("Forecast", last.outcome)
-    soon, odd, replicas = last.mappings("soon"), last.texts("odd_backups"), last.texts("replicas")
+    soon, later = last.mappings("soon")[:MOST], last.mappings("later")[:_LATER]
+    odd, replicas = last.texts("odd_backups")[:MOST], last.texts("replicas")[:MOST]
+    counts = last.mapping("counts")  # of all, also of those for which the ledger's row had no room
     items = [
-        *(_runs_out(one) for one in soon[:MOST]),
-        *more(len(soon) - MOST, "soon"),
-        *(Item(Status.AMBER, "backup", "", one_line(what, SAYS_CHARS)) for what in odd[:MOST]),
-        *more(len(odd) - MOST, "backup"),
-        *(_runs_out(one) for one in last.mappings("later")[:_LATER]),
-        *(Item(Status.GREEN, "replicas", "", one_line(what, SAYS_CHARS)) for what in replicas[:MOST]),
+        *(_runs_out(one) for one in soon),
+        *more(whole(counts.get("soon")) - len(soon), "soon"),
+        *(Item(Status.AMBER, "backup", "", one_line(what, SAYS_CHARS)) for what in odd),
+        *more(whole(counts.get("odd_backups")) - len(odd), "backup"),
+        *(_runs_out(one) for one in later),
+        *more(whole(counts.get("later")) - len(later), "later"),
+        *(Item(Status.GREEN, "replicas", "", one_line(what, SAYS_CHARS)) for what in replicas),
+        *more(whole(counts.get("replicas")) - len(replicas), "replicas"),
     ]
     if page := last.text("page"):
         items.append(Item(Status.GREEN, "plots", "", page))

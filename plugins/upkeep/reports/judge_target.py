@@ -366,7 +366,7 @@ class _Teller:
             seconds=backup.number("seconds") if backup else None,
             proof=level,
             proof_seconds=proof.number("seconds") if proof else None,
-            holds=_holds(proof.mapping("figures")) if proof else "",
+            holds=holds_of(proof.mapping("figures")) if proof else "",
             rows_are=backup.text("rows_are") if backup else "",
             position=_position(position),
             position_missing=str(position.get("missing", "")),
@@ -445,7 +445,7 @@ def _read_the_log(attempt: Attempt) -> str:
     return f"read the log of task {attempt.task_id or attempt.duty}, try {attempt.try_number}, on {attempt.host}"
 
 
-def _holds(figures: Mapping[str, Any]) -> str:
+def holds_of(figures: Mapping[str, Any]) -> str:
     """What the proof counted, over all files: ``27 tables``, ``120 keys``."""
     files = [file for file in figures.values() if isinstance(file, dict)]
     for name, noun in _HELD.items():

@@ -14,6 +14,7 @@ from upkeep.domain.units import counted, human_bytes, human_seconds
 from upkeep.ledger import Ledger
 from upkeep.ledger.samples import Samples
 from upkeep.reports.attempts import Attempt, read_attempts, visible
+from upkeep.reports.rollout_section import CHANGES, ROLLOUT_DUTIES
 from upkeep.reports.section import Item, Section, Table, light_of, whole
 from upkeep.reports.target_line import Status
 from upkeep.site import Site
@@ -28,9 +29,12 @@ _REVIEWS = {
 _ONLY_LOOKS = frozenset({
     "guard_window", "check_health", "check_cluster", "review_logs", "check_security", "sample_capacity", "verify",
     "require_backup", "prove", "drill", "rebuild", "benchmark", "forecast_capacity", "scan_vulnerabilities",
-    "review_databases", "report", "notify", "miss_deadline",
+    "review_databases", "report", "notify", "miss_deadline", "export_evidence", "rehearse_migration",
+    *(duty for duty in ROLLOUT_DUTIES if duty not in CHANGES),
     # Acts around others, which are counted themselves.
-    "apply_retention", "tend_tables", "tend_partitions",
+    "apply_retention", "tend_tables", "tend_partitions", "secure_live", "start_update",
+    # Acts within a migration, which is counted itself.
+    "migrate_statement", "commit_migration", "end_migration",
 })  # fmt: skip
 """Duties that change nothing in the system under care or its backups; whatever a later release does counts as a
 change.

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from upkeep.reports.attempts import Attempt, one_line
-from upkeep.reports.section import SAYS_CHARS, Item, Section, light_of
+from upkeep.reports.section import Item, Section, approved, light_of, step
 from upkeep.reports.target_line import Status
 
 _STEPS = ("undo", "restart", "scale")
+CHANGES = ("roll_out", "roll_back", *_STEPS)
 ROLLOUT_DUTIES = (
     "plan_rollout", "ask_approval", "approve_change", "roll_out", "confirm_rollout", "check_gates", "finish_rollout",
     "roll_back", "confirm_rollback", "finish_rollback",
@@ -22,23 +23,15 @@ def rollouts(own: Sequence[Attempt], _: Sequence[str]) -> Section:
     last = verdicts[-1] if verdicts else own[-1]
     changed = any(not attempt.duty.startswith(("plan_", "check_", "ask_", "approve_")) for attempt in own)
     said = last.outcome if changed else f"nothing was changed: {last.outcome}"
-    approvers = sorted({attempt.approver for attempt in own if attempt.approver})
-    summary = said + (f"; approved by {', '.join(approvers)}" if approvers else "")
-    return Section(
-        "Changes in the cluster", summary, tuple(_item(attempt) for attempt in own), figure=one_line(said, 160)
-    )
+    items = tuple(_item(attempt) for attempt in own)
+    return Section("Changes in the cluster", approved(said, own), items, figure=one_line(said, 160))
 
 
 def _item(attempt: Attempt) -> Item:
     status = light_of(attempt)
     if attempt.duty == "check_gates" and attempt.text("stage") == "before":
         status = max(status, Status.AMBER)
-    at = f"{attempt.started_at:%H:%M:%S} " if attempt.started_at else ""
-    told = [attempt.outcome]
-    if attempt.duty.startswith("plan_"):
-        told += attempt.texts("lines")
+    told = list(attempt.texts("lines")) if attempt.duty.startswith("plan_") else []
     if digests := attempt.texts("digests"):
         told.append(f"{'ran' if 'confirm' not in attempt.duty else 'runs'} {', '.join(digests)}")
-    label = "done" if attempt.state == "done" else attempt.state
-    subject = f"{at}{attempt.duty} {attempt.target}"
-    return Item(status, label, subject, one_line(told[0], SAYS_CHARS), one_line("; ".join(told[1:]), 2 * SAYS_CHARS))
+    return step(attempt, attempt.outcome, "; ".join(told), status=status)

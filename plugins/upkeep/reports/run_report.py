@@ -387,8 +387,11 @@ def _tell_window(window: Window | None, attempts: Sequence[Attempt], rhythm: str
     if window is None:
         return []
     if not window.open:
-        trouble = _guards(attempts, rhythm)[-1].trouble
+        guard = _guards(attempts, rhythm)[-1]
+        trouble = guard.trouble
         why = trouble.why if trouble else f"the guard {window.verdict}"
+        if guard.failed_as == "WindowClosed":  # whose message begins with this very title
+            why = guard.text("reason") or why
         hint = trouble.hint if trouble else "read the log of task guard_window, then clear it"
         return [Remark(Status.RED, "", f"the {rhythm} window was closed", why, hint)]
     if window.overridden_by:

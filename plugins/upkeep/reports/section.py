@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from upkeep.reports.attempts import Attempt
+from upkeep.reports.attempts import Attempt, one_line
 from upkeep.reports.target_line import LIGHTS, Status
 
 MOST = 10
@@ -58,6 +58,24 @@ def light_of(attempt: Attempt) -> Status:
 def says(attempt: Attempt) -> str:
     """What it found, or how it ended without."""
     return attempt.outcome if attempt.state != "done" else attempt.text("summary")
+
+
+def step(attempt: Attempt, told: str, more: str = "", *, status: Status | None = None) -> Item:
+    """One act where acts are told in the order in which they happened; ``status`` where it isn't its own light."""
+    at = f"{attempt.started_at:%H:%M:%S} " if attempt.started_at else ""
+    return Item(
+        light_of(attempt) if status is None else status,
+        attempt.state,
+        f"{at}{attempt.duty} {attempt.target}",
+        one_line(told, SAYS_CHARS),
+        one_line(more, 2 * SAYS_CHARS),
+    )
+
+
+def approved(said: str, own: Sequence[Attempt]) -> str:
+    """What came of it, and who had agreed to it."""
+    approvers = sorted({attempt.approver for attempt in own if attempt.approver})
+    return said + (f"; approved by {', '.join(approvers)}" if approvers else "")
 
 
 def worst_first(items: list[Item]) -> tuple[Item, ...]:

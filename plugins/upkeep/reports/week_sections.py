@@ -102,7 +102,7 @@ def _alike(proven: Sequence[Attempt]) -> Item:
         what += f", the newest of {len(proven)}"
     notes = [note for attempt in proven for note in attempt.texts("notes")]
     return Item(
-        Status.GREEN, "restored", newest.target, f"{what}; alike: {_compared(figures)}",
+        Status.GREEN, "restored", newest.target, f"{what}; alike: {compared_words(figures)}",
         one_line("; ".join(dict.fromkeys(notes)), SAYS_CHARS),
     )  # fmt: skip
 
@@ -117,7 +117,7 @@ def _phases(phases: Mapping[str, Any], seconds: float) -> list[tuple[str, float]
     return sorted(parts, key=lambda part: -part[1])
 
 
-def _compared(figures: Mapping[str, Any]) -> str:
+def compared_words(figures: Mapping[str, Any]) -> str:
     words = []
     for name, noun in _COMPARED.items():
         if isinstance(count := figures.get(name), int):
@@ -185,7 +185,8 @@ def tables(own: Sequence[Attempt], _: Sequence[str]) -> Section:
             for line in database.texts("refused")
         ]
         if waiting := [" ".join(map(str, pair)) for pair in _pairs(database.detail.get("postponed"))]:
-            said = f"{', '.join(waiting[:MOST])}: first in the next window"
+            others = f" and {len(waiting) - MOST} more" if len(waiting) > MOST else ""
+            said = f"{', '.join(waiting[:MOST])}{others}: first in the next window"
             items.append(Item(Status.AMBER, "no time left", database.target, one_line(said, SAYS_CHARS)))
         items += [
             Item(Status.GREEN, "note", database.target, one_line(note, SAYS_CHARS)) for note in database.texts("notes")
@@ -288,12 +289,14 @@ def cleaned_docker(own: Sequence[Attempt], _: Sequence[str]) -> Section:
     gone, troubles, stays = engine.texts("gone"), engine.texts("troubles"), engine.texts("stays")
     items = [
         *(Item(Status.AMBER, "stays", "", one_line(trouble, SAYS_CHARS)) for trouble in troubles[:MOST]),
+        *more(len(troubles) - MOST, "stays"),
         *(
             Item(Status.GREEN, "removed", "", one_line(line.removeprefix("remove "), SAYS_CHARS))
             for line in gone[:MOST]
         ),
         *more(len(gone) - MOST, "removed"),
         *(Item(Status.GREEN, "kept", "", one_line(line.partition(" ")[2], SAYS_CHARS)) for line in stays[:MOST]),
+        *more(len(stays) - MOST, "kept"),
     ]
     freed = engine.size or 0
     return Section(

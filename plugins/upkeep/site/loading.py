@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,18 +22,25 @@ LARGEST = 1_000_000
 """Bytes. The largest sites have some ten thousand; a dump or a log that lies in the wrong folder would be parsed with
 every DAG.
 """
+DEEPEST = 50
+"""How many settings may stand within each other; a site has six. LibYAML reads a file by recursion in C: nested some
+ten thousand deep it ends its process, which is the one that parses the DAGs of all sites.
+"""
 _WORDS = {"extra_forbidden": "unknown key", "missing": "missing", "model_type": "must hold keys and values"}
 
 
 def load_site(path: Path) -> Site:
     """Read one site file. Errors: ``SiteFileError`` with every problem, each with its path in the file."""
     try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
+        with open(path, "rb", opener=_without_waiting) as file:
+            is_file = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            content = file.read(LARGEST + 1) if is_file else b""
     except OSError as error:
         raise SiteFileError(
             f"site file {path} can't be read: {error.strerror}", hint="check that it is a file, its name and its mode"
         ) from error
+    if not is_file:
+        raise SiteFileError(f"site file {path} is no file, but a pipe or a device", hint="move it elsewhere")
     if len(content) > LARGEST:
         raise SiteFileError(
             f"site file {path} is larger than {human_bytes(LARGEST)}", hint="if it is no site file, move it elsewhere"
@@ -50,6 +59,7 @@ def load_site(path: Path) -> Site:
 def site_from(text: str, path: Path) -> Site:
     """The site that a file's text describes; ``path`` names it in errors. Errors: ``SiteFileError`` as above."""
     try:
+        _refuse_deep(text)
         content = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader subclass
     except yaml.YAMLError as error:
         raise SiteFileError(
@@ -106,6 +116,20 @@ def load_files(paths: Iterable[Path]) -> tuple[dict[str, Site], list[SiteFileErr
             continue
         sites[site.name], origin[site.name] = site, path
     return sites, broken
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """To open a pipe waits for whoever writes it, and nobody may."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _refuse_deep(text: str) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            where: Any = event.start_mark  # the stubs of its two loaders tell their marks apart
+            raise yaml.MarkedYAMLError(problem=f"nested more than {DEEPEST} deep", problem_mark=where)
 
 
 def _yaml_problem(error: yaml.YAMLError, text: str) -> str:

@@ -298,9 +298,7 @@ class _Judge:
         table = self._table
         if table.storage.lower() != "innodb":
             if self._named:
-                remedy = (
-                    f"ALTER TABLE {table.quoted} ENGINE=InnoDB, in a window in which it may be locked"
-                )
+                remedy = f"ALTER TABLE {table.quoted} ENGINE=InnoDB, in a window in which it may be locked"
                 yield self._refused(None, f"{table.storage} locks the whole table for whatever is done to it", remedy)
             return
         rebuild = self._rebuild("optimize", f"OPTIMIZE LOCAL TABLE {self._table.quoted}") if self._tended else None

@@ -76,8 +76,7 @@ def pending_updates(*, program: str = "apt-get", options: Sequence[str] = ()) ->
             "package-updates",
             "apt",
             "medium" if of_security else "low",
-            f"{counted(len(waiting), 'package update')} wait, {of_security} of them for security"
-            f": {_named(waiting)}",
+            f"{counted(len(waiting), 'package update')} wait, {of_security} of them for security: {_named(waiting)}",
             "apt-get update && apt-get upgrade in a window, then restart what needs it (needrestart)",
         )
     return looked

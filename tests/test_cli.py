@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -263,7 +264,10 @@ def test_restore_prints_its_plan_and_does_nothing_unless_the_word_is_typed(
     assert "HINT: write it as" in capsys.readouterr().err
 
 
-def test_ctrl_c_says_so_and_shows_no_traceback(scene: Scene) -> None:
+def test_ctrl_c_says_so_and_shows_no_traceback(scene: Scene, request: pytest.FixtureRequest) -> None:
+    # A shell that starts the tests in the background has SIGINT ignored, which children inherit.
+    was = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(partial(signal.signal, signal.SIGINT, was))
     scene.night("night")
     command = [sys.executable, "-m", "upkeep.cli", "restore", "backup", "shop", "app"]
     with subprocess.Popen(

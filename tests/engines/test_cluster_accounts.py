@@ -147,7 +147,7 @@ def test_rolling_out_and_back_and_each_single_action_use_every_right_of_the_file
         scene.roll_back()
         for make, take, wanted in ((plan_undo, undo, ()), (plan_restart, restart, ()), (plan_scale, scale, (2,))):
             job = scene.job(take.__name__)
-            finish(partial(take, job, make(job, "a", *wanted)), scene.live)
+            finish(partial(take, job, make(job, "a", *wanted), approver=""), scene.live)
         with pytest.raises(RolloutRefused, match="no CPU figures"):
             advise(scene.job(), "a")
     # The trigger's, as this account, in tests/triggers.

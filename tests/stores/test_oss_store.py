@@ -742,7 +742,8 @@ class TestProcesses:
         writer = start_writer(
             oss,
             "signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))",
-            "sink.write(bytes(3 * 2**20)); print('half', flush=True); time.sleep(60)",
+            # Many short sleeps: Python doesn't notice a signal that comes just before a long one begins.
+            "sink.write(bytes(3 * 2**20)); print('half', flush=True); [time.sleep(0.05) for _ in range(1200)]",
         )
         assert writer.stdout is not None
         assert writer.stdout.readline() == "half\n"

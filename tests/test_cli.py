@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.faults.scene import Scene, days_later, files_scene
+from tests.faults.scene import Scene, days_later, files_scene, for_command_line
 from upkeep.cli import main
 from upkeep.duties.guard import guard_window
 from upkeep.duties.report import report_run
@@ -27,14 +27,7 @@ INPUT = builtins.input
 
 @pytest.fixture
 def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
-    made = files_scene(tmp_path, size=40_000)
-    (tmp_path / "sites").mkdir()
-    content = made.site.model_dump(mode="json", exclude_none=True)
-    (tmp_path / "sites" / "shop.yaml").write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
-    monkeypatch.setenv("UPKEEP_SITES", str(tmp_path / "sites"))
-    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
-    monkeypatch.delenv("AIRFLOW_CONN_UPKEEP_LEDGER", raising=False)
-    return made
+    return for_command_line(files_scene(tmp_path, size=40_000), monkeypatch)
 
 
 def test_check_says_what_each_site_has(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,9 +15,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-import yaml
 
-from tests.faults.scene import Scene, days_later, files_scene
+from tests.faults.scene import Scene, days_later, files_scene, for_command_line
 from tests.plain_site import plain_job
 from tests.reports.test_run_report import MB, Book, a_site, book  # noqa: F401
 from tests.test_secrets import forms
@@ -65,13 +64,7 @@ def alone(book: Book) -> Book:  # noqa: F811
 @pytest.fixture
 def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
     """Three real nights, of which retention keeps two; then the store is gone."""
-    made = files_scene(tmp_path, size=40_000)
-    (tmp_path / "sites").mkdir()
-    content = made.site.model_dump(mode="json", exclude_none=True)
-    (tmp_path / "sites" / "shop.yaml").write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
-    monkeypatch.setenv("UPKEEP_SITES", str(tmp_path / "sites"))
-    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
-    monkeypatch.delenv("AIRFLOW_CONN_UPKEEP_LEDGER", raising=False)
+    made = for_command_line(files_scene(tmp_path, size=40_000), monkeypatch)
     for days in (-3, -2, -1):
         night(made, days_later(days))
     shutil.rmtree(tmp_path / "store")

@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from tests.plain_site import plain_job, plain_site
 from upkeep.domain.proof import ProofLevel
@@ -26,6 +28,9 @@ from upkeep.ledger import verify as verify_ledger
 from upkeep.site import Site
 from upkeep.stores.base import ObjectWriter
 from upkeep.stores.local_store import LocalStore
+
+if TYPE_CHECKING:
+    import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -176,6 +181,18 @@ def days_later(days: float) -> Callable[[], datetime]:
     from datetime import timedelta
 
     return lambda: datetime.now(UTC) + timedelta(days=days)
+
+
+def for_command_line(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    """Where the command line finds the scene's site file and ledger."""
+    sites = scene.folder / "sites"
+    sites.mkdir()
+    content = scene.site.model_dump(mode="json", exclude_none=True)
+    (sites / "shop.yaml").write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+    monkeypatch.setenv("UPKEEP_SITES", str(sites))
+    monkeypatch.setenv("AIRFLOW_HOME", str(scene.folder))
+    monkeypatch.delenv("AIRFLOW_CONN_UPKEEP_LEDGER", raising=False)
+    return scene
 
 
 if __name__ == "__main__":

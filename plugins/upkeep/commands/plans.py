@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Protocol
 
 from upkeep.commands.base import Commands, add, group, job_of
 from upkeep.errors import SourceError
@@ -14,24 +15,21 @@ if TYPE_CHECKING:
 CAPACITY_LINES = 40
 
 
+class Plan(Protocol):
+    def lines(self) -> Iterator[str]: ...
+
+
 def register(commands: Commands) -> None:
     plans = group(commands, "plan", "Say what would be done, and why.")
-    retention = add(plans, "retention", plan_retention)
-    retention.add_argument("site")
-    retention.add_argument("target", nargs="?")
-
-    purging = add(plans, "purge", plan_purging)
-    purging.add_argument("site")
-    purging.add_argument("database", nargs="?")
-
-    partitioning = add(plans, "partitions", plan_partitioning)
-    partitioning.add_argument("site")
-    partitioning.add_argument("database", nargs="?")
-
-    tending = add(plans, "tables", plan_tending)
-    tending.add_argument("site")
-    tending.add_argument("database", nargs="?")
-
+    for name, command, part in (
+        ("retention", plan_retention, "target"),
+        ("purge", plan_purging, "database"),
+        ("partitions", plan_partitioning, "database"),
+        ("tables", plan_tending, "database"),
+    ):
+        one = add(plans, name, command)
+        one.add_argument("site")
+        one.add_argument(part, nargs="?")
     add(plans, "clean-logs", plan_cleaning_logs).add_argument("site")
     add(plans, "clean-docker", plan_cleaning_docker).add_argument("site")
     capacity = add(plans, "capacity", plan_running_out)
@@ -55,10 +53,7 @@ def plan_purging(options: argparse.Namespace) -> int:
 
     job = job_of(options.site)
     plans = [(name, plan) for name in _databases(job, options) for plan in plan_purge(job, name)]
-    for name, plan in plans:
-        print(f"{name}: " + "\n".join(plan.lines()))
-    if not plans:
-        print(f"site {job.site.name} has no purge rules")
+    _print_plans(plans, f"site {job.site.name} has no purge rules")
     return 1 if any(plan.refusals for _, plan in plans) else 0
 
 
@@ -68,10 +63,7 @@ def plan_partitioning(options: argparse.Namespace) -> int:
 
     job = job_of(options.site)
     plans = [(name, plan) for name in _databases(job, options) for plan in plan_partitions(job, name)]
-    for name, plan in plans:
-        print(f"{name}: " + "\n".join(plan.lines()))
-    if not plans:
-        print(f"site {job.site.name} has no partition rules")
+    _print_plans(plans, f"site {job.site.name} has no partition rules")
     return 1 if any(plan.advice for _, plan in plans) else 0
 
 
@@ -86,6 +78,11 @@ def plan_tending(options: argparse.Namespace) -> int:
     if not plans:
         print(f"site {job.site.name} has no databases")
     return 1 if any(plan.refused for _, plan in plans) else 0
+
+
+def _print_plans(plans: Iterable[tuple[str, Plan]], nothing: str) -> None:
+    said = [f"{name}: " + "\n".join(plan.lines()) for name, plan in plans]
+    print("\n".join(said) or nothing)
 
 
 def _databases(job: Job, options: argparse.Namespace) -> list[str]:

@@ -14,6 +14,8 @@ from upkeep.engines.tools import describe, find_all
 
 MANUAL = "manual: mysqldump | gzip"
 NOTHING = "mysqldump to nothing"
+PACKED = "mysqldump | zstd -1 to nothing"
+"""Not judged: what dumping and compressing alone take here, without counting, hashing or a store."""
 UPKEEP = "Upkeep's whole duty"
 
 OF_MANUAL = 1 / 3
@@ -30,7 +32,7 @@ def run(sources: Sources, *, rounds: int) -> list[Verdict]:
 
 
 def _compare(title: str, flavour: str, source: Source, folder: Path, rounds: int) -> list[Verdict]:
-    tell(f"{title}: {rounds} rounds of three contenders")
+    tell(f"{title}: {rounds} rounds of four contenders")
     plain, store = folder / "manual.sql.gz", folder / "store"
     store.mkdir(exist_ok=True)
     request = Request("mysql", source.endpoint(), f"file://{store}", folder, path=source.path)
@@ -49,7 +51,11 @@ def _compare(title: str, flavour: str, source: Source, folder: Path, rounds: int
             shell(f"{dump} > /dev/null")
             return {}
 
-        contenders = {MANUAL: manual, NOTHING: nothing, UPKEEP: lambda: back_up_elsewhere(request)}
+        def packed() -> Mapping[str, float]:
+            shell(f"{dump} | zstd -q -c -T2 -1 > /dev/null")
+            return {}
+
+        contenders = {MANUAL: manual, NOTHING: nothing, PACKED: packed, UPKEEP: lambda: back_up_elsewhere(request)}
         costs = interleave(contenders, source.server, rounds=rounds)
     plain.unlink()
     print(f"\n### {title}\n\n{cost_table(costs)}\n")

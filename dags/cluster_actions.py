@@ -20,7 +20,8 @@ DOC = """
 3. **apply**: once, whatever is killed and cleared; then its result is confirmed: image, revision, pods, gates.
 4. **report**, **watch**: one page about this run, which fails if anything failed.
 
-Nothing is taken back by itself here: these are the steps that take back. More in `docs/runbooks/rolling_update.md`.
+Nothing is taken back by itself here: these are the steps that take back.
+More in the [runbook](upkeep/runbooks/rolling_update.md).
 """
 
 

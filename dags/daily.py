@@ -23,6 +23,9 @@ from upkeep.site import Site
 DOC = """
 ### Every night
 
+**Red?** The run's tab *Report* says what, why and what to do; so does a failed task's log, behind `ERROR` and `HINT:`.
+Clearing a task is always safe. More in the [runbook](upkeep/runbooks/daily.md).
+
 1. **guard_window**: stop here unless the maintenance window is open. A run started by hand may override that; the
    ledger then holds the name and the reason.
 2. **check_health**: every database, cache, endpoint and the store; a red one is named, and nothing waits for it.
@@ -35,9 +38,6 @@ DOC = """
 5. **review_logs**, **check_security**, **sample_capacity**: read, compare with last time, and tell.
 6. **report**: one page about this run, whatever happened.
 7. **watch**: fails the run if anything failed.
-
-**Red?** Open the task that failed: its last lines say what happened and end with `HINT:` and the next action. Clearing
-the task is always safe. More in `docs/runbooks/daily.md`.
 """
 
 
@@ -60,7 +60,10 @@ def daily(site: Site) -> DAG:
         if site.cluster:
             guard >> CheckClusterOperator(task_id="check_cluster", site=site.name, retries=0) >> report
         logs = ReviewLogsOperator(task_id="review_logs", site=site.name)
-        capacity = SampleCapacityOperator(task_id="sample_capacity", site=site.name, trigger_rule="none_failed")
+        # Whatever became of backups and purges: the night in which the disk is full is the one to be told of it.
+        capacity = SampleCapacityOperator(
+            task_id="sample_capacity", site=site.name, window=guard.output, trigger_rule="all_done"
+        )
         security = CheckSecurityOperator(task_id="check_security", site=site.name)
         guard >> [logs, security] >> report
         purge = ApplyPurgeOperator.partial(

@@ -23,6 +23,10 @@ from upkeep.site import Site
 DOC = """
 ### A migration
 
+**Red?** The run's tab *Report* says what stands: *failed, rolled back*, *failed, restored*, or *failed, left as it is*
+and what ran. It is never run a second time unless you say at which statement. Woken at night: the
+[runbook](upkeep/runbooks/migrate.md).
+
 1. **rehearse**: on a restored copy of last night's proven backup, in the scratch server: time and locks of each
    statement, row counts before and after, and whether the rollback script brings back what was. *A dry run ends here.*
 2. **approve**: a person looks at that. No answer in time is a no.
@@ -30,9 +34,6 @@ DOC = """
 4. **migrate**: on the live database, with limits for locks and time; then the site's checks and the row counts. When it
    fails, what the form chose: `rollback`, `restore` or `stop`.
 5. **report**, **watch**: one page about this run, which fails if anything failed.
-
-**Red?** The page says what stands: *failed, rolled back*, *failed, restored*, or *failed, left as it is* and what ran.
-It is never run a second time unless you say at which statement. Woken at night: `docs/runbooks/migrate.md`.
 """
 
 

@@ -21,6 +21,9 @@ from upkeep.site import Site
 DOC = """
 ### Every month
 
+**Red?** The run's tab *Report* says what, why and what to do; so does a failed task's log, behind `ERROR` and `HINT:`.
+Clearing a task is always safe. More in the [runbook](upkeep/runbooks/monthly.md).
+
 1. **guard_window**: stop here unless the maintenance window is open.
 2. **drill**: the whole site rebuilt in the scratch servers from its newest proven backups, in the order its parts need
    each other, compared, asked the site's own checks, and taken away. How long that took and what would be lost is held
@@ -33,8 +36,7 @@ DOC = """
    and nothing before it failed.
 8. **report**, **watch**: one page about this run and the month, which fails if anything failed.
 
-Run one part for one target, a drill from chosen or random backups, or a dry run, from the form. **Red?** The task's
-last lines say what happened and end with `HINT:`. Clearing a task is always safe. More in `docs/runbooks/monthly.md`.
+Run one part for one target, a drill from chosen or random backups, or a dry run, from the form.
 """
 
 PARTS = ("drill", "forecast_capacity", "scan_vulnerabilities", "benchmark", "rolling_update")
@@ -59,7 +61,8 @@ def monthly(site: Site) -> DAG:
         benchmark = SampleBenchmarkOperator.partial(
             task_id="benchmark", site=site.name, max_active_tis_per_dagrun=1, map_index_template="{{ task.database }}"
         ).expand(database=[database.name for database in site.databases])
-        report, watch = report_and_watch(site, "monthly")
+        # Without an update it is a whole month: most months have none.
+        report, watch = report_and_watch(site, "monthly", parts=PARTS[:-1])
         guard >> drill >> still_open >> [forecast, benchmark, scans] >> report >> watch
         benchmark >> scans
         if updates:

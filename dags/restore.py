@@ -26,6 +26,9 @@ from upkeep.site import Site
 DOC = """
 ### A restore
 
+**Red?** Either the old or the new database is live, never neither. The run's tab *Report* says what stopped it. Clear
+the red task: it goes on where it was. Woken at night: the [runbook](upkeep/runbooks/restore.md).
+
 Default: the newest proven backup goes **beside** the live database, under a name with its time. Nothing is lost.
 
 1. **plan**: which backup, where to, how long, and what the live database has that the backup hasn't.
@@ -36,9 +39,6 @@ Default: the newest proven backup goes **beside** the live database, under a nam
 6. **swap**: the copy takes the live name in one step; the old one stays as `<name>_replaced_<time>`.
 7. **let_write**: applications can write again, whatever happened before.
 8. **report**, **watch**: one page about this run, which fails if anything failed.
-
-**Red?** Either the old or the new database is live, never neither. Clear the red task: it goes on where it was.
-Woken at night: `docs/runbooks/restore.md`.
 """
 
 

@@ -24,6 +24,9 @@ from upkeep.site import Site
 DOC = """
 ### A rolling update
 
+**Red?** If `roll_back` is green, the old version runs again and is healthy. If it is red, act now: read the
+[runbook](upkeep/runbooks/rolling_update.md). Clearing a task is always safe: it goes on where it was.
+
 1. **plan**: what runs now by digest, what would run, and why it can't work where it can't. Red: nothing was changed.
 2. **save_manifests**, **verify_manifests**: the namespace as it is, in the store.
 3. **check_gates**: every health address and the pods, before. What fails now is not blamed on the update.
@@ -32,9 +35,6 @@ DOC = """
 6. **roll_out**: image by image in order; each must be done by its deadline, and the gates must hold until they settled.
 7. **roll_back**: if anything of this failed, all that this run changed goes back. Skipped when all went well.
 8. **report**, **watch**: one page about this run, which fails if anything failed.
-
-**Red?** If `roll_back` is green, the old version runs again and is healthy. If it is red, act now:
-`docs/runbooks/rolling_update.md`. Clearing a task is always safe: it goes on where it was.
 """
 
 

@@ -20,6 +20,9 @@ from upkeep.site import Site
 DOC = """
 ### Every week
 
+**Red?** The run's tab *Report* says what, why and what to do; so does a failed task's log, behind `ERROR` and `HINT:`.
+Clearing a task is always safe. More in the [runbook](upkeep/runbooks/weekly.md).
+
 1. **guard_window**: stop here unless the maintenance window is open.
 2. **require_backup**: each target must have a proven backup of the last night, or nothing that could lose data is done.
 3. **prove**: restore the week's backups into the scratch servers, compare them with what their dumps recorded,
@@ -30,8 +33,7 @@ DOC = """
 7. **review**: indexes, statements, locks, settings, pending updates. A report; it changes nothing.
 8. **report**, **watch**: one page about this run, which fails if anything failed.
 
-Run one part for one target, or a dry run, from the form. **Red?** The task's last lines say what happened and end with
-`HINT:`. Clearing a task is always safe. More in `docs/runbooks/weekly.md`.
+Run one part for one target, or a dry run, from the form.
 """
 
 PARTS = ("require_backup", "prove", "clean_logs", "clean_docker", "tend_tables", "tend_partitions", "review")
@@ -41,7 +43,7 @@ def weekly(site: Site) -> DAG:
     targets = [target.name for target in site.targets]
     with rhythm_dag(site, "weekly", doc=DOC, parts=PARTS) as dag:
         guard = CheckWindowOperator(task_id="guard_window", site=site.name, rhythm="weekly")
-        report, watch = report_and_watch(site, "weekly")
+        report, watch = report_and_watch(site, "weekly", parts=PARTS)
         backups = CheckBackupOperator.partial(
             task_id="require_backup", site=site.name, retries=0, map_index_template="{{ task.target }}"
         ).expand(target=targets)

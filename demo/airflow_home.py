@@ -129,6 +129,7 @@ class AirflowHome:
             "AIRFLOW__API__PORT": str(port),
             "AIRFLOW__API__BASE_URL": self.url,  # tasks find the API server through it
             "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__API__DEFAULT_WRAP": "True",
             # A tick that was missed would run at once, outside the window, and keep our own run waiting.
             "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",

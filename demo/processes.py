@@ -80,7 +80,7 @@ def run(
 
 
 def _session(entry: Path) -> int | None:
-    """The session of one process; None for what is no process or no longer alive."""
+    """The session of one process; None for what is not a process, or no longer alive."""
     if not entry.name.isdigit():
         return None
     try:

@@ -11,16 +11,22 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
 
 from tests.faults.scene import Scene, days_later, files_scene, for_command_line
 from upkeep.cli import main
+from upkeep.duties.back_up import back_up
 from upkeep.duties.guard import guard_window
 from upkeep.duties.report import report_run
+from upkeep.errors import BackupSpooled, WindowClosed
+from upkeep.stores.local_store import LocalStore
 
 INPUT = builtins.input
 
@@ -58,6 +64,15 @@ def test_check_finds_a_name_that_two_of_the_files_have(
     assert f"broken  site file {second} is called 'shop', as is {first}\nHINT:" in capsys.readouterr().out
 
 
+def test_check_does_not_pass_over_a_folder_without_site_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("UPKEEP_SITES", str(tmp_path))
+    (tmp_path / "shop.yaml.off").write_text("name: shop\n")
+    assert main(["check"]) == 1
+    assert f"broken  the folder of site files {tmp_path} holds none (*.yaml)\nHINT: " in capsys.readouterr().out
+
+
 def test_the_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schema"]) == 0
     assert json.loads(capsys.readouterr().out)["title"] == "Site"
@@ -71,6 +86,14 @@ def test_backups_show_their_standing(scene: Scene, capsys: pytest.CaptureFixture
     assert main(["backups", "shop", "app", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert row["backup_id"] == backup_id
+
+
+def test_backups_name_those_that_wait_in_the_spool(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(BackupSpooled):
+        back_up(scene.job("night", store=LocalStore(scene.folder / "not mounted")), "app")
+    assert main(["backups", "shop"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("app ") and line.endswith("waits in this machine's spool")
 
 
 def test_show_prints_the_line_that_restores(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,11 +116,15 @@ def test_a_pinned_backup_outlives_its_rules(scene: Scene, capsys: pytest.Capture
 
 
 def test_planning_removes_nothing(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
-    for days in (-3, -2, -1):
+    for days in (-2, -1):
         scene.night(f"night {days}", now=days_later(days))
-    scene.settings = {"retention": {"daily": 1, "keep_at_least": 1, "min_age_days": 0}}
+    file = scene.folder / "sites" / "shop.yaml"
+    site = yaml.safe_load(file.read_text(encoding="utf-8"))
+    site["retention"] = {"daily": 1, "keep_at_least": 1, "min_age_days": 0}
+    file.write_text(yaml.safe_dump(site, allow_unicode=True), encoding="utf-8")
     before = scene.good()
     assert main(["plan", "retention", "shop", "app"]) == 0
+    assert "keep 1, remove 1" in capsys.readouterr().out
     assert scene.good() == before
 
 
@@ -158,7 +185,7 @@ def test_prove_says_that_a_damaged_backup_is_bad_and_exits_with_1(
     assert scene.good() == []
 
 
-def test_neither_a_dry_run_nor_one_of_some_targets_keeps_the_watchdog_quiet(
+def test_neither_a_dry_run_nor_one_of_some_targets_or_parts_keeps_the_watchdog_quiet(
     scene: Scene, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job = scene.job("tried")
@@ -170,8 +197,15 @@ def test_neither_a_dry_run_nor_one_of_some_targets_keeps_the_watchdog_quiet(
     scene.night("night")
     job = scene.job("night")
     guard_window(job, "daily", override_reason="a test")
+    assert report_run(job, "daily", left_out=["verify"])["ok"]
+    assert main(["status", "shop", "--max-age", "26"]) == 1
     assert report_run(job, "daily", chosen=["app"])["ok"], "all the targets there are"
+    capsys.readouterr()
     assert main(["status", "shop", "--max-age", "26"]) == 0
+    here = datetime.now(ZoneInfo("Asia/Shanghai"))
+    assert f"shop daily: last report {here:%Y-%m-%d} " in (said := capsys.readouterr().out)
+    assert said.endswith(" ok; times in Asia/Shanghai\n")
+    assert main(["status", "--max-age", "0"]) == 1, "none is so young"
     assert main(["status", "--max-age", "26"]) == 0
     capsys.readouterr()
     broken = scene.folder / "sites" / "other.yaml"
@@ -181,7 +215,7 @@ def test_neither_a_dry_run_nor_one_of_some_targets_keeps_the_watchdog_quiet(
     for path in (scene.folder / "sites").iterdir():
         path.unlink()
     assert main(["status", "--max-age", "26"]) == 1
-    assert "describes a site" in capsys.readouterr().out
+    assert "holds none" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -273,6 +307,94 @@ def test_ctrl_c_says_so_and_shows_no_traceback(scene: Scene, request: pytest.Fix
         error = asked.communicate(timeout=20)[1].decode()
     assert asked.returncode == 130
     assert error == "\nERROR: stopped by hand\nHINT: upkeep ledger show has how far it got\n"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_goes_away_gets_no_traceback(scene: Scene, unbuffered: str) -> None:
+    """As with ``upkeep ledger show | head -1``."""
+    scene.night("night")
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "upkeep.cli", "ledger", "show"],
+            stdout=writer, stderr=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": unbuffered}, timeout=60,
+        )  # fmt: skip
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_broken_pipe_elsewhere_is_not_taken_for_that(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("upkeep.site.load_sites", broken)
+    with pytest.raises(BrokenPipeError):
+        main(["check"])
+
+
+def test_a_terminal_without_chinese_shows_escapes(scene: Scene) -> None:
+    backup_id = scene.night("night")
+    assert main(["pin", "shop", "app", backup_id, "--reason", "审计"]) == 0
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    command = [sys.executable, "-m", "upkeep.cli", "backups", "shop"]
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert rb"\u5ba1\u8ba1" in done.stdout
+
+
+def test_the_ledger_says_why_something_failed_and_that_it_knows_nothing_of_a_site(
+    scene: Scene, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["ledger", "show"]) == 0
+    assert "holds no rows yet" in capsys.readouterr().out
+    assert main(["ledger", "verify"]) == 0, "a machine on which nothing ran yet"
+    monkeypatch.setenv("LOGNAME", "园长")
+    monkeypatch.delenv("SUDO_USER", raising=False)
+    backup_id = scene.night("night")
+    assert main(["pin", "shop", "app", backup_id, "--reason", "x"]) == 0
+    job = scene.job("closed")
+    with suppress(WindowClosed):
+        guard_window(job, "daily", override_reason=" ")
+    capsys.readouterr()
+    assert main(["ledger", "show", "shop", "--last", "2"]) == 0
+    pinned, failed, why = capsys.readouterr().out.splitlines()
+    assert " pin " in pinned and f"  {pwd.getpwuid(os.getuid()).pw_name}  pin {backup_id}" in pinned, "not LOGNAME's"
+    assert " failed " in failed
+    assert why.strip() == "an override of the window without a reason"
+    assert main(["ledger", "show", "shopp"]) == 0
+    assert "holds no rows of shopp yet" in capsys.readouterr().out
+    assert main(["ledger", "verify", "shopp"]) == 1, "nothing of it was verified"
+    assert "holds no rows of shopp yet" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["ledger", "verify", "--noted", "shop"], "'shop' is not like shop:43:"),
+        (["ledger", "verify", "--noted", "shop:x:y"], "'shop:x:y' is not like shop:43:"),
+        (["ledger", "show", "--last", "0"], "'0' is not a number of acts"),
+        (["ledger", "show", "--last", "-5"], "'-5' is not a number of acts"),
+        (["nothing"], "invalid choice: 'nothing'"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
+def test_a_wrong_argument_is_told_in_its_own_words(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert says in capsys.readouterr().err
+
+
+def test_single_tables_are_not_restored_over_live(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    scene.night("night")
+    assert main(["restore", "backup", "shop", "app", "--to", "over", "--table", "orders"]) == 2
+    assert "over takes all of app, and tables are named: orders\nHINT:" in capsys.readouterr().err
 
 
 def test_over_live_is_only_for_approvers_and_the_ledger_says_how_it_was_approved(

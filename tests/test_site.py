@@ -26,6 +26,11 @@ MINIMAL: dict[str, Any] = {
     "databases": [{"name": "app", "engine": "mysql", "conn_id": "shop_mysql"}],
 }
 
+LAUGHS = b"a: &l0 {key: value}\n" + b"".join(
+    b"%d: &l%d {<<: [%s]}\n" % (line, line, b", ".join([b"*l%d" % (line - 1)] * 10)) for line in range(1, 8)
+)
+"""Ten million pairs, each line having what the one before it has ten times over."""
+
 
 def write(folder: Path, content: object, name: str = "shop.yaml") -> Path:
     path = folder / name
@@ -99,7 +104,7 @@ def test_every_problem_is_reported_at_once_with_its_path(tmp_path: Path) -> None
         ({"store": {"url": "oss://bucket/prefix"}}, "needs conn_id"),
         ({"store": {"url": "s3://key:secret@bucket"}}, "use conn_id"),
         ({"databases": []}, "no target"),
-        ({"caches": [{"name": "app", "conn_id": "r"}]}, "app stands twice"),
+        ({"caches": [{"name": "app", "conn_id": "r"}]}, "app is listed twice"),
         ({"retention": {"keep_at_least": 3}}, "keep nothing"),
         ({"encryption": {"recipients": ["age1abc"]}}, "identity_conn_id"),
         ({"encryption": {"recipients": []}}, "at least 1"),
@@ -107,6 +112,8 @@ def test_every_problem_is_reported_at_once_with_its_path(tmp_path: Path) -> None
         ({"logs": [{"path": "/var/../", "keep_days": 30}]}, "/ holds more than logs"),
         ({"logs": [{"path": "/var/lib/", "compress_over_mb": 1}]}, "/var/lib holds more than logs"),
         ({"logs": [{"path": "/etc/app/logs", "keep_days": 30}]}, "/etc/app/logs holds more than logs"),
+        ({"store": {"url": "file:///backup"}, "spool": "/backup/"}, "the spool /backup/ lies in the store /backup"),
+        ({"store": {"url": "file:///backup"}, "spool": "/backup/spool"}, "has to wait elsewhere"),
         (
             {"logs": [{"path": "/backup", "keep_days": 30}], "store": {"url": "file:///backup/upkeep"}},
             "the backups in /backup/upkeep lie below /backup, a log folder",
@@ -146,13 +153,18 @@ def test_deployments_are_only_scaled_to_zero_in_a_cluster_that_the_site_describe
         (b"- a\n- list", "holds no settings"),
         (b"name: [unclosed", "line 2, column 1: while parsing a flow sequence (line 1), did not find expected"),
         (b"name: shop\ntitle: \x00", "line 2: control characters are not allowed"),
-        (b"name: shop\ntitle: 2026-02-30", "line 2, column 8: '2026-02-30' is no timestamp; a text needs quotes"),
+        (
+            b"name: shop\ntitle: 2026-02-30",
+            "line 2, column 8: '2026-02-30' is not a valid timestamp; a text needs quotes",
+        ),
         (b"name: shop\ntitle: !!map [a]", "line 2, column 8: expected a mapping node, but found sequence"),
-        (b"name: shop\nname: again", "line 2, column 1: key 'name' stands twice"),
+        (b"name: shop\nname: again", "line 2, column 1: key 'name' is listed twice"),
         ("name: shop\ntitle: 商店".encode("gbk"), "is not in UTF-8: line 2 holds the byte 0xc9"),
         (b"# a dump that lies in the wrong folder\n" * 30_000, "is larger than 1.0 MB"),
         (b"name: " + b"[" * 400_000, "line 1, column 56: nested more than 50 deep"),
         (b"? " + b"[" * 300 + b"]" * 300 + b"\n: 1", "line 1, column 52: nested more than 50 deep"),
+        (LAUGHS, "line 6, column 19: more than 100,000 settings, repeated ones (aliases such as *name) included"),
+        (b"name: &n {<<: *n}", "line 1, column 15: more than 100,000 settings"),
     ],
     ids=lambda part: part[:40],
 )
@@ -177,7 +189,7 @@ def test_a_pipe_with_the_name_of_a_file_is_named_and_not_waited_for(tmp_path: Pa
     write(tmp_path, MINIMAL)
     sites, (broken,) = load_sites(tmp_path)
     assert list(sites) == ["shop"]
-    assert "pipe.yaml is no file" in broken.message
+    assert "pipe.yaml is not a file" in broken.message
 
 
 def test_where_one_of_several_forms_is_allowed_the_path_is_that_of_the_file(tmp_path: Path) -> None:
@@ -216,10 +228,12 @@ def test_a_name_used_twice_breaks_the_later_file_only(tmp_path: Path) -> None:
     assert "a.yaml" in str(broken[0])
 
 
-def test_a_missing_folder_is_an_error_not_an_empty_list(tmp_path: Path) -> None:
-    sites, broken = load_sites(tmp_path / "nowhere")
-    assert sites == {}
-    assert "nowhere" in str(broken[0])
+def test_a_folder_that_is_missing_or_empty_is_an_error_and_not_an_empty_list(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder, said in ((tmp_path / "nowhere", "does not exist"), (tmp_path / "empty", "holds none")):
+        sites, (broken,) = load_sites(folder)
+        assert sites == {}
+        assert f"{folder} {said}" in broken.message
 
 
 def test_targets_are_grouped_by_the_server_they_share() -> None:

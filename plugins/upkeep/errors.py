@@ -1,7 +1,7 @@
 """Every error Upkeep raises on purpose.
 
     UpkeepError
-    ├── TwoCopies           Upkeep is there twice: mounted, and installed as a package
+    ├── DuplicateInstall    Upkeep is found twice: mounted, and installed as a package
     ├── SiteFileError       a site file that can't be used; carries every problem found in it
     ├── PolicyRefused       a retention policy nobody could mean: it keeps nothing, or contradicts itself
     ├── ConnectionUnknown   an Airflow connection id that leads nowhere
@@ -21,7 +21,8 @@
     │   ├── ToolMissing     a client program isn't installed
     │   ├── ToolUnfit       it is installed, but in a release or flavour that would make a bad backup
     │   └── ToolFailed      it ran and failed; carries exit status and the (masked) end of its standard error
-    ├── SourceError         the system under care can't be read: down, refused, wrong password
+    ├── SourceError         the system under care can't be read: down, too busy, or it refuses what it is asked
+    │   └── LoginRefused    it turns the account away: wrong password, no such account; each try more may lock it out
     ├── RestoreRefused      a restore by hand that a person has to settle something for first: writes that go on, a name
     │                       that is taken, a foreign key from elsewhere
     ├── RestoreUnavailable  a test restore that could not take place: no scratch, disk, client or extension; says
@@ -36,6 +37,7 @@
     ├── StoreError
     │   ├── StoreUnreachable    no answer after every retry; what was being written waits in the spool
     │   ├── StoreFull           no room
+    │   ├── StoreDenied         it turns the account away, or gives it too few rights
     │   ├── ObjectMissing       the store holds nothing under that name
     │   ├── ObjectHeld          a lock (WORM) forbids the delete until it expires
     │   └── ObjectDamaged       what came back, or what the store says it holds, differs from what was written
@@ -67,7 +69,7 @@ class UpkeepError(Exception):
         super().__init__(f"{message}\nHINT: {hint}")
 
 
-class TwoCopies(UpkeepError):
+class DuplicateInstall(UpkeepError):
     pass
 
 
@@ -165,6 +167,10 @@ class SourceError(UpkeepError):
     pass
 
 
+class LoginRefused(SourceError):
+    pass
+
+
 class RestoreRefused(UpkeepError):
     pass
 
@@ -210,6 +216,10 @@ class StoreUnreachable(StoreError):
 
 
 class StoreFull(StoreError):
+    pass
+
+
+class StoreDenied(StoreError):
     pass
 
 

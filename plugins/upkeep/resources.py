@@ -1,4 +1,4 @@
-"""Files that ship beside the code: SQL statements, sample sites and manifests below ``include/``, and the DAG files.
+"""Files that ship beside the code: SQL statements, sample sites and manifests below ``include/``, DAG files, runbooks.
 
 In a checkout they stand beside ``plugins/``; the wheel holds them inside the package, where they win.
 """
@@ -9,7 +9,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from upkeep.errors import TwoCopies
+from upkeep.errors import DuplicateInstall
 from upkeep.settings import SITES
 
 DISTRIBUTION = "airflow-upkeep"
@@ -26,6 +26,11 @@ def include_folder() -> Path:
 def dags_folder() -> Path:
     """``dags/`` of the checkout, or the copy inside an installed package."""
     return _PACKAGE / "dags" if is_packaged() else _PACKAGE.parents[1] / "dags"
+
+
+def runbooks_folder() -> Path:
+    """``docs/runbooks/`` of the checkout, or the copy inside an installed package."""
+    return _PACKAGE / "runbooks" if is_packaged() else _PACKAGE.parents[1] / "docs" / "runbooks"
 
 
 def is_packaged() -> bool:
@@ -45,7 +50,7 @@ def sql(engine: str, name: str) -> str:
 
 
 def refuse_two_copies(plugins: Path, dags: Path | None = None) -> None:
-    """Errors: ``TwoCopies`` when there is another Upkeep than the one this code belongs to.
+    """Errors: ``DuplicateInstall`` when there is another Upkeep than the one this code belongs to.
 
     Python takes one package and Airflow may take the other's DAG files and plugin, so that half of an upgrade counts.
 
@@ -61,8 +66,8 @@ def refuse_two_copies(plugins: Path, dags: Path | None = None) -> None:
     if dags is not None and is_packaged() and dags.resolve() != dags_folder():
         copies.setdefault(dags.resolve(), "mounted DAG files")
     if len(copies) > 1:
-        raise TwoCopies(
-            f"upkeep is there twice: {' and '.join(f'{path} ({how})' for path, how in copies.items())}",
+        raise DuplicateInstall(
+            f"upkeep is installed twice: {' and '.join(f'{path} ({how})' for path, how in copies.items())}",
             hint=f"keep one: pip uninstall {DISTRIBUTION}, or take dags/, plugins/ and include/ out of Airflow's "
             "folders (docs/deploy.md)",
         )

@@ -55,8 +55,8 @@ HOME = Variable(
 )
 SUDO_USER = Variable(
     "SUDO_USER",
-    "who runs the command line as root through `sudo`: the approver of what `upkeep restore` and `upkeep migrate` "
-    "change",
+    "who runs the command line as root through `sudo`: the ledger's actor, and the approver of what `upkeep restore` "
+    "and `upkeep migrate` change",
     "the account itself",
 )
 VARIABLES = (SITES, PROGRAMS, PATH, HOME, SUDO_USER)
@@ -92,6 +92,7 @@ AIRFLOW_SETTINGS = (
         "with the wheel: the bundle `upkeep.operators.dag_bundle.UpkeepDagBundle` (docs/deploy.md)",
     ),
     AirflowSetting("api", "base_url", "the address people use; workers use it too where the next one is not set"),
+    AirflowSetting("api", "default_wrap", "`True`: without it the log view cuts off errors and hints, which are long"),
     AirflowSetting("core", "execution_api_server_url", "how workers reach the API server; they share nothing else"),
     AirflowSetting(
         "core", "fernet_key", "without one, Airflow's database holds connection passwords in the clear", secret=True

@@ -127,13 +127,17 @@ def installed(wheel: Path) -> Iterator[Installed]:
 def test_the_wheel_holds_every_statement_manifest_sample_and_dag_file_and_no_leftovers(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "include", "dags", "plugins/upkeep"],
+        ["git", "ls-files", "-co", "--exclude-standard", "include", "dags", "docs/runbooks", "plugins/upkeep"],
         cwd=ROOT,
         check=True,
         capture_output=True,
         text=True,
     ).stdout.splitlines()
-    expected = {"upkeep/" + name.removeprefix("plugins/upkeep/") for name in listed if (ROOT / name).is_file()}
+    expected = {
+        "upkeep/" + name.removeprefix("plugins/upkeep/").removeprefix("docs/")
+        for name in listed
+        if (ROOT / name).is_file()
+    }
     assert {name for name in names if name.startswith("upkeep/")} == expected
     assert {name.split("/")[0] for name in names} == {
         "upkeep",
@@ -171,7 +175,7 @@ def test_a_mounted_checkout_beside_an_installed_wheel_is_refused_in_airflow_and_
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": bundles,
     }
     found = installed.look(**mounted)
-    assert "upkeep is there twice" in found["broken"]["site_files.py"]
+    assert "upkeep is installed twice" in found["broken"]["site_files.py"]
     assert "upkeep" not in found["plugins"]
     for said in found["errors"].values():
         assert "HINT: keep one: pip uninstall airflow-upkeep" in said

@@ -138,8 +138,8 @@ def test_figures_without_a_limit_are_not_judged() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_is_no_figure_is_refused(value: float) -> None:
-    with pytest.raises(ValueError, match="not a figure"):
+def test_what_is_not_a_number_is_refused(value: float) -> None:
+    with pytest.raises(ValueError, match="not a number"):
         disk(value)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from upkeep.domain.health import Health, judge_cache, judge_database, judge_endpoint, unreachable
+from upkeep.domain.health import Health, judge_cache, judge_database, judge_endpoint, judge_store, unreachable
 
 WELL: dict[str, Any] = {"latency_ms": 4.0, "connections": 10, "max_connections": 100, "blocked": 0}
 
@@ -46,6 +46,7 @@ def endpoint(**figures: Any) -> Health:
         (database(replica={"running": True, "lag_s": 61}), "red", "1 min 1 s behind"),
         (database(replica={"running": True, "lag_s": 60}), "green", ""),
         (database(replica={"running": True, "lag_s": None}), "green", ""),
+        (database(replica={"running": False, "channel": "eu"}), "red", "replication of channel eu has stopped"),
         (database(standby_lag_s={"eu": 61.0, "us": None}), "amber", "replica eu is"),
         (database(blocked=2), "amber", "2 sessions wait"),
         (database(oldest_transaction_s=601), "amber", "open for 10 min"),
@@ -53,17 +54,20 @@ def endpoint(**figures: Any) -> Health:
         (cache(), "green", "answers in 1 ms"),
         (cache(used_bytes=81, max_bytes=100), "amber", "81 %"),
         (cache(used_bytes=10**12, max_bytes=0), "green", ""),
-        (cache(evicted=5, evicted_before=2), "amber", "3 keys were evicted"),
+        (cache(evicted=5, evicted_before=2), "amber", "3 keys evicted"),
         (cache(evicted=5, evicted_before=None), "green", ""),
         (cache(evicted=0, evicted_before=7), "green", ""),
+        (cache(evicted=5, evicted_before=7), "amber", "5 keys evicted"),
         (cache(replica={"running": False}), "red", "has stopped"),
         (cache(big_keys={"会话": 50_000_000}), "amber", "会话"),
         (endpoint(), "green", ""),
         (endpoint(status=503), "red", "HTTP 503 instead of 200"),
         (endpoint(error="no answer within 10 s"), "red", "no answer"),
         (endpoint(latency_ms=2001), "amber", "2001 ms"),
+        (endpoint(certificate_days=64.2), "green", "answers in 20 ms (certificate: 64 days)"),
         (endpoint(certificate_days=20), "amber", "ends in 20 days"),
         (endpoint(certificate_days=-3), "red", "ended 3 days ago"),
+        (judge_store({"latency_ms": 5001.0}, latency_ms=5000), "amber", "5001 ms (limit 5000 ms)"),
         (unreachable("app", "mysql", "connection refused"), "red", "connection refused"),
     ],
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from upkeep.domain.manifests import Surroundings, cleaned, judge, kind_left_out, place_of
+from upkeep.domain.manifests import Surroundings, cleaned, cleaned_namespace, judge, kind_left_out, place_of
 
 CONTROLLER = [{"uid": "1", "kind": "ReplicaSet", "name": "web-1", "controller": True}]
 
@@ -28,7 +28,7 @@ def around() -> Surroundings:
         (an("Pod", metadata={"ownerReferences": CONTROLLER}), "", "ReplicaSet makes it"),
         # Its controller isn't kept (another namespace's, a forbidden kind), so nothing would make it again.
         (an("Secret", metadata={"ownerReferences": [{**CONTROLLER[0], "uid": "2"}]}), "objects", ""),
-        # An owner that is no controller takes it along when it goes; it doesn't make it again.
+        # An owner that is not a controller takes it along when it goes; it doesn't make it again.
         (an("ConfigMap", metadata={"ownerReferences": [{**CONTROLLER[0], "controller": False}]}), "objects", ""),
         (an("ConfigMap", metadata={"deletionTimestamp": "2026-11-22T00:00:00Z"}), "", "being deleted"),
         (an("ConfigMap", metadata={"name": "kube-root-ca.crt"}), "", "its own certificate"),
@@ -83,6 +83,23 @@ def test_what_the_server_filled_in_is_cut_out_and_the_rest_stays() -> None:
         "spec": {"accessModes": ["RWO"]},
     }
     assert claim["spec"]["volumeName"] == "pv-1", "the object itself is left alone"
+
+
+def test_of_a_namespace_its_own_labels_and_annotations_are_kept() -> None:
+    labels = {"pod-security.kubernetes.io/enforce": "restricted", "kubernetes.io/metadata.name": "x"}
+    annotations = {"owner": "me", "kubectl.kubernetes.io/last-applied-configuration": "{}"}
+    metadata = {"labels": labels, "annotations": annotations, "finalizers": ["example.com/kept"]}
+    rest: dict[str, Any] = {"spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}
+    assert cleaned_namespace(an("Namespace", metadata=metadata, **rest)) == {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": "x",
+            "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+            "annotations": {"owner": "me"},
+        },
+    }
+    assert cleaned_namespace(an("Namespace", metadata={"labels": {"kubernetes.io/metadata.name": "x"}})) is None
 
 
 def test_a_pod_loses_its_node_and_its_token_but_no_volume_of_its_own() -> None:

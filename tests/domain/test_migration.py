@@ -75,6 +75,8 @@ CREATE VIEW v AS SELECT 1$$
         ("mysql", "SET STATEMENT lock_wait_timeout = 9 FOR ALTER TABLE a ADD b INT", "hides what it runs"),
         ("postgres", "COPY a FROM'/tmp/a'", "needs a file or a client"),
         ("postgres", "CREATE SUBSCRIPTION s CONNECTION 'host=live' PUBLICATION p", "reaches another server"),
+        ("postgres", "CREATE EXTENSION IF NOT EXISTS dblink", "reaches another server"),
+        ("mysql", "CREATE TABLE a (b INT) ENGINE=FEDERATED CONNECTION='mysql://live/a'", "reaches another server"),
         ("mysql", "GRANT ALL ON *.* TO li", "whole server"),
         ("mysql", "STOP REPLICA", "whole server"),
         ("mysql", "ALTER INSTANCE DISABLE INNODB REDO_LOG", "whole server"),

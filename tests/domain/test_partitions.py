@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from upkeep.domain.partition_ahead import MOST_NEW
 from upkeep.domain.partition_bounds import (
     Kind,
     Months,
@@ -19,18 +20,8 @@ from upkeep.domain.partition_bounds import (
     read_upper,
     write_bound,
 )
-from upkeep.domain.partitions import (
-    MOST_NEW,
-    Archived,
-    CatchAll,
-    Existing,
-    Layout,
-    Measured,
-    PartitionPlan,
-    Rule,
-    find_old,
-    make_plan,
-)
+from upkeep.domain.partition_plan import find_old, make_plan
+from upkeep.domain.partitions import Archived, CatchAll, Existing, Layout, Measured, PartitionPlan, Rule
 from upkeep.domain.purge import Refusal
 
 NOW = datetime(2026, 11, 22, 2, tzinfo=UTC)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from upkeep.domain.likeness import compare_catalogues, compare_tables, not_compared
+from upkeep.domain.copy_comparison import compare_catalogues, compare_tables, not_compared
 from upkeep.domain.proof import ProofLevel
 from upkeep.domain.proving import choose_backups, in_sample, is_foreign, is_scratch_of, scratch_name
 from upkeep.domain.retention import Candidate
@@ -133,11 +133,20 @@ def test_objects_are_compared_by_definition_only_on_the_same_release() -> None:
         "views": {"v": "1", "gone": "1"},
         "indexes": {"t.i": "1"},
         "routines": {"r": ""},
+        "constraints": {"t.c": "1"},
     }
-    found = {"release": "mysql 8.4", "views": {"v": "2"}, "indexes": {"t.i": "2"}, "routines": {"r": "5"}}
+    found = {
+        "release": "mysql 8.4",
+        "views": {"v": "2"},
+        "indexes": {"t.i": "2"},
+        "routines": {"r": "5"},
+        "constraints": {"t.c": "1"},
+    }
     differences, notes = compare_catalogues(recorded, found)
     assert differences == ["index t.i differs", "view gone is missing", "view v differs"], "what nobody may read is not"
-    assert notes == []
-    differences, notes = compare_catalogues(recorded, {**found, "release": "mysql 9.7"})
-    assert differences == ["view gone is missing"]
-    assert notes == ["objects are compared by name only: recorded on mysql 8.4, restored on mysql 9.7"]
+    assert notes == ["compared by name only, since an account may not read what defines them: routine r"]
+    differences, notes = compare_catalogues(recorded, {**found, "indexes": {}, "release": "mysql 9.7"})
+    assert differences == ["index t.i is missing", "view gone is missing"]
+    assert notes == [
+        "objects are compared by name only, constraints not at all: recorded on mysql 8.4, restored on mysql 9.7"
+    ]

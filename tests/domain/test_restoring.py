@@ -10,8 +10,9 @@ from upkeep.domain.backup import new_backup_id, taken_at
 from upkeep.domain.proof import ProofLevel
 from upkeep.domain.proving import is_foreign, is_scratch_of
 from upkeep.domain.restoring import (
+    Destination,
+    RestoreRequest,
     TableLoss,
-    Wish,
     choose_backup,
     held_name,
     replaced_name,
@@ -19,7 +20,7 @@ from upkeep.domain.restoring import (
     tables_name,
 )
 from upkeep.domain.retention import Candidate
-from upkeep.errors import ObjectMissing, ProofFailed
+from upkeep.errors import ObjectMissing, ProofFailed, RestoreRefused
 
 ID = "20261121T020003Z-0a1b"
 
@@ -30,8 +31,8 @@ def backup(day: int, level: ProofLevel = ProofLevel.STRUCTURE, *, failed: bool =
 
 
 def chosen(backups: list[Candidate], *, backup_id: str | None = None, before: datetime | None = None) -> int:
-    wish = Wish("app", backup_id=backup_id, before=before)
-    return choose_backup(backups, wish, where="the store", counts_from=ProofLevel.STRUCTURE).taken_at.day
+    wanted = RestoreRequest("app", backup_id=backup_id, before=before)
+    return choose_backup(backups, wanted, where="the store", counts_from=ProofLevel.STRUCTURE).taken_at.day
 
 
 def test_the_newest_proven_one_is_taken_or_the_newest_before_a_moment() -> None:
@@ -51,6 +52,23 @@ def test_what_is_damaged_or_missing_is_refused_and_the_hint_names_others() -> No
     assert backups[0].backup_id in missing.value.hint
     with pytest.raises(ObjectMissing, match="not proven"):
         chosen([backup(1, ProofLevel.CHECKSUM)])
+
+
+@pytest.mark.parametrize(
+    ("destination", "tables", "says"),
+    [
+        ("over", ("orders",), "over takes all of app, and tables are named: orders"),
+        ("beside", ("orders", "lines"), "beside takes all of app, and tables are named: orders, lines"),
+        ("rows", (), "no table of app is named"),
+        ("tables", (), "no table of app is named"),
+    ],
+)
+def test_single_tables_are_named_where_they_are_meant_and_nowhere_else(
+    destination: Destination, tables: tuple[str, ...], says: str
+) -> None:
+    """Whoever names a table and forgets to say so must not get all of the database put over the live one."""
+    with pytest.raises(RestoreRefused, match=says):
+        RestoreRequest("app", destination, tables=tables)
 
 
 @pytest.mark.parametrize("database", ["app", "a" * 63, "学" * 21, "名" * 20 + "xyz"])

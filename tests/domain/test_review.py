@@ -1,4 +1,4 @@
-"""Which indexes are superfluous or unused, which settings are advised about, and that no value leaves a statement."""
+"""Which indexes are redundant or unused, which settings are advised about, and that no value leaves a statement."""
 
 from __future__ import annotations
 
@@ -7,22 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from upkeep.domain.findings import Looked
-from upkeep.domain.review import (
-    KERNEL_RULES,
-    MYSQL_RULES,
-    POSTGRES_RULES,
-    Index,
-    Reviewed,
-    Server,
-    Statement,
-    advise,
-    find_superfluous,
-    judge_statements,
-    judge_use,
-    top,
-    without_values,
-)
+from upkeep.domain.findings import Inspection
+from upkeep.domain.review_indexes import Index, find_redundant, judge_use
+from upkeep.domain.review_settings import KERNEL_RULES, MYSQL_RULES, POSTGRES_RULES, Server, advise
+from upkeep.domain.review_statements import Reviewed, Statement, judge_statements, top, without_values
 
 PLAIN = Index("t", "i", ("a", "b"))
 OTHER = replace(PLAIN, name="other")
@@ -30,34 +18,34 @@ WEEK = timedelta(days=7)
 GB = 1_000_000_000
 
 
-def superfluous(*indexes: Index) -> list[tuple[str, str, str]]:
-    return [(one.index.name, one.by.name, one.why) for one in find_superfluous(indexes)]
+def redundant(*indexes: Index) -> list[tuple[str, str, str]]:
+    return [(one.index.name, one.by.name, one.why) for one in find_redundant(indexes)]
 
 
 # Indexes.
 
 
-def test_of_two_equal_indexes_one_is_superfluous_and_only_one() -> None:
-    assert superfluous(PLAIN, OTHER, replace(PLAIN, name="third")) == [
+def test_of_two_equal_indexes_one_is_redundant_and_only_one() -> None:
+    assert redundant(PLAIN, OTHER, replace(PLAIN, name="third")) == [
         ("i", "third", "the same keys"), ("other", "third", "the same keys")
     ]  # fmt: skip
 
 
 def test_the_one_that_keeps_a_promise_stays() -> None:
     for kept in (replace(OTHER, unique=True), replace(OTHER, unique=True, primary=True)):
-        assert superfluous(kept, PLAIN) == [("i", "other", "the same keys")]
+        assert redundant(kept, PLAIN) == [("i", "other", "the same keys")]
     named = replace(OTHER, unique=True, constraint=True)
-    assert superfluous(named, replace(PLAIN, unique=True)) == [("i", "other", "the same keys")]
+    assert redundant(named, replace(PLAIN, unique=True)) == [("i", "other", "the same keys")]
 
 
-def test_an_index_that_another_one_begins_with_is_superfluous() -> None:
+def test_an_index_that_another_one_begins_with_is_redundant() -> None:
     longer = replace(OTHER, keys=("a", "b", "c"))
-    assert superfluous(PLAIN, longer) == [("i", "other", "it begins with the same keys")]
-    assert superfluous(replace(PLAIN, keys=("b",)), longer) == []
+    assert redundant(PLAIN, longer) == [("i", "other", "it begins with the same keys")]
+    assert redundant(replace(PLAIN, keys=("b",)), longer) == []
 
 
 def test_a_unique_index_is_not_replaced_by_a_longer_one() -> None:
-    assert superfluous(replace(PLAIN, unique=True), replace(OTHER, keys=("a", "b", "c"), unique=True)) == []
+    assert redundant(replace(PLAIN, unique=True), replace(OTHER, keys=("a", "b", "c"), unique=True)) == []
 
 
 @pytest.mark.parametrize(
@@ -74,28 +62,26 @@ def test_a_unique_index_is_not_replaced_by_a_longer_one() -> None:
     ids=["table", "method", "predicate", "operator class", "collation", "direction", "prefix"],
 )
 def test_what_differs_in_more_than_its_name_is_no_duplicate(other: Index) -> None:
-    assert superfluous(PLAIN, other) == []
+    assert redundant(PLAIN, other) == []
 
 
 def test_included_columns_have_to_be_in_the_other_one_too() -> None:
     covering = replace(PLAIN, includes=frozenset({"c"}))
-    assert superfluous(covering, OTHER) == [("other", "i", "the same keys")]
-    assert superfluous(covering, replace(OTHER, keys=("a", "b", "c"))) == [
-        ("i", "other", "it begins with the same keys")
-    ]
-    assert superfluous(covering, replace(OTHER, keys=("a", "b", "d"))) == []
+    assert redundant(covering, OTHER) == [("other", "i", "the same keys")]
+    assert redundant(covering, replace(OTHER, keys=("a", "b", "c"))) == [("i", "other", "it begins with the same keys")]
+    assert redundant(covering, replace(OTHER, keys=("a", "b", "d"))) == []
 
 
 def test_methods_without_an_order_have_no_beginning() -> None:
     hashed = replace(PLAIN, method="fulltext")
-    assert superfluous(hashed, replace(OTHER, keys=("a", "b", "c"), method="fulltext")) == []
-    assert len(superfluous(hashed, replace(OTHER, method="fulltext"))) == 1
+    assert redundant(hashed, replace(OTHER, keys=("a", "b", "c"), method="fulltext")) == []
+    assert len(redundant(hashed, replace(OTHER, method="fulltext"))) == 1
 
 
 def unused(index: Index, measured_for: timedelta | None = WEEK) -> list[str]:
-    looked = Looked()
-    judge_use(looked, [index], measured_for, server="db1", drop=lambda one: f"DROP INDEX {one.name}")
-    return [one.kind for one in looked.findings]
+    inspection = Inspection()
+    judge_use(inspection, [index], measured_for, server="db1", drop=lambda one: f"DROP INDEX {one.name}")
+    return [one.kind for one in inspection.findings]
 
 
 def test_only_a_whole_week_without_use_counts() -> None:

@@ -47,7 +47,7 @@ def test_a_tag_or_a_digest_keeps_the_repository_and_a_whole_image_replaces_it(as
 
 @pytest.mark.parametrize("asked", ["sha256:ab", "@x", "two words", "https://reg/app:1", "-1", "a//b", "app:", "$(id)"])
 def test_what_is_no_image_is_refused(asked: str) -> None:
-    with pytest.raises(ValueError, match=r"is no digest|is neither a tag"):
+    with pytest.raises(ValueError, match=r"is not a digest|is neither a tag"):
         image_wanted("reg/app:1", asked)
 
 
@@ -225,7 +225,7 @@ OK, BAD = Gate("http api", True, "HTTP 200"), Gate("http api", False, "HTTP 500"
         ([OK], OK, "healthy", False),
         ([OK], BAD, "broke", True),
         ([BAD], BAD, "was already failing", False),
-        ([BAD], OK, "mended", False),
+        ([BAD], OK, "fixed", False),
         ([], OK, "healthy", False),
         ([], BAD, "not looked at before", True),
     ],

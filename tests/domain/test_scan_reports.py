@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from upkeep.domain.findings import Finding, Looked
+from upkeep.domain.findings import Finding, Inspection
 from upkeep.domain.scan_reports import (
     MOST,
     WHERE,
@@ -41,23 +41,23 @@ def sample(tool: str) -> bytes:
     return (SAMPLES / PARSERS[tool][1]).read_bytes()
 
 
-def found(tool: str, report: bytes | None = None) -> Looked:
+def found(tool: str, report: bytes | None = None) -> Inspection:
     return PARSERS[tool][0](tool, sample(tool) if report is None else report)
 
 
-def by_id(looked: Looked) -> dict[str, Finding]:
-    return {finding.id: finding for finding in looked.findings}
+def by_id(inspection: Inspection) -> dict[str, Finding]:
+    return {finding.id: finding for finding in inspection.findings}
 
 
-def severities(looked: Looked) -> dict[str, str]:
-    return {name: finding.severity for name, finding in by_id(looked).items()}
+def severities(inspection: Inspection) -> dict[str, str]:
+    return {name: finding.severity for name, finding in by_id(inspection).items()}
 
 
 def test_what_can_be_mended_in_an_image_counts_in_full_and_what_cant_counts_less() -> None:
     path = "usr/lib/python3/dist-packages/requests-2.28.1.egg-info"
     assert severities(found("trivy")) == {
         "vulnerable-package:trivy: CVE-2024-5535 openssl": "high",
-        "vulnerable-package:trivy: CVE-2023-45853 zlib1g": "medium",  # critical, but nobody has mended it yet
+        "vulnerable-package:trivy: CVE-2023-45853 zlib1g": "medium",  # critical, but nobody has fixed it yet
         "vulnerable-package:trivy: CVE-2024-0567 libgnutls30": "medium",
         "vulnerable-package:trivy: CVE-2011-3374 apt": "low",
         f"vulnerable-package:trivy: CVE-2024-35195 requests {path}": "low",
@@ -154,7 +154,7 @@ def test_what_changes_while_the_trouble_stands_is_no_part_of_its_id(tool: str, o
 @pytest.mark.parametrize("tool", PARSERS)
 @pytest.mark.parametrize("report", [b"", b"no such image", b"{}", b"[]", b"<html/>", b"\xff\xfe\x00", b"[" * 100_000])
 def test_what_is_no_report_is_said(tool: str, report: bytes) -> None:
-    with pytest.raises(SourceError, match=f"no report of {tool}"):
+    with pytest.raises(SourceError, match=f"not a report of {tool}"):
         found(tool, report)
 
 
@@ -196,9 +196,9 @@ def test_a_long_place_keeps_an_id_of_its_own() -> None:
         "SchemaVersion": 2,
         "Results": [{"Vulnerabilities": [{**vulnerability, "PkgPath": one} for one in paths]}],
     }
-    looked = found("trivy", json.dumps(report).encode())
-    assert len(by_id(looked)) == 2
-    assert all(len(finding.where) <= WHERE for finding in looked.findings)
+    inspection = found("trivy", json.dumps(report).encode())
+    assert len(by_id(inspection)) == 2
+    assert all(len(finding.where) <= WHERE for finding in inspection.findings)
 
 
 def test_the_most_severe_are_kept_and_the_rest_is_said_to_be_unread() -> None:
@@ -206,9 +206,9 @@ def test_the_most_severe_are_kept_and_the_rest_is_said_to_be_unread() -> None:
         {"VulnerabilityID": f"CVE-{number}", "PkgName": "p", "FixedVersion": "2", "Severity": severity}
         for number, severity in enumerate(["LOW"] * MOST + ["HIGH"] * 5)
     ]
-    looked = found("trivy", json.dumps({"SchemaVersion": 2, "Results": [{"Vulnerabilities": each}]}).encode())
-    assert [finding.severity for finding in looked.findings] == ["high"] * 5 + ["low"] * (MOST - 5)
-    assert looked.unread == [f"trivy: {MOST + 5} findings, of which the {MOST} most severe are kept"]
+    inspection = found("trivy", json.dumps({"SchemaVersion": 2, "Results": [{"Vulnerabilities": each}]}).encode())
+    assert [finding.severity for finding in inspection.findings] == ["high"] * 5 + ["low"] * (MOST - 5)
+    assert inspection.unread == [f"trivy: {MOST + 5} findings, of which the {MOST} most severe are kept"]
 
 
 JSON: st.SearchStrategy[Any] = st.recursive(
@@ -233,7 +233,7 @@ def test_no_report_whatever_its_shape_is_more_than_not_read(tool: str, content: 
     if isinstance(content, dict):
         content = {"SchemaVersion": 2, "@version": "2", "site": [], **content}
     try:
-        looked = found(tool, json.dumps(content).encode())
+        inspection = found(tool, json.dumps(content).encode())
     except SourceError:
         return
-    assert all(finding.where for finding in looked.findings)
+    assert all(finding.where for finding in inspection.findings)

@@ -7,17 +7,8 @@ from typing import Any
 
 import pytest
 
-from upkeep.domain.table_care import (
-    Care,
-    IndexFacts,
-    Item,
-    Past,
-    Rebuilt,
-    Server,
-    TableFacts,
-    covers,
-    plan_care,
-)
+from upkeep.domain.plan_care import covers, plan_care
+from upkeep.domain.table_care import Care, IndexFacts, Item, Past, Rebuilt, Server, TableFacts
 
 MB, GB, DAY = 1_000_000, 1_000_000_000, 86_400.0
 MYSQL = Server("mysql", (10, 11, 6), free=500 * GB)

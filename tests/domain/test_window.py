@@ -15,7 +15,7 @@ from upkeep.errors import WindowClosed
 SHANGHAI, BERLIN = ZoneInfo("Asia/Shanghai"), ZoneInfo("Europe/Berlin")
 OPENING = datetime(2026, 11, 21, 2, 0, tzinfo=SHANGHAI)
 THREE_HOURS = timedelta(hours=3)
-BY_HAND = "or start the run by hand with the window override, your name and a reason"
+BY_HAND = "or start the run by hand with 'Work outside the window' and a reason"
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_an_override_that_was_not_needed_is_not_used() -> None:
     [("", "disk full", "name"), ("  ", "disk full", "name"), ("li.si", "", "reason"), ("li.si", "\t\n", "reason")],
 )
 def test_an_override_without_a_name_or_a_reason_is_refused(by: str, reason: str, missing: str) -> None:
-    with pytest.raises(WindowClosed, match=f"without a {missing}\nHINT: say who overrides the window and why"):
+    with pytest.raises(WindowClosed, match=f"without a {missing}\nHINT: say who overrides the window"):
         Override(by, reason)
 
 

@@ -19,9 +19,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tests.plain_site import plain_job, plain_site
 from tests.servers.kubernetes_accounts import account
 from tests.servers.kubernetes_cluster import Namespace
-from upkeep.connections import filesystem_from_environment
 from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.rollout import Live
 from upkeep.duties.cluster_work import Wait
@@ -32,7 +32,6 @@ from upkeep.duties.roll_out import roll_out
 from upkeep.engines.deployments import Deployments
 from upkeep.ledger import Ledger, Record, default_url
 from upkeep.ledger import verify as verify_ledger
-from upkeep.site import Site
 
 ROOT = Path(__file__).resolve().parents[2]
 Duty = Callable[[], "Wait | dict[str, Any]"]
@@ -98,27 +97,10 @@ class Rollouts:
             namespace.wait_until_available(name, replicas)
 
     def job(self, run_id: str = "run-1", **changes: Any) -> Job:
-        job = Job(
-            site=Site.model_validate(
-                {
-                    "name": "shop",
-                    "title": "商店",
-                    "timezone": "Asia/Shanghai",
-                    "rhythms": {"daily": {"at": "0 2 * * *", "length_h": 3}},
-                    "store": {"url": f"file://{self.folder}/store"},
-                    "spool": f"{self.folder}/spool",
-                    "retention": {"daily": 2},
-                    "cluster": self.settings,
-                }
-            ),
-            run=Run(run_id=run_id, actor="zhang.san", trigger="manual"),
-            ledger=Ledger(default_url(self.folder)),
-            connect=self._connect,
-            make_filesystem=filesystem_from_environment,
-        )
-        for name, value in {**({"now": self.clock} if self.clock else {}), **changes}.items():
-            setattr(job, name, value)
-        return job
+        own = {"now": self.clock} if self.clock else {}
+        run = Run(run_id=run_id, actor="zhang.san", trigger="manual")
+        site = plain_site(self.folder, cluster=self.settings)
+        return plain_job(site, self.folder, run_id, **{"run": run, "connect": self._connect, **own, **changes})
 
     def _connect(self, conn_id: str) -> Endpoint:
         return Endpoint(conn_id, **self.login)

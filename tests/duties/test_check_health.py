@@ -5,12 +5,14 @@ from __future__ import annotations
 import http.server
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +27,19 @@ from tests.servers.replicas import MariaDbReplica, PostgresStandby, RedisReplica
 from upkeep.domain.endpoint import Endpoint
 from upkeep.duties.check_health import check_health
 from upkeep.duties.job import Job
+from upkeep.engines import health
+from upkeep.stores.local_store import LocalStore
 
 
 class _Answer(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(503 if self.path == "/sick" else 200)
         self.end_headers()
+        drop, pause = {"/flood": (b"x" * 65536, 0.0), "/drip": (b"x", 0.05)}.get(self.path, (b"", 0.0))
+        with suppress(OSError):  # until nobody listens any more
+            while drop:
+                self.wfile.write(drop)
+                time.sleep(pause)
 
     def log_message(self, *_: Any) -> None:
         return
@@ -82,6 +91,28 @@ def test_a_session_that_waits_for_a_lock_is_seen(sites: SiteFactory, any_mysql_d
     assert "1 sessions wait for a lock" in summary
 
 
+def test_a_session_that_waits_for_a_tables_definition_is_seen(
+    sites: SiteFactory, any_mysql_database: MySqlDatabase
+) -> None:
+    database = any_mysql_database
+    database.execute("CREATE TABLE t (id INT PRIMARY KEY) ENGINE=InnoDB")
+    sites.database(database, latency_ms=60_000)
+    job = sites.job()
+    with database.connect() as reader, database.connect() as changer:
+        reader.cursor().execute("BEGIN")
+        reader.cursor().execute("SELECT * FROM t")
+        altering = changer.cursor()
+        altering.execute("SET SESSION lock_wait_timeout = 60")
+        thread = threading.Thread(target=lambda: altering.execute("ALTER TABLE t ADD COLUMN n INT"), daemon=True)
+        thread.start()
+        try:
+            within(lambda: check_health(job, "database/app")["figures"]["blocked"] == 1, "nobody was seen to wait", 10)
+        finally:
+            reader.rollback()
+            thread.join()
+    assert check_health(job, "database/app")["light"] == "green"
+
+
 def test_an_account_without_process_still_gets_what_it_may_read(
     sites: SiteFactory, any_mysql_database: MySqlDatabase
 ) -> None:
@@ -120,6 +151,40 @@ def test_a_long_transaction_is_seen(sites: SiteFactory, postgres_database: Postg
     assert "has been open for" in found["summary"]
 
 
+def test_a_role_that_may_not_see_others_sessions_is_no_green_light(
+    sites: SiteFactory, postgres_database: PostgresDatabase
+) -> None:
+    database = postgres_database
+    role = f"poor_{database.name}"
+    database.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'poor-Zq7'")
+    try:
+        poor = replace(database.endpoint(), user=role, secret="poor-Zq7")
+        sites.database(database, endpoint=poor, latency_ms=60_000)
+        with database.connect(), database.connect():
+            found = check_health(sites.job(), "database/app")
+    finally:
+        database.execute(f"DROP ROLE {role}")
+    assert found["light"] == "amber"
+    assert "sessions of others do (grant pg_monitor)" in found["summary"]
+    assert found["figures"]["connections"] >= 2, "that they are there, everybody sees"
+
+
+def test_a_big_key_is_found_in_any_logical_database_and_far_behind_the_first_ones(
+    sites: SiteFactory, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "SAMPLE_KEYS", 300)
+    sites.cache(redis_server)
+    sites.settings["caches"][0] |= {"big_key_mb": 1, "latency_ms": 60_000}
+    job = sites.job()
+    with closing(redis_server.connect("3")) as client:
+        client.mset({f"user:{number}": "x" for number in range(3000)})
+        client.set("big", b"x" * 3_000_000)
+        try:
+            within(lambda: "big (database 3)" in check_health(job, "cache/sessions")["summary"], "it was never found")
+        finally:
+            client.flushdb()
+
+
 def test_a_cache_tells_memory_and_big_keys(sites: SiteFactory, redis_server: RedisServer) -> None:
     client = redis_server.connect()
     client.set("大键", b"x" * 3_000_000)
@@ -130,6 +195,22 @@ def test_a_cache_tells_memory_and_big_keys(sites: SiteFactory, redis_server: Red
     assert found["light"] == "amber"
     assert "大键" in found["summary"]
     assert found["figures"]["used_bytes"] > 0
+
+
+def test_a_full_cache_tells_its_memory_and_the_keys_it_threw_out_since_the_last_check(sites: SiteFactory) -> None:
+    with RedisServer(maxmemory="6mb", settings={"maxmemory-policy": "allkeys-lru"}) as server:
+        sites.cache(server)
+        sites.settings["caches"][0] |= {"latency_ms": 60_000}
+        job = sites.job()
+        before = check_health(job, "cache/sessions")
+        with closing(server.connect()) as client:
+            client.mset({f"key {number}": b"x" * 20_000 for number in range(100)})
+            for number in range(400):
+                client.set(f"key {number}", b"x" * 20_000)
+        after = check_health(job, "cache/sessions")
+    assert (before["light"], after["light"]) == ("green", "amber")
+    assert "evicted since the last check" in after["summary"]
+    assert "of 6.3 MB memory in use" in after["summary"]
 
 
 @pytest.mark.parametrize("kind", ["mysql", "postgres", "redis"])
@@ -148,6 +229,56 @@ def test_a_server_that_is_away_is_red_and_no_error(sites: SiteFactory, kind: str
     assert record.state == "done"
     assert record.detail["light"] == "red"
     assert "run" in record.detail["hint"], "what to do, not only which log to read"
+
+
+@pytest.mark.parametrize("kind", ["mysql", "postgres", "redis", "endpoint", "https", "name", "store"])
+def test_what_takes_a_connection_and_says_nothing_is_red_in_time(
+    sites: SiteFactory, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a server does that is stopped, swapped out or out of threads: the kernel goes on to take its connections."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        port = silent.getsockname()[1]
+        conn_id = sites._connection(Endpoint("", kind=kind, host="127.0.0.1", port=port, user="u", secret="s3cret-Zq7"))
+        check = {"redis": "cache/app", "mysql": "database/app", "postgres": "database/app", "store": "store"}.get(
+            kind, "endpoint/app"
+        )
+        if kind == "redis":
+            sites.settings["caches"].append({"name": "app", "conn_id": conn_id})
+        elif check == "database/app":
+            sites.settings["databases"].append({"name": "app", "engine": kind, "conn_id": conn_id, "database": "x"})
+        else:
+            scheme = "https" if kind == "https" else "http"
+            sites.settings["endpoints"] = [{"name": "app", "url": f"{scheme}://127.0.0.1:{port}/", "timeout_s": 60}]
+            sites.paths("/etc")
+        if kind == "name":  # a resolver that hangs
+            monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(20))
+        if kind == "store":  # a network disk that hangs
+            monkeypatch.setattr(LocalStore, "check", lambda _: time.sleep(20))
+        begun = time.monotonic()
+        found = check_health(sites.job(), check, limit_s=1)
+    assert time.monotonic() - begun < 5
+    assert (found["light"], found["summary"]) == ("red", "does not answer: no answer within 1 s")
+    assert found["hint"]
+
+
+def test_an_answer_without_end_is_read_so_far_and_one_in_drips_is_red(sites: SiteFactory) -> None:
+    with web() as port:
+        sites.settings["endpoints"] = [
+            {"name": name, "url": f"http://127.0.0.1:{port}/{name}", "timeout_s": 1, "latency_ms": 60_000}
+            for name in ("flood", "drip")
+        ]
+        sites.paths("/etc")
+        job = sites.job()
+        assert check_health(job, "endpoint/flood")["light"] == "green"
+        begun = time.monotonic()
+        assert check_health(job, "endpoint/drip")["summary"] == "no answer within 1 s"
+        assert time.monotonic() - begun < 5
+
+
+def test_an_address_that_leads_nowhere_is_red_and_no_error(sites: SiteFactory) -> None:
+    sites.settings["endpoints"] = [{"name": "api", "url": "https://127.0.0.1:99999/health"}]
+    sites.paths("/etc")
+    assert check_health(sites.job(), "endpoint/api")["light"] == "red"
 
 
 # Replicas.
@@ -183,6 +314,13 @@ def test_a_mariadb_replica_that_is_behind_or_has_stopped_is_red(sites: SiteFacto
                 blocker.cursor().execute("UNLOCK TABLES")
             replica.stop_replay()
             assert light_once(job, "database/copy", "replication has stopped")[0] == "red"
+            # Followed under a name of its own, it isn't in what SHOW SLAVE STATUS says.
+            replica.do("STOP SLAVE")
+            replica.do("RESET SLAVE ALL")
+            replica.follow("eu")
+            within(lambda: check_health(job, "database/copy")["light"] == "green", "the channel never got well")
+            replica.do("STOP SLAVE 'eu' SQL_THREAD")
+            assert light_once(job, "database/copy", "replication of channel eu has stopped")[0] == "red"
 
 
 def test_a_postgres_standby_that_is_behind_is_told_by_itself_and_named_by_its_primary(sites: SiteFactory) -> None:

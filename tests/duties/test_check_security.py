@@ -16,15 +16,17 @@ import pytest
 
 from tests.duties.site_factory import SiteFactory
 from tests.servers.databases import MySqlDatabase, PostgresDatabase
+from tests.servers.oss_server import OssServer
 from tests.servers.places import free_port
 from tests.servers.redis_server import RedisServer
 from upkeep.domain.endpoint import Endpoint
-from upkeep.domain.findings import Looked
+from upkeep.domain.findings import Inspection
 from upkeep.duties import comparing
 from upkeep.duties.check_security import Machine, check_security
 from upkeep.duties.job import Run
 from upkeep.ledger import Record, verify
 from upkeep.ledger.entry import DETAIL_CHARS
+from upkeep.stores.oss_store import OssStore
 
 NIGHT = datetime(2026, 11, 21, 18, 0, tzinfo=UTC)
 
@@ -40,10 +42,23 @@ def etc() -> Iterator[Path]:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    """A worker without apt and with an empty log."""
+    """A worker without apt, with a log that nobody tried to log in by, and on which nothing listens."""
     (tmp_path / "machine" / "var" / "log").mkdir(parents=True)
-    (tmp_path / "machine" / "var" / "log" / "auth.log").touch()
+    log = tmp_path / "machine" / "var" / "log" / "auth.log"
+    log.touch()
+    os.utime(log, (NIGHT.timestamp() * 2, NIGHT.timestamp() * 2))
+    listening(tmp_path / "machine")
     return Machine(root=tmp_path / "machine", journal="no-such-journal", apt="no-such-apt")
+
+
+def listening(root: Path, *ports: int) -> None:
+    """The kernel's table of a machine on which something listens on these ports of all its addresses."""
+    lines = [
+        f"   {place}: 00000000:{port:04X} 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1"
+        for place, port in enumerate(ports)
+    ]
+    (root / "proc" / "net").mkdir(parents=True, exist_ok=True)
+    (root / "proc" / "net" / "tcp").write_text("\n".join(["  sl  local_address rem_address   st", *lines]))
 
 
 class Review:
@@ -197,6 +212,36 @@ def test_findings_of_a_server_that_is_away_are_neither_gone_nor_new_again(
     assert (back["counts"]["new"], back["counts"]["standing"]) == (0, first["counts"]["new"])
 
 
+def test_a_port_that_opens_is_news_and_a_warning_only_where_the_site_says_which_may_be_open(
+    review: Review, sites: SiteFactory
+) -> None:
+    listening(review.machine.root, 22)
+    assert review.night(0)["light"] == "green"
+    listening(review.machine.root, 22, 6379)
+    found = review.night(1)
+    assert (found["light"], [one["what"] for one in found["new"]]) == (
+        "green", ["something listens on port 6379/tcp (0.0.0.0)"],
+    )  # fmt: skip
+    sites.settings["security"] = {"ports": [22]}
+    found = review.night(2)
+    assert (found["light"], found["summary"]) == ("amber", "1 new, 1 gone (1 medium)")
+
+
+def test_a_bucket_that_shows_its_backups_to_strangers_is_red_and_a_private_one_is_fine(
+    review: Review, tmp_path: Path
+) -> None:
+    with OssServer(tmp_path / "bucket") as oss:
+        store = OssStore(url=f"oss://{oss.bucket}/prod", endpoint=oss.endpoint, retries=0, timeout_s=5)
+        assert review.night(0, store=store)["light"] == "green"  # nothing in it yet
+        store.put("kindergarten/app/20261121T020003Z-ab12/manifest.json", b"{}")
+        assert review.night(1, store=store)["light"] == "green"
+        oss.signatures.public = True
+        found = review.night(2, store=store)
+        assert found["light"] == "red"
+        assert f"can read the backups in oss://{oss.bucket}/prod" in found["new"][0]["what"]
+    assert review.night(3, store=store)["counts"]["unseen"] == 1, "a store that is away is nobody's proof"
+
+
 def test_a_folder_that_could_not_be_looked_at_keeps_its_findings(review: Review) -> None:
     review.loosen("app.ini")
     review.night(0)
@@ -322,7 +367,7 @@ def test_an_endpoint_without_a_port_is_asked_on_its_default_port(
 
     def note(servers: Any, **_: Any) -> Any:
         asked.extend(servers)
-        return Looked()
+        return Inspection()
 
     monkeypatch.setattr(security_certificates, "certificates_of", note)
     sites.settings["endpoints"] = [{"name": "api", "url": "https://api.example.com/health"}]

@@ -103,7 +103,20 @@ def test_a_folder_that_isnt_there_is_amber_and_doesnt_stop_the_others(cleaning: 
     first, second = cleaning.records()
     assert (first.state, first.detail["light"], second.state) == ("skipped", "amber", "done")
     assert "does not exist" in result["folders"][missing["path"]]["skipped"]
-    assert first.detail["hint"].startswith("mend it in the site file")
+    assert first.detail["hint"].startswith("fix it in the site file")
+
+
+def test_a_folder_that_the_site_lists_by_itself_goes_by_its_own_rule_or_by_none(cleaning: Cleaning) -> None:
+    for name, days in (("app.log", 40), ("audit/new.log", 40), ("audit/old.log", 200), ("read/app.log", 200)):
+        cleaning.old(name, days=days)
+    scene = cleaning.scene
+    scene.target["logs"] += [
+        {"path": str(cleaning.path / "audit"), "keep_days": 180},
+        {"path": str(cleaning.path / "read")},
+    ]
+    time.sleep(0.03)
+    clean_logs(scene.job("sunday"))
+    assert cleaning.names() == ["audit/new.log", "read/app.log"]
 
 
 def test_at_the_end_of_the_window_the_rest_is_left_for_next_time(

@@ -178,7 +178,7 @@ def test_a_page_that_is_no_answer_of_an_api_is_red_and_says_so(sites: SiteFactor
         sites.cluster("shop", server.endpoint())
         found = checked(sites)
     assert found["light"] == "red"
-    assert "the answer is no JSON" in found["summary"]
+    assert "the answer is not JSON" in found["summary"]
 
 
 # Capacity.

@@ -15,17 +15,18 @@ from typing import Any
 import pytest
 
 from tests.duties.site_factory import SiteFactory
-from tests.duties.test_prove import databases, night
+from tests.duties.test_prove import night
 from tests.servers.data import fill_redis
 from tests.servers.databases import MySqlDatabase, PostgresDatabase
 from tests.servers.mariadb import MariaDbServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis_server import RedisServer
 from upkeep.domain.proof import ProofLevel
-from upkeep.duties.benches import Bench, DatabaseBench
 from upkeep.duties.catalogue import Backup, read_catalogue
 from upkeep.duties.drill import drill
 from upkeep.duties.prove import prove
+from upkeep.duties.scratch import Scratch
+from upkeep.duties.scratch_database import DatabaseScratch
 from upkeep.errors import DrillFailed, GoalMissed, ProofFailed, RestoreUnavailable, Stopped
 from upkeep.ledger import Record
 
@@ -106,14 +107,14 @@ def test_a_whole_site_stands_at_once_is_measured_and_taken_away(
     for target in ("app", "quotes", "sessions", "config"):
         night(sites, target)
     stood: dict[str, set[str]] = {}
-    ask = DatabaseBench.ask
+    ask = DatabaseScratch.ask
 
-    def looking(bench: Bench, *rest: Any) -> None:
-        stood["mariadb"], stood["postgres"] = databases(mariadb_scratch), databases(postgres_scratch)
+    def looking(scratch: Scratch, *rest: Any) -> None:
+        stood["mariadb"], stood["postgres"] = mariadb_scratch.databases(), postgres_scratch.databases()
         stood["folders"] = {path.name for path in Path(tempfile.gettempdir()).glob("upkeep_kindergarten_config_*")}
-        ask(bench, *rest)  # type: ignore[arg-type]
+        ask(scratch, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(DatabaseBench, "ask", looking)
+    monkeypatch.setattr(DatabaseScratch, "ask", looking)
 
     found = month(sites)
 
@@ -129,7 +130,7 @@ def test_a_whole_site_stands_at_once_is_measured_and_taken_away(
     assert 0 <= found["rpo_s"] < 60
     assert "newest row" in row(sites, "app")["by"] or "wrote nothing" in row(sites, "app")["by"]
     assert "no column" in row(sites, "config")["by"]
-    assert databases(mariadb_scratch) == databases(postgres_scratch) == set()
+    assert mariadb_scratch.databases() == postgres_scratch.databases() == set()
     assert not list(Path(tempfile.gettempdir()).glob("upkeep_kindergarten_*"))
     again = month(sites, "month-2")
     assert again["last"]["rto_s"] == found["rto_s"]
@@ -275,7 +276,7 @@ def test_told_to_stop_or_out_of_time_it_takes_away_what_stands(
     asked = iter([False, True])
     with pytest.raises(Stopped, match="told to stop before config"):
         month(sites, told_to_stop=lambda: next(asked))
-    assert databases(mariadb_scratch) == set()
+    assert mariadb_scratch.databases() == set()
     assert whole(sites).detail["summary"].startswith("rebuilt 1 of 2 targets, then stopped")
     with pytest.raises(RestoreUnavailable, match="app was not rebuilt: the window closed at"):
         month(sites, "month-2", closes_at=datetime.now(UTC))
@@ -287,21 +288,21 @@ def test_copies_of_a_killed_drill_are_swept_by_the_next(
 ) -> None:
     killed = os.fork()
     if killed == 0:
-        DatabaseBench.ask = lambda *_: time.sleep(60)  # type: ignore[method-assign]
+        DatabaseScratch.ask = lambda *_: time.sleep(60)  # type: ignore[method-assign]
         month(sites)
         os._exit(0)
     try:
         deadline = time.monotonic() + 30
         folders = Path(tempfile.gettempdir())
-        while not (databases(mariadb_scratch) and list(folders.glob("upkeep_kindergarten_config_*"))):
+        while not (mariadb_scratch.databases() and list(folders.glob("upkeep_kindergarten_config_*"))):
             assert time.monotonic() < deadline
             time.sleep(0.1)
     finally:
         os.kill(killed, signal.SIGKILL)
         os.waitpid(killed, 0)
-    assert databases(mariadb_scratch)
+    assert mariadb_scratch.databases()
     month(sites, "month-2")
-    assert databases(mariadb_scratch) == set()
+    assert mariadb_scratch.databases() == set()
     assert not list(folders.glob("upkeep_kindergarten_config_*"))
     swept = sites.job().ledger.acts("kindergarten", duty="sweep")
     assert {record.started.target for record in swept} == {"app", "config"}

@@ -18,7 +18,8 @@ import pytest
 
 from tests.faults.scene import Scene, days_later, files_scene, for_command_line
 from tests.plain_site import plain_job
-from tests.reports.test_run_report import MB, Book, a_site, book  # noqa: F401
+from tests.reports.book import Book, a_site
+from tests.reports.conftest import book  # noqa: F401
 from tests.test_secrets import forms
 from upkeep.cli import main
 from upkeep.domain.evidence import span_of
@@ -151,7 +152,7 @@ def test_a_night_without_a_backup_is_missing_whether_nobody_tried_or_it_failed(a
         alone.now = at(f"2026-06-0{day}T02:00:05")
         alone.back_up("app", id_of(alone.now))
     alone.now = at("2026-06-05T02:00:05")
-    alone.back_up("app", id_of(alone.now), error=ToolFailed("access denied for 李园长", hint="mend it", status=2))
+    alone.back_up("app", id_of(alone.now), error=ToolFailed("access denied for 李园长", hint="fix it", status=2))
     # Nobody works on the 6th; the 7th is made up for by hand after the span's last midnight.
     alone.now = at("2026-06-08T01:00:00")
     alone.back_up("app", id_of(alone.now))
@@ -248,7 +249,7 @@ def test_no_secret_gets_onto_the_page(alone: Book, tmp_path: Path) -> None:
         (["--target", "nothing"], "has no target 'nothing'"),
         (["--noted", f"kindergarten:3:{'0' * 64}"], "of site 'kindergarten' says nothing of shop"),
         (["--out", "{}/nowhere/e.html"], "nowhere/e.html can't be written: No such file"),
-        (["--out", "{}/store.json"], "is no name for the page"),
+        (["--out", "{}/store.json"], "is not a file name for the page"),
     ],
 )
 def test_what_can_not_be_told_is_refused_with_a_hint_and_leaves_neither_row_nor_file(

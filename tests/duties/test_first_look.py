@@ -17,7 +17,7 @@ from tests.servers.databases import Database, MySqlDatabase, PostgresDatabase
 from tests.servers.mariadb import MariaDbServer
 from tests.servers.postgres import PostgresServer
 from upkeep.cli import main
-from upkeep.domain.first_site import LARGE_BYTES, Asked, Looked, advice_on, site_text
+from upkeep.domain.first_site import LARGE_BYTES, Asked, FoundDatabase, advice_on, site_text
 from upkeep.site import load_site, site_from
 
 SECRET = "only-Here-9"
@@ -168,6 +168,27 @@ def test_the_rules_of_a_site_file_count_and_what_it_lacks_now_can_be_asked_at_an
     assert "has all that the site's duties need" in capsys.readouterr().out
 
 
+def test_the_account_for_restores_is_asked_for_what_it_lacks_too(
+    database: Database, narrow: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    connected(database.server, "first", monkeypatch, database.name)  # type: ignore[attr-defined]
+    connected(database.server, "second", monkeypatch, database.name, narrow)  # type: ignore[attr-defined]
+    assert init(place, database) == 0
+    path = place / "sites" / "shop.yaml"
+    path.write_text(path.read_text().replace("    # purge:", "    restore_conn_id: second\n    # purge:"))
+    monkeypatch.setenv("UPKEEP_SITES", str(path.parent))
+    capsys.readouterr()
+    assert main(["grants", "--site", "shop"]) == 1
+    nightly, restorer, *lacking = capsys.readouterr().out.splitlines()
+    assert "has all that the site's duties need" in nightly
+    assert narrow in restorer and "lacks of what restores need" in restorer
+    assert all("restore" in line for line in lacking), lacking
+    for line in lacking:
+        database.execute(line.strip().partition(";")[0])
+    assert main(["grants", "--site", "shop"]) == 0
+    assert "has all that restores need" in capsys.readouterr().out
+
+
 def test_what_no_option_says_is_asked_for_and_without_a_terminal_it_is_an_error(
     postgres_database: PostgresDatabase,
     place: Path,
@@ -284,7 +305,7 @@ ASKED = Asked("shop", "商店", "Asia/Shanghai", "mysql", "shop_mysql", "file://
 
 def test_a_file_is_whole_before_and_after_the_look() -> None:
     tables = (("a\nname: other", 5), ("b # c", 3))
-    for looked in (None, Looked("MySQL 9.7", "shop", tables, ("a\nname: other",))):
+    for looked in (None, FoundDatabase("MySQL 9.7", "shop", tables, ("a\nname: other",))):
         site = site_from(site_text(ASKED, looked), Path("shop.yaml"))
         assert (site.name, site.title, site.databases[0].engine) == ("shop", "商店", "mysql")
         assert site.databases[0].purge == []
@@ -298,6 +319,6 @@ def test_a_file_is_whole_before_and_after_the_look() -> None:
 
 
 def test_large_empty_and_keyless_databases_are_warned_of() -> None:
-    large = advice_on(ASKED, Looked("MySQL 9.7", "shop", (("t", LARGE_BYTES + 1),), ()))
+    large = advice_on(ASKED, FoundDatabase("MySQL 9.7", "shop", (("t", LARGE_BYTES + 1),), ()))
     assert "20.0 GB may take longer" in large[0]
-    assert "has no tables that this account can see" in advice_on(ASKED, Looked("MySQL 9.7", "shop"))[0]
+    assert "has no tables that this account can see" in advice_on(ASKED, FoundDatabase("MySQL 9.7", "shop"))[0]

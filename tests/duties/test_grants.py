@@ -25,7 +25,7 @@ from tests.servers.mysql import MYSQL_BIN, MySqlServer
 from tests.servers.mysql_family import MySqlFamilyServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis_server import RedisServer
-from upkeep.domain.restoring import Wish
+from upkeep.domain.restoring import RestoreRequest
 from upkeep.duties.back_up import back_up
 from upkeep.duties.check_health import check_health
 from upkeep.duties.check_security import Machine, check_security
@@ -110,7 +110,7 @@ def require_nothing_unseen(said: dict[str, Any], name: str) -> None:
     assert "not checked" not in said["health"]["summary"], said["health"]
     assert said["health"]["light"] == "green", said["health"]
     assert [why for why in said["capacity"]["unread"] if name in why] == []
-    machine = ("logins", "updates", "apt", "journal", "auth.log", "sign-ins")
+    machine = ("logins", "updates", "apt", "journal", "auth.log", "sign-ins", "open ports")
     assert [why for why in said["security"]["unread"] if not any(word in why for word in machine)] == []
 
 
@@ -351,11 +351,11 @@ def a_restore(sites: SiteFactory, database: MySqlDatabase | PostgresDatabase) ->
         )
         with as_account(sites, database, "daily"):
             night(sites)
-            names = [restore(sites.job("evening"), Wish("app"))["database"]]
+            names = [restore(sites.job("evening"), RestoreRequest("app"))["database"]]
             try:
                 database.execute("DELETE FROM notes")
-                wish = Wish("app", "over", backup(sites).ref.backup_id)
-                names.append(restore_over(sites.job("restore"), wish, approver="li")["old"])
+                wanted = RestoreRequest("app", "over", backup(sites).ref.backup_id)
+                names.append(restore_over(sites.job("restore"), wanted, approver="li")["old"])
                 assert database.query("SELECT words FROM notes") == [("alt",)]
                 assert [record.state for record in sites.job().ledger.acts(run_id="restore")].count("failed") == 0
             finally:

@@ -11,7 +11,7 @@ from tests.duties.test_restore import FLAVOURS, databases, fingerprint, like, pr
 from tests.engines.restoring import mysql_home, postgres_home, run_line
 from tests.servers.databases import Database, MySqlDatabase, PostgresDatabase
 from tests.servers.mysql import MySqlServer
-from upkeep.domain.restoring import Wish
+from upkeep.domain.restoring import RestoreRequest
 from upkeep.duties.catalogue import read_catalogue, read_manifest
 from upkeep.duties.restore import restore
 from upkeep.duties.restore_over import restore_over
@@ -63,13 +63,13 @@ def test_every_way_of_restoring_takes_any_name(
             fill(live)
             sites.database(live, stop_writes="read_only")
             before, backup_id = fingerprint(live), proven(sites)
-            beside = like(live, restore(sites.job("evening"), Wish("app"))["database"])
+            beside = like(live, restore(sites.job("evening"), RestoreRequest("app"))["database"])
             assert before.differences(fingerprint(beside)) == []
             table = INSIDE if isinstance(live, MySqlDatabase) else f"public.{INSIDE}"
-            tables = restore(sites.job("evening"), Wish("app", "tables", tables=(table,)))
+            tables = restore(sites.job("evening"), RestoreRequest("app", "tables", tables=(table,)))
             assert like(live, tables["database"]).query(f"SELECT COUNT(*) FROM {quoted(live, INSIDE)}") == [(2,)]
             live.execute(f"DROP TABLE {quoted(live, 'o' + INSIDE)}")
-            old = restore_over(sites.job("night"), Wish("app", "over", backup_id), approver="li")["old"]
+            old = restore_over(sites.job("night"), RestoreRequest("app", "over", backup_id), approver="li")["old"]
             assert before.differences(fingerprint(live)) == []
             (swap,) = sites.job().ledger.acts(duty="swap")
             assert old in databases(plain)

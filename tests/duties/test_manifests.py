@@ -35,6 +35,10 @@ from upkeep.engines.manifests_apply import dry_run
 from upkeep.engines.manifests_check import ManifestsCheck
 from upkeep.errors import ProofFailed, SourceError
 
+OF_THE_NAMESPACE = {
+    "labels": {"pod-security.kubernetes.io/enforce": "baseline", "site": "kindergarten"},
+    "annotations": {"owner": "王小明 <wang@kindergarten.example>"},
+}
 CONFIG_MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "good"}, "data": {"a": "b"}}
 
 
@@ -44,6 +48,7 @@ def filled() -> Iterator[tuple[Namespace, str]]:
     if not os.environ.get(KUBECONFIG):
         pytest.skip(f"{KUBECONFIG} isn't set")
     with new_namespace() as namespace, crd(namespace) as plural:
+        namespace.core.patch_namespace(namespace.name, {"metadata": OF_THE_NAMESPACE})
         create_menu(namespace, plural)
         fill(namespace)
         yield namespace, plural
@@ -165,6 +170,9 @@ def test_a_deleted_namespace_comes_back_by_the_manifests_own_line_with_stock_pro
 
     namespace.wait_for("its certificate", lambda: "/ConfigMap/kube-root-ca.crt" in everything(namespace))
     after = everything(namespace)
+    itself = namespace.core.read_namespace(namespace.name).metadata
+    assert OF_THE_NAMESPACE["labels"].items() <= itself.labels.items()
+    assert OF_THE_NAMESPACE["annotations"].items() <= itself.annotations.items()
     finished = before.pop("batch/Job/migrate")  # it has run; the line doesn't run it again
     assert after == before
     assert after["/ConfigMap/tricky"]["data"] == TRICKY
@@ -193,11 +201,27 @@ def test_the_sample_account_keeps_what_it_may_list_and_names_the_rule_for_what_i
     members = archive(sites.fetch(manifest, tmp_path / "files"))
     assert next(iter(members)) == "index.json"
     assert {"objects/apps/Deployment/web.yaml", "pods/core/Pod/toolbox.yaml"} <= set(members)
+    assert yaml.safe_load(members[f"namespace/core/Namespace/{namespace.name}.yaml"])["metadata"] == {
+        "name": namespace.name,
+        **OF_THE_NAMESPACE,
+    }
     assert not [name for name in members if "/Secret/" in name or "/ReplicaSet/" in name]
     index = json.loads(members["index.json"])
     assert "Deployment makes it" in {line["reason"] for line in index["left_out"]}
     assert {entry["path"] for entry in index["objects"]} == set(members) - {"index.json", "end-of-archive"}
     assert level(sites, manifest) == "structure"
+
+
+def test_an_account_that_may_not_look_at_the_namespace_itself_is_told_what_is_missing(
+    namespace: Namespace, sites: SiteFactory, tmp_path: Path
+) -> None:
+    namespace.create(deployment("web", "web:1"))
+    namespace.wait_until_available("web", 1)
+    sites.cluster(namespace.name, account(namespace, "pod_exec", folder=tmp_path))
+    manifest = sites.back_up("manifests")
+    assert "namespace" not in manifest.contents["folders"]
+    (told,) = [warning for warning in manifest.warnings if "of the namespace itself are missing" in warning]
+    assert 'add the rule {apiGroups: [""], resources: [namespaces], verbs: [get]}' in told
 
 
 def test_objects_that_nobody_changed_give_the_same_files(

@@ -549,6 +549,62 @@ def test_a_rehearsal_reaches_no_other_server_from_the_copy(
     assert any("none was: back" in line for line in shop.rehearsed(back)["rehearsal"])
 
 
+def test_dblink_reaches_no_other_server_from_the_copy(
+    postgres_database: PostgresDatabase, sites: SiteFactory, scratches: Callable[[str], Server]
+) -> None:
+    live, there = postgres_database, postgres_database.endpoint()
+    live.execute("CREATE TABLE real_one (a int)")
+    live.execute("INSERT INTO real_one VALUES (1)")
+    live.execute('CREATE SCHEMA "far Away"')
+    live.execute('CREATE EXTENSION dblink SCHEMA "far Away"')
+    where = psycopg.conninfo.make_conninfo(
+        host=there.host, port=there.port, dbname=live.name, user=there.user, password=there.secret
+    ).replace("'", "''")
+    live.execute(
+        "CREATE FUNCTION touch() RETURNS text LANGUAGE sql AS "
+        f"$$SELECT \"far Away\".dblink_exec('{where}', 'UPDATE public.real_one SET a = 99')$$"
+    )
+    shop = open_shop("postgres", live, sites, scratches)
+    with pytest.raises(MigrationFailed, match=r"dblink reaches no server.*can be reached from the copy: dblink"):
+        shop.rehearsed(Migration("app", "ALTER TABLE students ADD c int; SELECT touch()"))
+    assert live.query("SELECT a FROM real_one") == [(1,)], "nothing live is touched by a rehearsal"
+    assert live.query("SELECT touch()") == [("UPDATE 1",)], "live itself goes on as before"
+    shop.rehearsed(Migration("app", "ALTER TABLE students ADD c int"))
+
+
+@pytest.fixture
+def federated(mariadb_server: Any, mariadb_scratch: Any) -> Iterator[None]:
+    """Both servers know the engine; from Debian's package of the server."""
+    servers = (mariadb_server, mariadb_scratch)
+    for server in servers:
+        with closing(server.connect()) as connection:
+            connection.query("INSTALL SONAME 'ha_federatedx'")
+    yield
+    for server in servers:
+        with closing(server.connect()) as connection:
+            connection.query("UNINSTALL SONAME 'ha_federatedx'")
+
+
+def test_no_migration_is_rehearsed_on_a_copy_whose_tables_lie_on_other_servers(
+    federated: None, mariadb_database: Any, sites: SiteFactory, scratches: Callable[[str], Server]
+) -> None:
+    live, there = mariadb_database, mariadb_database.endpoint()
+    live.execute("CREATE TABLE real_one (a INT)")
+    live.execute("INSERT INTO real_one VALUES (1)")
+    live.execute("CREATE USER far IDENTIFIED BY 'far'")
+    live.execute(f"GRANT ALL ON {live.quoted}.* TO far")
+    try:
+        address = f"mysql://far:far@{there.host}:{there.port}/{live.name}/real_one"
+        live.execute(f"CREATE TABLE far (a INT) ENGINE=FEDERATED CONNECTION='{address}'")
+        shop = open_shop("mariadb", live, sites, scratches)
+        with pytest.raises(MigrationRefused, match=r"lie on other servers.*: far \(FEDERATED\)"):
+            shop.rehearsed(Migration("app", "UPDATE far SET a = 99"))
+        assert live.query("SELECT a FROM real_one") == [(1,)], "nothing live is touched by a rehearsal"
+    finally:
+        live.execute("DROP TABLE IF EXISTS far")
+        live.execute("DROP USER far")
+
+
 # What the ledger says of earlier attempts.
 
 

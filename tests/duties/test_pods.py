@@ -23,7 +23,7 @@ from tests.servers.mysql import MYSQL_BIN
 from tests.servers.postgres import PostgresServer, programs
 from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.proof import ProofLevel
-from upkeep.domain.restoring import Wish
+from upkeep.domain.restoring import RestoreRequest
 from upkeep.duties.catalogue import read_catalogue
 from upkeep.duties.check_health import check_health
 from upkeep.duties.migrate import refuse_begun
@@ -266,12 +266,12 @@ def test_who_restores_or_migrates_a_database_in_a_pod_has_to_reach_the_server_th
         refuse_begun(sites.job(), migration)
     for destination in ("beside", "over"):
         with pytest.raises(RestoreRefused, match="lead to two servers"):
-            plan_restore(sites.job(), Wish("app", destination))
+            plan_restore(sites.job(), RestoreRequest("app", destination))
     sites.endpoints[conn_id] = database.endpoint()
     refuse_begun(sites.job(), migration)
     database.drop()
-    plan_restore(sites.job(), Wish("app", "over"))  # the server answers, though the database is gone
+    plan_restore(sites.job(), RestoreRequest("app", "over"))  # the server answers, though the database is gone
     pods.ports = [1]
-    plan_restore(sites.job(), Wish("app"))
+    plan_restore(sites.job(), RestoreRequest("app"))
     with pytest.raises(RestoreRefused, match=r"(?s)nobody knows whether .* lead to one server: .*connection refused"):
-        plan_restore(sites.job(), Wish("app", "over"))
+        plan_restore(sites.job(), RestoreRequest("app", "over"))

@@ -15,22 +15,29 @@ import pytest
 
 from tests.duties.site_factory import SiteFactory
 from tests.engines.restoring import age_key
-from tests.servers.base import Server
 from tests.servers.data import fill_folder, fill_hostile_mysql, fill_hostile_postgres, fill_redis
 from tests.servers.databases import Database, MySqlDatabase, PostgresDatabase
 from tests.servers.mariadb import MariaDbServer
+from tests.servers.mysql_family import MySqlFamilyServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis_server import RedisServer
 from upkeep.domain.manifest import Manifest
 from upkeep.domain.proof import ProofLevel
 from upkeep.domain.proving import scratch_name
+from upkeep.domain.restoring import RestoreRequest
 from upkeep.duties.catalogue import Backup, read_catalogue, write_proof
 from upkeep.duties.forget import forget
 from upkeep.duties.prove import prove
+from upkeep.duties.restore import restore
+from upkeep.duties.scratch import Scratch
 from upkeep.duties.verify import verify
+from upkeep.engines.copies import run_checks
+from upkeep.engines.postgres_restore import PostgresRestorer
+from upkeep.engines.redis_scratch import ScratchRedis
 from upkeep.engines.tools import require
 from upkeep.errors import ProofFailed, RestoreUnavailable, Stopped, UpkeepError
 from upkeep.ledger import Record
+from upkeep.site import Check
 
 
 def night(sites: SiteFactory, target: str = "app", run_id: str = "night-1") -> Manifest:
@@ -60,18 +67,6 @@ def last_act(sites: SiteFactory, target: str = "app") -> Record:
     return list(sites.job().ledger.acts(site="kindergarten", target=target, duty="prove"))[-1]
 
 
-def databases(server: Server) -> set[str]:
-    if isinstance(server, PostgresServer):
-        with server.connect() as connection:
-            return {row[0] for row in connection.execute("SELECT datname FROM pg_database WHERE NOT datistemplate")} - {
-                "postgres"
-            }
-    connection = server.connect()  # type: ignore[attr-defined]
-    with connection, connection.cursor() as cursor:
-        cursor.execute("SHOW DATABASES")
-        return {row[0] for row in cursor.fetchall()} - {"mysql", "information_schema", "performance_schema", "sys"}
-
-
 def wrapped(program: str, path: str, line: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put a shell script before ``program`` (really at ``path``), as a broken or wrongly called client would be."""
     tools = folder / "tools"
@@ -97,7 +92,7 @@ def test_a_backup_is_restored_found_alike_and_taken_away_again(
     flavour: str, sites: SiteFactory, request: pytest.FixtureRequest
 ) -> None:
     database: Database = request.getfixturevalue(f"{flavour}_database")
-    scratch: Server = request.getfixturevalue(f"{flavour}_scratch")
+    scratch: MySqlFamilyServer | PostgresServer = request.getfixturevalue(f"{flavour}_scratch")
     if isinstance(database, PostgresDatabase):
         with database.connect() as connection:
             fill_hostile_postgres(connection, long_row_bytes=400_000)
@@ -122,8 +117,11 @@ def test_a_backup_is_restored_found_alike_and_taken_away_again(
     assert figures["checksums"] >= figures["tables"] - 2, "all but those outside of the snapshot"
     assert figures["objects"] > figures["tables"]
     assert figures["checks"] == 1
+    large = manifest.contents.get("large_objects", 0)
+    assert bool(large) is (flavour == "postgres")
+    assert (f"of {large} large objects the number is compared, not the content" in figures["notes"]) is bool(large)
     assert figures["seconds"]["total"] == restored[manifest.backup.backup_id] > 0
-    assert databases(scratch) == set()
+    assert scratch.databases() == set()
     act = last_act(sites)
     assert (act.state, act.detail["light"], act.detail["level"]) == ("done", "green", "restored")
     assert week(sites)["restored"] == {}, "once is enough"
@@ -171,7 +169,7 @@ def test_objects_that_a_dump_lost_are_named(
         night(sites)
     with pytest.raises(ProofFailed, match=r"view public\.seen is missing"):
         week(sites)
-    assert databases(postgres_scratch) == set()
+    assert postgres_scratch.databases() == set()
 
 
 def test_what_the_site_wants_to_be_true_of_a_copy_is_asked_of_it(shop: MySqlDatabase, sites: SiteFactory) -> None:
@@ -211,12 +209,12 @@ def test_a_scratch_that_is_the_source_under_another_name_is_refused(
     night(sites)
     like_a_leftover = type(database)(database.server, scratch_name("kindergarten", "app", "20260101T000000Z-0a1b"))
     with like_a_leftover.existing():
-        before = databases(database.server)
+        before = database.server.databases()
         with pytest.raises(
             RestoreUnavailable, match="is the very server that kindergarten/app is backed up from"
         ) as raised:
             week(sites)
-        assert databases(database.server) == before, "nothing is ever dropped on a source, whatever its name"
+        assert database.server.databases() == before, "nothing is ever dropped on a source, whatever its name"
     assert "infrastructure" in raised.value.message
     assert backup(sites).standing == "structure"
 
@@ -271,7 +269,7 @@ def test_leftovers_of_a_killed_run_are_swept_and_those_of_others_left_alone(
     try:
         night(sites)
         week(sites)
-        assert databases(mariadb_scratch) == {others}
+        assert mariadb_scratch.databases() == {others}
     finally:
         with mariadb_scratch.connect() as connection, connection.cursor() as cursor:
             cursor.execute(f"DROP DATABASE `{others}`")
@@ -288,7 +286,7 @@ def test_a_scratch_that_holds_somebody_elses_database_is_refused(
         try:
             with pytest.raises(RestoreUnavailable, match="databases that Upkeep did not make: precious"):
                 week(sites)
-            assert databases(mariadb_scratch) == {"precious"}
+            assert mariadb_scratch.databases() == {"precious"}
         finally:
             cursor.execute("DROP DATABASE precious")
 
@@ -315,7 +313,7 @@ def test_a_dry_run_looks_at_everything_and_restores_nothing(
     result = week(sites, dry_run=True)
     assert result["would_restore"] == [manifest.backup.backup_id]
     assert backup(sites).standing == "structure"
-    assert databases(mariadb_scratch) == set()
+    assert mariadb_scratch.databases() == set()
     with mariadb_scratch.connect() as connection, connection.cursor() as cursor:
         cursor.execute("CREATE DATABASE precious")
         try:
@@ -462,6 +460,15 @@ def test_a_backup_removed_while_it_is_restored_is_not_called_damaged(shop: MySql
     assert last_act(sites).state == "skipped"
 
 
+def test_a_newest_backup_that_is_unfit_for_a_restore_is_no_green_week(shop: MySqlDatabase, sites: SiteFactory) -> None:
+    sites.back_up("app")
+    assert week(sites)["restored"] == {}
+    act = last_act(sites)
+    assert (act.detail["light"], act.detail["summary"]) == (
+        "amber", "nothing is restored: the newest is reached stored only: it is verified first",
+    )  # fmt: skip
+
+
 def test_no_restore_begins_that_the_window_has_no_time_for(shop: MySqlDatabase, sites: SiteFactory) -> None:
     first = night(sites).backup.backup_id
     assert list(week(sites)["restored"]) == [first]
@@ -480,3 +487,110 @@ def test_told_to_stop_it_begins_no_further_restore(shop: MySqlDatabase, sites: S
     with pytest.raises(Stopped, match="1 backups of app were not restored"):
         week(sites, told_to_stop=lambda: True)
     assert backup(sites).level is ProofLevel.STRUCTURE
+
+
+def test_a_copy_whose_rows_nobody_could_count_is_amber_and_not_called_alike(
+    mariadb_database: MySqlDatabase, mariadb_scratch: MariaDbServer, sites: SiteFactory
+) -> None:
+    mariadb_database.execute("CREATE TABLE t (id INT PRIMARY KEY)")
+    mariadb_database.execute("CREATE USER nightly@'%' IDENTIFIED BY 'x'")
+    mariadb_database.execute(f"GRANT SELECT, SHOW VIEW, TRIGGER, EVENT ON {mariadb_database.quoted}.* TO nightly@'%'")
+    try:
+        login = replace(mariadb_database.endpoint(), user="nightly", secret="x")
+        sites.database(mariadb_database, endpoint=login, scratch_conn_id=sites.scratch(mariadb_scratch))
+        night(sites)
+        week(sites)
+        restore(sites.job("evening"), RestoreRequest("app", "scratch"))
+    finally:
+        mariadb_database.execute("DROP USER nightly@'%'")
+    by_hand = list(sites.job().ledger.acts(site="kindergarten", target="app", duty="restore"))[-1].detail
+    assert (by_hand["light"], "no exact counts to compare with" in by_hand["summary"]) == ("amber", True)
+    detail = last_act(sites).detail
+    assert detail["light"] == "amber"
+    assert "its rows are not compared: its manifest has estimates: the account may not hold writes" in detail["summary"]
+
+
+def test_what_stands_under_a_copys_name_and_is_not_of_this_run_stays(
+    shop: MySqlDatabase, mariadb_scratch: MariaDbServer, sites: SiteFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another Upkeep with a ledger of its own may restore the same backup on the same server."""
+    manifest = night(sites)
+    theirs = scratch_name("kindergarten", "app", manifest.backup.backup_id)
+    monkeypatch.setattr(Scratch, "leftovers", lambda _: [])  # it came after the sweep
+    with MySqlDatabase(mariadb_scratch, theirs).existing():
+        with pytest.raises(RestoreUnavailable, match="there is already a database"):
+            week(sites)
+        assert mariadb_scratch.databases() == {theirs}
+    assert backup(sites).standing == "structure"
+
+
+def test_a_link_that_somebody_put_under_a_copys_name_leads_nowhere(
+    sites: SiteFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("source", "shared", "precious"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "source" / "app.conf").write_text("port = 3000\n")
+    (tmp_path / "precious").chmod(0o755)
+    sites.paths(tmp_path / "source")
+    manifest = night(sites, "config")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "shared"))
+    trap = tmp_path / "shared" / scratch_name("kindergarten", "config", manifest.backup.backup_id)
+    trap.symlink_to(tmp_path / "precious")
+    with pytest.raises(RestoreUnavailable, match="there is already a"):
+        week(sites, "config")
+    assert (tmp_path / "precious").stat().st_mode & 0o777 == 0o755
+    assert trap.is_symlink()
+    assert backup(sites, "config").standing == "structure"
+
+
+def test_keys_that_expire_while_the_others_are_counted_are_no_difference(
+    redis_server: RedisServer, sites: SiteFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with redis_server.connect("3") as client:
+        client.flushall()
+        fill_redis(client, 70)
+    sites.cache(redis_server)
+    night(sites, "sessions")
+    count = ScratchRedis.keys
+
+    def keys(server: ScratchRedis) -> dict[int, int]:
+        found = count(server)
+        with server.connect(3) as client:
+            key = client.randomkey()
+            client.pexpire(key, 1)
+            time.sleep(0.01)
+            assert client.get(key) is None
+        return found
+
+    monkeypatch.setattr(ScratchRedis, "keys", keys)
+    week(sites, "sessions")
+    assert proof(sites, "sessions")["figures"]["expired"] == 1
+
+
+def test_a_throwaway_redis_that_is_ended_meanwhile_says_nothing_about_the_backup(
+    redis_server: RedisServer, sites: SiteFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with redis_server.connect() as client:
+        client.flushall()
+        fill_redis(client, 10)
+    sites.cache(redis_server)
+    night(sites, "sessions")
+    count = ScratchRedis.keys
+
+    def keys(server: ScratchRedis) -> dict[int, int]:
+        with server.connect() as client:
+            client.shutdown(nosave=True)
+        return count(server)
+
+    monkeypatch.setattr(ScratchRedis, "keys", keys)
+    with pytest.raises(RestoreUnavailable, match="infrastructure: the throwaway redis-server broke off"):
+        week(sites, "sessions")
+    assert backup(sites, "sessions").standing == "structure"
+
+
+def test_a_check_that_gives_no_number_to_compare_can_not_hold(postgres_scratch: PostgresServer) -> None:
+    with PostgresRestorer(postgres_scratch.endpoint()).connect("postgres") as connection:
+        for nothing in ("'NaN'::float8", "'NaN'::numeric", "NULL::int"):
+            checks = [Check(sql=f"SELECT {nothing}", at_least=1)]
+            with pytest.raises(RestoreUnavailable, match="doesn't give one number"):
+                run_checks(connection, "postgres", checks, 5, ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shlex
 import shutil
 import signal
 import threading
@@ -40,7 +41,7 @@ from tests.servers.mariadb import MariaDbServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis_server import RedisServer
 from upkeep.domain.endpoint import Endpoint
-from upkeep.domain.restoring import Wish
+from upkeep.domain.restoring import RestoreRequest
 from upkeep.duties.check_health import check_health
 from upkeep.duties.prove import prove
 from upkeep.duties.report import report_run
@@ -143,7 +144,7 @@ def test_a_hostile_database_is_restored_beside_and_then_over_live_as_it_was(
     sites.database(hostile, stop_writes="read_only")
     before = fingerprint(hostile)
     backup_id = proven(sites)
-    beside = restore(sites.job("evening"), Wish("app"))
+    beside = restore(sites.job("evening"), RestoreRequest("app"))
     copy = like(hostile, beside["database"])
     left_out = ["view broken_view is missing"] if isinstance(hostile, MySqlDatabase) else []
     assert before.differences(fingerprint(copy)) == left_out, "no dump has a view whose table is gone"
@@ -151,7 +152,7 @@ def test_a_hostile_database_is_restored_beside_and_then_over_live_as_it_was(
     hostile.execute(f"DELETE FROM {texts}")
     hostile.execute(f"CREATE TABLE {texts}_since (id INT PRIMARY KEY)")
     spoilt = fingerprint(hostile)
-    done = restore_over(sites.job("night"), Wish("app", "over", backup_id), approver="li")
+    done = restore_over(sites.job("night"), RestoreRequest("app", "over", backup_id), approver="li")
     assert done["found"] is False
     assert before.differences(fingerprint(hostile)) == left_out
     old = like(hostile, done["old"])
@@ -255,8 +256,7 @@ def arm(when: str, match: str) -> None:  # pragma: no cover - another process
     import psycopg
     import pymysql.connections
 
-    import upkeep.duties.restore as restoring
-    from upkeep.duties import write_stops
+    from upkeep.duties import restore_copy, write_stops
     from upkeep.duties.read_back import Streams
     from upkeep.engines import folder_live, folder_scratch, postgres_live, redis_live
 
@@ -297,7 +297,7 @@ def arm(when: str, match: str) -> None:  # pragma: no cover - another process
 
     changes: dict[str, list[tuple[Any, str, Any]]] = {
         "loading": [(Streams, "read", first_only(Streams.read))],
-        "loaded": [(restoring, "compare_database", die)],
+        "loaded": [(restore_copy, "compare_database", die)],
         "swapped": [(postgres_live, "Swapped", die)],
         "after copy": [(redis_live.RedisLive, "_exchange", die)],
         "scaled": [(write_stops.ScaledToZero, "_scale", then_die(write_stops.ScaledToZero._scale))],
@@ -320,14 +320,14 @@ def test_a_restore_over_live_killed_at_any_step_leaves_one_of_both_live_and_is_f
     with small_shop(request.getfixturevalue(f"{flavour}_database")) as live:
         sites.database(live, stop_writes="read_only")
         good, backup_id = fingerprint(live), proven(sites)
-        wish = Wish("app", "over", backup_id)
+        wanted = RestoreRequest("app", "over", backup_id)
         for number, moment in enumerate(MYSQL_MOMENTS if flavour == "mariadb" else POSTGRES_MOMENTS):
             for statement in SPOIL:
                 live.execute(statement)
             spoilt = fingerprint(live)
-            killed(moment, lambda: restore_over(sites.job(f"night {number}"), wish, approver="li"))  # noqa: B023
+            killed(moment, lambda: restore_over(sites.job(f"night {number}"), wanted, approver="li"))  # noqa: B023
             assert fingerprint(live).tables in (good.tables, spoilt.tables), moment
-            done = restore_over(sites.job(f"again {number}"), wish, approver="li")
+            done = restore_over(sites.job(f"again {number}"), wanted, approver="li")
             assert good.differences(fingerprint(live)) == [], moment
             left = sorted(name for name in databases(live) if name.startswith(NAME) and name != NAME)
             assert left == [done["old"]], moment
@@ -360,7 +360,7 @@ def test_whoever_reads_meanwhile_finds_the_old_rows_and_then_the_new_ones_and_at
 ) -> None:
     with small_shop(request.getfixturevalue(f"{flavour}_database")) as live, ExitStack() as stack:
         sites.database(live, stop_writes="read_only")
-        wish = Wish("app", "over", proven(sites))
+        wanted = RestoreRequest("app", "over", proven(sites))
         live.execute("DELETE FROM children WHERE id = 1")
         opened: Any = live
         login: Callable[[], Any] = opened.connect
@@ -383,7 +383,7 @@ def test_whoever_reads_meanwhile_finds_the_old_rows_and_then_the_new_ones_and_at
         readers = [threading.Thread(target=read) for _ in range(3)]
         for reader in readers:
             reader.start()
-        restore_over(sites.job("night"), wish, approver="li")
+        restore_over(sites.job("night"), wanted, approver="li")
         over.set()
         for reader in readers:
             reader.join()
@@ -403,18 +403,18 @@ def test_a_swap_that_was_begun_is_finished_before_any_other_and_without_the_ledg
         sites.database(live, stop_writes="read_only")
         good, first, second = fingerprint(live), proven(sites), proven(sites, "night-2")
         live.execute("DROP VIEW a_of_b")
-        wish = Wish("app", "over", first)
-        killed(("after", "RENAME TABLE `"), lambda: restore_over(sites.job("killed"), wish, approver="li"))
+        wanted = RestoreRequest("app", "over", first)
+        killed(("after", "RENAME TABLE `"), lambda: restore_over(sites.job("killed"), wanted, approver="li"))
         with pytest.raises(RestoreRefused, match="has to be finished"):
-            bring_beside(sites.job("other"), Wish("app", "over", second))
+            bring_beside(sites.job("other"), RestoreRequest("app", "over", second))
         with pytest.raises(RestoreRefused, match="writes stay stopped"):
             let_write(sites.job("given up"), "app")
         elsewhere = sites.job("by hand", ledger=Ledger(default_url(tmp_path / "laptop")))
         (tmp_path / "laptop").mkdir()
         store = sites.folder / "store"
         store.rename(store.with_name("away"))  # all that it takes is on the server
-        bring_beside(elsewhere, wish)
-        swap_live(elsewhere, wish, approver="li")
+        bring_beside(elsewhere, wanted)
+        swap_live(elsewhere, wanted, approver="li")
         store.with_name("away").rename(store)
         assert good.differences(fingerprint(live)) == []
         let_write(sites.job("night"), "app")
@@ -426,7 +426,7 @@ def test_a_swap_that_was_begun_is_finished_while_the_store_is_away_and_by_the_ap
 ) -> None:
     with small_shop(mariadb_database) as live:
         sites.database(live, stop_writes="read_only", lock_timeout_s=1)
-        good, wish = fingerprint(live), Wish("app", "over", proven(sites))
+        good, wanted = fingerprint(live), RestoreRequest("app", "over", proven(sites))
         live.execute("DROP VIEW a_of_b")
 
         def nobody() -> str:
@@ -434,7 +434,7 @@ def test_a_swap_that_was_begun_is_finished_while_the_store_is_away_and_by_the_ap
 
         with pytest.raises(RestoreRefused, match="knows of no swap"):
             finish_swap(sites.job("too early"), "app", approver=nobody)
-        killed(("after", "RENAME TABLE `"), lambda: restore_over(sites.job("killed"), wish, approver="li"))
+        killed(("after", "RENAME TABLE `"), lambda: restore_over(sites.job("killed"), wanted, approver="li"))
         store = sites.folder / "store"
         store.rename(store.with_name("away"))
         with ordinary_account(live) as account, session_of(account, live) as reader:
@@ -456,7 +456,7 @@ def test_a_swap_that_the_server_refuses_gives_everything_back_and_lets_writes_go
     with small_shop(mariadb_database) as live:
         assert isinstance(live, MySqlDatabase)
         sites.database(live, stop_writes="read_only", lock_timeout_s=1)
-        good, wish = fingerprint(live), Wish("app", "over", proven(sites))
+        good, wanted = fingerprint(live), RestoreRequest("app", "over", proven(sites))
         live.execute("RENAME TABLE parents TO people")  # a migration that went wrong: a view where the table was
         live.execute("CREATE VIEW parents AS SELECT * FROM people")
         spoilt = fingerprint(live)
@@ -467,11 +467,11 @@ def test_a_swap_that_the_server_refuses_gives_everything_back_and_lets_writes_go
             with reader.cursor() as cursor:
                 cursor.execute("SELECT * FROM children")
             with pytest.raises(RestoreUnavailable, match="the old database is live as it was"):
-                restore_over(sites.job("night"), wish, approver="li")
+                restore_over(sites.job("night"), wanted, approver="li")
         assert fingerprint(live) == spoilt, "with its triggers and views, and the events that were awake"
         live.execute("UPDATE children SET born = born")
         assert [name for name in databases(live) if "_replaced_" in name] == []
-        done = restore_over(sites.job("again"), wish, approver="li")
+        done = restore_over(sites.job("again"), wanted, approver="li")
         assert good.differences(fingerprint(live)) == []
         assert fingerprint(like(live, done["old"])).tables == spoilt.tables
 
@@ -481,7 +481,7 @@ def test_a_table_that_an_application_makes_in_an_empty_place_is_not_taken_for_th
 ) -> None:
     with small_shop(mariadb_database) as live:
         sites.database(live, stop_writes="read_only")
-        good, wish = fingerprint(live), Wish("app", "over", proven(sites))
+        good, wanted = fingerprint(live), RestoreRequest("app", "over", proven(sites))
         live.drop()
         plain = mysql_programs.drop_triggers
 
@@ -491,9 +491,9 @@ def test_a_table_that_an_application_makes_in_an_empty_place_is_not_taken_for_th
 
         monkeypatch.setattr(mysql_live, "drop_triggers", meanwhile)
         with pytest.raises(RestoreUnavailable, match="already exists"):
-            restore_over(sites.job("night"), wish, approver="li")
+            restore_over(sites.job("night"), wanted, approver="li")
         monkeypatch.undo()
-        done = restore_over(sites.job("night"), wish, approver="li")
+        done = restore_over(sites.job("night"), wanted, approver="li")
         assert good.differences(fingerprint(live)) == []
         assert like(live, done["old"]).query("SELECT COUNT(*) FROM children") == [(0,)]
 
@@ -507,14 +507,14 @@ def test_triggers_that_name_their_database_stay_with_their_tables_and_reach_into
             f"CREATE TRIGGER `{NAME}`.`named in full`\n BEFORE UPDATE\n ON `{NAME}` . parents FOR EACH ROW\n"
             f"SET NEW.name = CONCAT(NEW.name, (SELECT COUNT(*) FROM `{NAME}`.children))"
         )
-        good, wish = fingerprint(live), Wish("app", "over", proven(sites))
-        copy = like(live, restore(sites.job("evening"), Wish("app"))["database"])
+        good, wanted = fingerprint(live), RestoreRequest("app", "over", proven(sites))
+        copy = like(live, restore(sites.job("evening"), RestoreRequest("app"))["database"])
         assert fingerprint(live) == good, "what is beside leaves the live one as it is"
         triggers = "SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = %s ORDER BY 1"
         assert copy.query(triggers, copy.name) == [("counted",), ("named in full",)]
         live.execute("DROP TRIGGER `named in full`")
         live.execute(f"CREATE TRIGGER `{NAME}`.since BEFORE INSERT ON `{NAME}`.parents FOR EACH ROW SET NEW.id = 0")
-        done = restore_over(sites.job("night"), wish, approver="li")
+        done = restore_over(sites.job("night"), wanted, approver="li")
         assert good.differences(fingerprint(live)) == [], "the old one's triggers are not made on it"
         assert like(live, done["old"]).query(triggers, done["old"]) == [("counted",), ("since",)]
 
@@ -560,7 +560,7 @@ def test_tables_that_draw_from_sequences_are_restored_by_hand_in_scratch_beside_
         goes_on(by_hand)
         by_hand.drop()
         assert list(prove(sites.job("week"), "app")["restored"]) == [manifest.backup.backup_id]
-        beside = like(live, restore(sites.job("evening"), Wish("app"))["database"])
+        beside = like(live, restore(sites.job("evening"), RestoreRequest("app"))["database"])
         assert good.differences(fingerprint(beside)) == []
         goes_on(beside)
         assert live.query("SELECT n FROM stand") == [(150,)], "the live sequence was not touched"
@@ -570,9 +570,9 @@ def test_tables_that_draw_from_sequences_are_restored_by_hand_in_scratch_beside_
         live.execute("CREATE OR REPLACE SEQUENCE numbers START WITH 1")
         live.execute("DROP TABLE orders")
         live.execute("CREATE TABLE orders (id BIGINT PRIMARY KEY DEFAULT NEXT VALUE FOR numbers)")
-        wish = Wish("app", "over", manifest.backup.backup_id)
-        killed(("before", "ALTER TABLE"), lambda: restore_over(sites.job("killed"), wish, approver="li"))
-        done = restore_over(sites.job("night"), wish, approver="li")
+        wanted = RestoreRequest("app", "over", manifest.backup.backup_id)
+        killed(("before", "ALTER TABLE"), lambda: restore_over(sites.job("killed"), wanted, approver="li"))
+        done = restore_over(sites.job("night"), wanted, approver="li")
         assert good.differences(fingerprint(live)) == []
         goes_on(live)
         old = like(live, done["old"])
@@ -601,7 +601,7 @@ def test_the_plan_says_what_would_be_lost_and_changes_nothing(shop: Database, si
     for statement in SPOIL:
         shop.execute(statement)
     before, acts = fingerprint(shop), len(sites.job().ledger.rows())
-    plan = plan_restore(sites.job(), Wish("app", "over"))
+    plan = plan_restore(sites.job(), RestoreRequest("app", "over"))
     text = "\n".join(plan.lines())
     assert plan.backup_id == backup_id
     assert f"{table_of(shop, 'parents')}: 2 rows in the backup, 3 rows live" in text
@@ -617,35 +617,35 @@ def test_the_same_restore_twice_finds_the_first_copy_and_one_made_by_somebody_el
     shop: Database, sites: SiteFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proven(sites)
-    first = restore(sites.job("evening"), Wish("app"))
+    first = restore(sites.job("evening"), RestoreRequest("app"))
     copy = like(shop, first["database"])
     copy.execute("INSERT INTO parents VALUES (50, 'somebody works with it', 0)")
-    assert restore(sites.job("later"), Wish("app"))["found"] is True
+    assert restore(sites.job("later"), RestoreRequest("app"))["found"] is True
     assert copy.query("SELECT COUNT(*) FROM parents") == [(3,)]
     copy.drop()
-    assert restore(sites.job("later"), Wish("app"))["found"] is False
+    assert restore(sites.job("later"), RestoreRequest("app"))["found"] is False
     taken = sites.back_up("app", "night-2").backup.backup_id
     name = copy.name.replace(copy.name[-20:], f"{taken[:8]}_{taken[9:15]}_{taken[-4:]}")
     theirs = like(shop, name)
     with theirs.existing():
         with pytest.raises(RestoreRefused, match="knows of no restore"):
-            restore(sites.job("later"), Wish("app", backup_id=taken))
+            restore(sites.job("later"), RestoreRequest("app", backup_id=taken))
         for restorer in (MySqlRestorer, PostgresRestorer):  # some account, or spelling, that doesn't see it there
             monkeypatch.setattr(restorer, "databases", lambda self: [])
         with pytest.raises(RestoreUnavailable, match="already a database"):
-            restore(sites.job("later"), Wish("app", backup_id=taken))
+            restore(sites.job("later"), RestoreRequest("app", backup_id=taken))
         assert theirs.name in databases(shop)
 
 
 def test_what_was_changed_in_the_copy_keeps_it_from_going_live_and_writes_are_let_again(
     shop: Database, sites: SiteFactory
 ) -> None:
-    wish = Wish("app", "over", proven(sites))
-    copy = like(shop, bring_beside(sites.job("evening"), wish)["database"])
+    wanted = RestoreRequest("app", "over", proven(sites))
+    copy = like(shop, bring_beside(sites.job("evening"), wanted)["database"])
     copy.execute("DELETE FROM children WHERE id = 1")
     before = fingerprint(shop)
     with pytest.raises(ProofFailed, match="children has 1 rows"):
-        restore_over(sites.job("night"), wish, approver="li")
+        restore_over(sites.job("night"), wanted, approver="li")
     assert fingerprint(shop) == before
     shop.execute("DELETE FROM children WHERE id = 1")
 
@@ -662,21 +662,21 @@ def test_who_may_write_although_the_server_is_read_only_is_named_and_keeps_the_r
         live.execute(f"GRANT {right.replace('_O', ' O')} ON *.* TO {role}")
         live.execute(f"GRANT {role} TO {boss.user}@'%'")
         sites.database(live, stop_writes="read_only")
-        before, wish = fingerprint(live), Wish("app", "over", proven(sites))
+        before, wanted = fingerprint(live), RestoreRequest("app", "over", proven(sites))
         with session_of(plain, live), session_of(boss, live):
-            text = "\n".join(plan_restore(sites.job(), wish).lines())
+            text = "\n".join(plan_restore(sites.job(), wanted).lines())
             assert re.search(rf"may write although the server is read only: .*{boss.user}@%", text)
             assert plain.user not in text
             with pytest.raises(RestoreRefused, match=rf"^1 sessions on .*: {boss.user} from .* \(session \d+\)"):
-                restore_over(sites.job("night"), wish, approver="li")
+                restore_over(sites.job("night"), wanted, approver="li")
             live.execute("UPDATE parents SET name = name")  # nobody was stopped
         with session_of(plain, live):
-            stop_writes(sites.job("night"), wish, approver="li")
-            bring_beside(sites.job("night"), wish)
+            stop_writes(sites.job("night"), wanted, approver="li")
+            bring_beside(sites.job("night"), wanted)
             with session_of(boss, live), pytest.raises(RestoreRefused, match=f"{boss.user} from"):
-                swap_live(sites.job("night"), wish, approver="li")
+                swap_live(sites.job("night"), wanted, approver="li")
             assert fingerprint(live) == before
-            swap_live(sites.job("night"), wish, approver="li")
+            swap_live(sites.job("night"), wanted, approver="li")
         let_write(sites.job("night"), "app")
         live.execute(f"DROP ROLE {role}")
 
@@ -694,21 +694,21 @@ def test_an_account_that_can_not_see_other_sessions_is_not_told_that_there_are_n
             stop_writes="read_only",
             restore_conn_id=sites.scratch(live.server, user=blind.user, secret=blind.secret),
         )
-        wish = Wish("app", "over", proven(sites))
-        text = "\n".join(plan_restore(sites.job(), wish).lines())
+        wanted = RestoreRequest("app", "over", proven(sites))
+        text = "\n".join(plan_restore(sites.job(), wanted).lines())
         assert re.search("in the way: nobody can see who could go on writing: .*PROCESS", text)
         with pytest.raises(RestoreUnavailable, match="PROCESS"):
-            stop_writes(sites.job("night"), wish, approver="li")
+            stop_writes(sites.job("night"), wanted, approver="li")
         live.execute("UPDATE parents SET name = name")  # nobody was stopped
 
 
 def test_the_database_in_which_the_ledger_lies_is_not_replaced(postgres_database: Database, sites: SiteFactory) -> None:
     sites.database(postgres_database, stop_writes="read_only")
-    wish = Wish("app", "over", proven(sites))
+    wanted = RestoreRequest("app", "over", proven(sites))
     inside = sites.job("night", ledger=Ledger(url_of(postgres_database.endpoint())))
     for begin in (plan_restore, secure_live):
         with pytest.raises(RestoreRefused, match=r"the ledger of Upkeep lies in .* itself") as refused:
-            begin(inside, wish)
+            begin(inside, wanted)
         assert "HINT: let the connection upkeep_ledger lead to a database of its own" in str(refused.value)
     assert postgres_database.query("SHOW transaction_read_only") == [("off",)]
 
@@ -717,8 +717,8 @@ def test_a_restore_that_was_given_up_with_writes_stopped_is_told_every_night_unt
     shop: Database, sites: SiteFactory
 ) -> None:
     sites.settings["databases"][0]["latency_ms"] = 60_000
-    wish = Wish("app", "over", proven(sites))
-    stop_writes(sites.job("evening"), wish, approver="li")
+    wanted = RestoreRequest("app", "over", proven(sites))
+    stop_writes(sites.job("evening"), wanted, approver="li")
     assert check_health(sites.job("night"), "database/app")["light"] == "amber", "it may still be under way"
     sites.settings["databases"][0].pop("stop_writes")  # even where nobody would stop them today
     later = sites.job("night", now=lambda: datetime.now(UTC) + timedelta(hours=9))
@@ -736,38 +736,38 @@ def test_a_restore_that_was_given_up_with_writes_stopped_is_told_every_night_unt
 
 def test_over_live_needs_an_approval_a_hook_or_a_waiver_and_a_fresh_backup(shop: Database, sites: SiteFactory) -> None:
     sites.settings["databases"][0].pop("stop_writes")
-    wish = Wish("app", "over", proven(sites))
+    wanted = RestoreRequest("app", "over", proven(sites))
     later = sites.job("night", now=lambda: datetime.now(UTC) + timedelta(hours=2))
     with pytest.raises(RestoreRefused, match="nothing keeps applications from writing"):
-        stop_writes(later, wish, approver="li")
-    bring_beside(later, wish)
+        stop_writes(later, wanted, approver="li")
+    bring_beside(later, wanted)
     waivers = Waivers(writes="all pods are scaled down by hand")
     with pytest.raises(RestoreRefused, match="may write"):
-        swap_live(later, wish, approver="li")
+        swap_live(later, wanted, approver="li")
     with pytest.raises(NoFreshBackup):
-        swap_live(later, wish, approver="li", waivers=waivers)
-    made = secure_live(later, wish)
-    assert made["backup_id"] != wish.backup_id
-    plan = plan_restore(later, Wish("app"))
-    assert plan.backup_id == wish.backup_id, "nobody who asks for the newest means what had to be replaced"
+        swap_live(later, wanted, approver="li", waivers=waivers)
+    made = secure_live(later, wanted)
+    assert made["backup_id"] != wanted.backup_id
+    plan = plan_restore(later, RestoreRequest("app"))
+    assert plan.backup_id == wanted.backup_id, "nobody who asks for the newest means what had to be replaced"
     assert f"{made['backup_id']} is passed over" in "\n".join(plan.lines())
     with pytest.raises(RestoreRefused, match="nobody approved"):
-        swap_live(later, wish, approver="", waivers=waivers)
-    stop_writes(later, wish, waived=waivers.writes, approver="li")
-    swap_live(later, wish, approver="li", waivers=waivers)
+        swap_live(later, wanted, approver="", waivers=waivers)
+    stop_writes(later, wanted, waived=waivers.writes, approver="li")
+    swap_live(later, wanted, approver="li", waivers=waivers)
     (swap,) = later.ledger.acts("kindergarten", duty="swap")
     assert (swap.started.approver, swap.detail["waived"]) == ("li", {"writes": "all pods are scaled down by hand"})
 
 
 def test_a_database_that_is_gone_altogether_comes_back(shop: Database, sites: SiteFactory) -> None:
-    good, wish = fingerprint(shop), Wish("app", "over", proven(sites))
+    good, wanted = fingerprint(shop), RestoreRequest("app", "over", proven(sites))
     shop.drop()
-    assert "there is no database" in "\n".join(plan_restore(sites.job(), wish).lines())
-    done = restore_over(sites.job("night"), wish, approver="li")
+    assert "there is no database" in "\n".join(plan_restore(sites.job(), wanted).lines())
+    done = restore_over(sites.job("night"), wanted, approver="li")
     assert done["old"] == ""
     assert good.differences(fingerprint(shop)) == []
     shop.execute("INSERT INTO parents VALUES (70, 'written since', 0)")
-    again = restore_over(sites.job("night"), wish, approver="li")
+    again = restore_over(sites.job("night"), wanted, approver="li")
     assert again["found"] is True, "the same run again, as when a task is cleared"
     assert shop.query("SELECT COUNT(*) FROM parents WHERE id = 70") == [(1,)]
 
@@ -776,13 +776,13 @@ def test_killed_behind_the_swap_of_a_database_that_was_gone_it_is_found_live_and
     shop: Database, sites: SiteFactory
 ) -> None:
     sites.settings["databases"][0].pop("stop_writes")  # nobody has to be stopped where nobody is
-    good, wish = fingerprint(shop), Wish("app", "over", proven(sites))
+    good, wanted = fingerprint(shop), RestoreRequest("app", "over", proven(sites))
     shop.drop()
     moment = ("after", "DROP DATABASE") if isinstance(shop, MySqlDatabase) else ("swapped", "")
-    killed(moment, lambda: restore_over(sites.job("killed"), wish, approver="li"))
+    killed(moment, lambda: restore_over(sites.job("killed"), wanted, approver="li"))
     assert good.differences(fingerprint(shop)) == []
     shop.execute("INSERT INTO parents VALUES (70, 'written since', 0)")
-    done = restore_over(sites.job("again"), wish, approver="li")
+    done = restore_over(sites.job("again"), wanted, approver="li")
     assert done["old"] == ""
     assert shop.query("SELECT COUNT(*) FROM parents WHERE id = 70") == [(1,)]
     assert [name for name in databases(shop) if name.startswith(f"{NAME}_")] == []
@@ -794,14 +794,14 @@ def test_killed_while_writes_are_stopped_the_next_run_leaves_no_session_that_can
     with small_shop(postgres_database) as live:
         assert isinstance(live, PostgresDatabase)
         sites.database(live, stop_writes="read_only")
-        wish = Wish("app", "over", proven(sites))
+        wanted = RestoreRequest("app", "over", proven(sites))
         with live.connect() as pooled:
             moment = ("after", "SET default_transaction_read_only")
-            killed(moment, lambda: stop_writes(sites.job("killed"), wish, approver="li"))
-            stop_writes(sites.job("again"), wish, approver="li")
+            killed(moment, lambda: stop_writes(sites.job("killed"), wanted, approver="li"))
+            stop_writes(sites.job("again"), wanted, approver="li")
             with pytest.raises(psycopg.OperationalError, match="terminating connection"):
                 pooled.execute("DELETE FROM children")
-        assert stop_writes(sites.job("again"), wish, approver="li")["how"] == "stopped already"
+        assert stop_writes(sites.job("again"), wanted, approver="li")["how"] == "stopped already"
         let_write(sites.job("again"), "app")
 
 
@@ -811,7 +811,7 @@ def test_killed_while_writes_are_let_again_the_next_run_leaves_no_session_that_c
     with small_shop(postgres_database) as live:
         assert isinstance(live, PostgresDatabase)
         sites.database(live, stop_writes="read_only")
-        stop_writes(sites.job("night"), Wish("app", "over", proven(sites)), approver="li")
+        stop_writes(sites.job("night"), RestoreRequest("app", "over", proven(sites)), approver="li")
         with live.connect() as pooled:
             killed(("after", "RESET default_transaction_read_only"), lambda: let_write(sites.job("killed"), "app"))
             let_write(sites.job("again"), "app")
@@ -823,8 +823,8 @@ def test_killed_while_writes_are_let_again_the_next_run_leaves_no_session_that_c
 def test_single_tables_come_with_their_rows_and_all_others_empty(shop: Database, sites: SiteFactory) -> None:
     proven(sites)
     with pytest.raises(RestoreRefused, match="no table nobody"):
-        restore(sites.job("night"), Wish("app", "tables", tables=("nobody",)))
-    done = restore(sites.job("night"), Wish("app", "tables", tables=("children",)))
+        restore(sites.job("night"), RestoreRequest("app", "tables", tables=("nobody",)))
+    done = restore(sites.job("night"), RestoreRequest("app", "tables", tables=("children",)))
     copy = like(shop, done["database"])
     assert copy.query("SELECT COUNT(*) FROM children") == [(2,)]
     assert copy.query("SELECT COUNT(*) FROM parents") == [(0,)]
@@ -835,17 +835,17 @@ def test_a_missing_a_damaged_and_an_unproven_backup_are_refused_and_one_in_the_s
     shop: Database, sites: SiteFactory
 ) -> None:
     with pytest.raises(ObjectMissing, match="no proven backup"):
-        plan_restore(sites.job(), Wish("app"))
+        plan_restore(sites.job(), RestoreRequest("app"))
     first = proven(sites)
     with pytest.raises(ObjectMissing, match="holds no backup 20200101T000000Z-0000") as missing:
-        plan_restore(sites.job(), Wish("app", backup_id="20200101T000000Z-0000"))
+        plan_restore(sites.job(), RestoreRequest("app", backup_id="20200101T000000Z-0000"))
     assert first in str(missing.value), "says what there is"
     second = sites.back_up("app", "night-2").backup.backup_id
-    assert plan_restore(sites.job(), Wish("app")).backup_id == first, "only proven ones are chosen unasked"
+    assert plan_restore(sites.job(), RestoreRequest("app")).backup_id == first, "only proven ones are chosen unasked"
     folder = sites.folder / "store" / "kindergarten" / "app" / second
     (sites.folder / "spool" / "kindergarten" / "app").mkdir(parents=True)
     folder.rename(sites.folder / "spool" / "kindergarten" / "app" / second)
-    found = restore(sites.job("night"), Wish("app", backup_id=second))
+    found = restore(sites.job("night"), RestoreRequest("app", backup_id=second))
     assert found["rows"] == 4
     stored = next((sites.folder / "store" / "kindergarten" / "app" / first).glob("*dump*"))
     content = bytearray(stored.read_bytes())
@@ -853,10 +853,10 @@ def test_a_missing_a_damaged_and_an_unproven_backup_are_refused_and_one_in_the_s
     stored.write_bytes(content)
     there = databases(shop)
     with pytest.raises(ProofFailed):
-        restore(sites.job("night"), Wish("app", backup_id=first))
+        restore(sites.job("night"), RestoreRequest("app", backup_id=first))
     assert databases(shop) == there, "nothing half-loaded stays"
     with pytest.raises(ProofFailed, match="is damaged"):
-        plan_restore(sites.job(), Wish("app", backup_id=first))
+        plan_restore(sites.job(), RestoreRequest("app", backup_id=first))
 
 
 def test_a_disk_without_room_is_refused_before_anything_is_made(
@@ -867,7 +867,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_made(
     for module in ("mysql_restore", "postgres_restore"):
         monkeypatch.setattr(f"upkeep.engines.{module}.free_bytes_of", lambda folder: 1000)
     with pytest.raises(RestoreUnavailable, match=r"1\.0 kB of free disk"):
-        restore(sites.job("night"), Wish("app"))
+        restore(sites.job("night"), RestoreRequest("app"))
     assert databases(shop) == there
 
 
@@ -876,12 +876,12 @@ def test_a_foreign_key_from_another_database_is_named_and_refused(
 ) -> None:
     with small_shop(mariadb_database) as live:
         sites.database(live, stop_writes="read_only")
-        wish = Wish("app", "over", proven(sites))
+        wanted = RestoreRequest("app", "over", proven(sites))
         mariadb_database.execute(
             f"CREATE TABLE abroad (p INT, CONSTRAINT led FOREIGN KEY (p) REFERENCES `{NAME}`.parents (id))"
         )
         with pytest.raises(RestoreRefused, match="foreign key led"):
-            restore_over(sites.job("night"), wish, approver="li")
+            restore_over(sites.job("night"), wanted, approver="li")
         mariadb_database.execute("DROP TABLE abroad")
 
 
@@ -891,11 +891,11 @@ def test_an_account_for_restores_has_to_be_one_on_the_same_server(
     sites.database(postgres_database, restore_conn_id=sites.scratch(postgres_scratch))
     proven(sites)
     with pytest.raises(RestoreRefused, match="lead to two servers"):
-        plan_restore(sites.job(), Wish("app"))
+        plan_restore(sites.job(), RestoreRequest("app"))
     conn_id = sites.settings["databases"][0]["conn_id"]
     sites.endpoints[conn_id] = replace(sites.endpoints[conn_id], port=1)
     with pytest.raises(RestoreRefused, match="nobody knows whether"):
-        plan_restore(sites.job(), Wish("app", "over"))
+        plan_restore(sites.job(), RestoreRequest("app", "over"))
 
 
 def test_into_scratch_it_stays_there_and_the_next_proof_leaves_it_alone(
@@ -904,9 +904,9 @@ def test_into_scratch_it_stays_there_and_the_next_proof_leaves_it_alone(
     postgres_database.execute("CREATE TABLE t AS SELECT generate_series(1, 5) n")
     sites.database(postgres_database, scratch_conn_id=sites.scratch(postgres_scratch))
     proven(sites)
-    done = restore(sites.job("night"), Wish("app", "scratch"))
+    done = restore(sites.job("night"), RestoreRequest("app", "scratch"))
     prove(sites.job("week"), "app")
-    assert "time: about" in "\n".join(plan_restore(sites.job(), Wish("app")).lines()), "by that proof"
+    assert "time: about" in "\n".join(plan_restore(sites.job(), RestoreRequest("app")).lines()), "by that proof"
     copy = PostgresDatabase(postgres_scratch, done["database"])
     assert copy.query("SELECT count(*) FROM t") == [(5,)]
 
@@ -924,27 +924,27 @@ def test_a_redis_is_written_as_a_file_beside_and_swapped_in_over_live_with_the_o
         sites.cache(server)
         backup_id = sites.back_up("sessions").backup.backup_id
         verify(sites.job(), "sessions", backup_id)
-        beside = restore(sites.job("night"), Wish("sessions", folder=str(tmp_path / "out")))
+        beside = restore(sites.job("night"), RestoreRequest("sessions", folder=str(tmp_path / "out")))
         assert Path(beside["file"]).read_bytes().startswith(b"REDIS")
-        assert restore(sites.job("later"), Wish("sessions", folder=str(tmp_path / "out")))["found"] is True
+        assert restore(sites.job("later"), RestoreRequest("sessions", folder=str(tmp_path / "out")))["found"] is True
         with server.connect() as client:
             client.flushall()
             client.set("since", "then")
             client.set("session:1", "of then")
-        wish = Wish("sessions", "over", backup_id)
-        assert "db0" in "\n".join(plan_restore(sites.job(), wish).lines())
+        wanted = RestoreRequest("sessions", "over", backup_id)
+        assert "db0" in "\n".join(plan_restore(sites.job(), wanted).lines())
         with pytest.raises(RestoreRefused, match="nothing keeps applications from writing"):
-            restore_over(sites.job("night"), wish, approver="li")
+            restore_over(sites.job("night"), wanted, approver="li")
         waivers = Waivers(writes="stopped by hand")
-        killed(("after copy", ""), lambda: restore_over(sites.job("killed"), wish, approver="li", waivers=waivers))
+        killed(("after copy", ""), lambda: restore_over(sites.job("killed"), wanted, approver="li", waivers=waivers))
         with server.connect() as client:
             assert (client.get("since"), client.dbsize()) == (b"then", 2), "what was live is live, and nothing else"
-        done = restore_over(sites.job("night"), wish, approver="li", waivers=waivers)
+        done = restore_over(sites.job("night"), wanted, approver="li", waivers=waivers)
         with server.connect() as client:
             assert client.get("since") is None
             client.set("since", "once more")
-        killed(("after copy", ""), lambda: restore_over(sites.job("killed 2"), wish, approver="li", waivers=waivers))
-        again = restore_over(sites.job("night 2"), wish, approver="li", waivers=waivers)
+        killed(("after copy", ""), lambda: restore_over(sites.job("killed 2"), wanted, approver="li", waivers=waivers))
+        again = restore_over(sites.job("night 2"), wanted, approver="li", waivers=waivers)
         assert again["found"] is False, "what the first restore kept doesn't make the second one done"
         with server.connect() as client:
             assert client.get("since") is None
@@ -970,14 +970,17 @@ def test_folders_are_exchanged_in_one_step_each_and_a_killed_exchange_is_finishe
     for path in paths:
         shutil.rmtree(path / "in")
         (path / "since").write_text("then")
-    wish, waivers = Wish("config", "over", backup_id), Waivers(writes="nothing runs")
-    assert "files written after the backup, " in "\n".join(plan_restore(sites.job(), wish).lines())
-    killed((moment, ""), lambda: restore_over(sites.job("killed"), wish, approver="li", waivers=waivers))
+    wanted, waivers = RestoreRequest("config", "over", backup_id), Waivers(writes="nothing runs")
+    assert "files written after the backup, " in "\n".join(plan_restore(sites.job(), wanted).lines())
+    killed((moment, ""), lambda: restore_over(sites.job("killed"), wanted, approver="li", waivers=waivers))
     assert all(path.is_dir() for path in paths)
-    restore_over(sites.job("again"), wish, approver="li", waivers=waivers)
+    restore_over(sites.job("again"), wanted, approver="li", waivers=waivers)
     assert [describe_folder(path) for path in paths] == before
     replaced = sorted(tmp_path.glob("*.replaced-*"))
     assert [(path / "since").read_text() for path in replaced] == ["then", "then"]
+    acts = [act for act in sites.job().ledger.acts("kindergarten", duty="swap") if act.detail.get("hint")]
+    removals = [shlex.split(act.detail["hint"].partition(": ")[2]) for act in acts]
+    assert {path for _, _, path in removals} <= {str(path) for path in replaced}, "rm -r can be typed as it stands"
     assert not [path for path in tmp_path.iterdir() if "restor" in path.name and path.name != "store"]
 
 
@@ -999,8 +1002,8 @@ def test_an_exchange_that_the_kernel_refused_does_not_keep_another_backup_from_t
 
     with monkeypatch.context() as patched, pytest.raises(RestoreUnavailable, match="can't swap"):
         patched.setattr(folder_live, "exchange", refuse)
-        restore_over(sites.job("night"), Wish("config", "over", taken[1]), approver="li", waivers=waivers)
-    done = restore_over(sites.job("later"), Wish("config", "over", taken[0]), approver="li", waivers=waivers)
+        restore_over(sites.job("night"), RestoreRequest("config", "over", taken[1]), approver="li", waivers=waivers)
+    done = restore_over(sites.job("later"), RestoreRequest("config", "over", taken[0]), approver="li", waivers=waivers)
     assert (path / "which").read_text() == "0"
     assert (Path(done["old"][str(path)]) / "which").read_text() == "live"
 
@@ -1015,15 +1018,15 @@ def test_deployments_that_write_are_scaled_to_zero_and_back_to_what_they_had(
     sites.settings["cluster"] = {"conn_id": "k8s", "namespace": namespace.name, "deployments": [{"name": "api"}]}
     sites.endpoints["k8s"] = namespace.endpoint
     sites.database(mariadb_database, stop_writes={"scale_to_zero": ["api"]})
-    wish = Wish("app", "over", proven(sites))
+    wanted = RestoreRequest("app", "over", proven(sites))
 
     def replicas() -> int:
         return int(namespace.apps.read_namespaced_deployment("api", namespace.name).spec.replicas)
 
-    killed(("scaled", ""), lambda: restore_over(sites.job("killed"), wish, approver="li"))
+    killed(("scaled", ""), lambda: restore_over(sites.job("killed"), wanted, approver="li"))
     assert replicas() == 0
-    assert stop_writes(sites.job("again"), wish, approver="li")["how"] in ("stopped already", "scale to zero api=2")
-    restore_over(sites.job("again"), wish, approver="li")
+    assert stop_writes(sites.job("again"), wanted, approver="li")["how"] in ("stopped already", "scale to zero api=2")
+    restore_over(sites.job("again"), wanted, approver="li")
     assert replicas() == 2
     for name in databases(mariadb_database):
         if name.startswith(f"{mariadb_database.name}_"):

@@ -19,7 +19,7 @@ from tests.duties.site_factory import SiteFactory
 from tests.servers.databases import Database, MySqlDatabase, PostgresDatabase
 from tests.servers.mariadb import MariaDbServer
 from tests.servers.postgres import PostgresServer
-from upkeep.domain import review as review_domain
+from upkeep.domain import review_indexes, review_statements
 from upkeep.domain.endpoint import Endpoint
 from upkeep.duties.check_security import Machine
 from upkeep.duties.review_databases import review_databases
@@ -52,7 +52,7 @@ class Reviewing:
 @pytest.fixture
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Statistics as if a week old: no test server is."""
-    monkeypatch.setattr(review_domain, "MEASURED", timedelta(0))
+    monkeypatch.setattr(review_indexes, "MEASURED", timedelta(0))
 
 
 @pytest.fixture(scope="module")
@@ -177,8 +177,8 @@ def test_indexes_and_bare_foreign_keys_of_postgres(
     reviewing = Reviewing(sites, tmp_path, postgres_database)
     assert not reviewing.week()["unread"]
     found = reviewing.open()
-    superfluous = {name for name in found if name.startswith(("duplicate", "redundant"))}
-    assert superfluous == {"duplicate-index: public.students.by_email", "redundant-index: public.students.by_name"}
+    redundant = {name for name in found if name.startswith(("duplicate", "redundant"))}
+    assert redundant == {"duplicate-index: public.students.by_email", "redundant-index: public.students.by_name"}
     bare = [name for name in found if name.startswith("bare-foreign-key")]
     assert bare == ["bare-foreign-key: public.students.students_friend_fkey"]
     assert found[bare[0]]["remedy"] == 'CREATE INDEX CONCURRENTLY ON "public"."students" ("friend")'
@@ -197,7 +197,7 @@ def test_top_statements_hold_no_values(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(review_domain, "SLOW_S", 0.1)
+    monkeypatch.setattr(review_statements, "SLOW_S", 0.1)
     postgres = PostgresDatabase(measuring_postgres)
     with postgres.existing():
         postgres.execute("CREATE EXTENSION pg_stat_statements")
@@ -225,7 +225,7 @@ def test_top_statements_hold_no_values(
 def test_without_a_performance_schema_the_slow_query_log_is_read_where_it_is_a_table(
     sites: SiteFactory, mariadb_database: MySqlDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(review_domain, "SLOW_S", 0.05)
+    monkeypatch.setattr(review_statements, "SLOW_S", 0.05)
     before = mariadb_database.query("SELECT @@log_output, @@slow_query_log, @@long_query_time")[0]
     mariadb_database.execute("SET GLOBAL log_output = 'TABLE', slow_query_log = 1, long_query_time = 0.05")
     try:
@@ -382,12 +382,12 @@ def test_the_kernels_settings_and_the_servers_limits(tmp_path: Path) -> None:
         "Max processes             unlimited            unlimited            processes\n"
         "Max open files            1024                 1048576              files\n"
     )
-    looked = kernel_settings("db1", pid=7, proc=tmp_path)
-    assert [one.id for one in looked.findings] == [
+    inspection = kernel_settings("db1", pid=7, proc=tmp_path)
+    assert [one.id for one in inspection.findings] == [
         "setting:net.core.somaxconn on db1", "setting:vm.swappiness on db1", "setting:nofile on db1"
     ]  # fmt: skip
-    assert looked.findings[0].remedy.startswith("sysctl -w net.core.somaxconn=65535")
-    assert "LimitNOFILE=65535 in" in looked.findings[2].remedy
+    assert inspection.findings[0].remedy.startswith("sysctl -w net.core.somaxconn=65535")
+    assert "LimitNOFILE=65535 in" in inspection.findings[2].remedy
     (tmp_path / "7/comm").write_text("some-other-program\n")
     assert len(kernel_settings("db1", pid=7, proc=tmp_path).findings) == 2
 

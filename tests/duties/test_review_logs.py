@@ -9,8 +9,10 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -278,6 +280,21 @@ def test_a_missing_folder_is_skipped_by_name_and_stops_no_other(logs: Logs) -> N
     assert "does not exist" in result["folders"]["/var/log/no-such-folder"]["skipped"]
     states = {record.started.target: record.state for record in logs.records()[-2:]}
     assert states == {"/var/log/no-such-folder": "skipped", str(logs.path): "done"}
+
+
+def test_a_folder_on_a_disk_that_hangs_is_skipped_in_time_and_stops_no_other(
+    logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hanging(folder: LogFolder, *rest: Any) -> Any:
+        return read_folder(folder, *rest) if folder.path == str(logs.path) else time.sleep(20)
+
+    monkeypatch.setattr("upkeep.duties.review_logs.read_folder", hanging)
+    monkeypatch.setattr("upkeep.duties.review_logs.GRACE_S", 0.2)
+    logs.write(11, 11)
+    logs.settings["logs"] = [{"path": "/mnt/hangs"}, {"path": str(logs.path)}]
+    result = review_logs(logs.scene.job("tonight", now=logs.now), limit_s=2)
+    assert result["errors"] == 1
+    assert result["folders"]["/mnt/hangs"]["skipped"] == "no answer within 1.2 s"
 
 
 def test_a_folder_that_is_away_for_a_while_goes_on_where_it_was(logs: Logs) -> None:

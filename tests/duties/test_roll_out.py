@@ -343,7 +343,7 @@ def test_a_canary_that_somebody_took_back_while_it_waited_for_its_answer_lets_no
     with pytest.raises(RolloutRefused, match="a was changed by somebody else while it was updated: it runs reg/a:1"):
         scene.roll_out(plan)
     assert scene.images() == {"a": "reg/a:1", "b": "reg/b:1"}
-    assert "this is no canary" in scene.plan("canary", run_id="run-2", b="2")["lines"][-1]
+    assert "this is not a canary" in scene.plan("canary", run_id="run-2", b="2")["lines"][-1]
 
 
 @pytest.mark.parametrize("minutes", [-10, 10], ids=["slow", "fast"])

@@ -615,6 +615,15 @@ def test_an_archive_that_lost_its_manifest_is_not_swept_away(tmp_path: Path, mar
     assert (purging.store.root / archive.prefix / archive.files[0].name).exists()
 
 
+def test_a_table_of_which_nothing_was_kept_is_an_error_and_no_green_nothing(
+    tmp_path: Path, mariadb_database: MySqlDatabase
+) -> None:
+    make_logs(mariadb_database, old(1))
+    purging = ready(tmp_path, mariadb_database, RULE)
+    with pytest.raises(ObjectMissing, match=r"shop/app/.*holds no committed archive"):
+        restore_rows(purging.job("restore"), "app", "logs_", "all", dry_run=True)
+
+
 def test_the_store_being_away_is_told_as_such(tmp_path: Path, mariadb_database: MySqlDatabase) -> None:
     make_logs(mariadb_database, old(1))
     purging = ready(tmp_path, mariadb_database, RULE)

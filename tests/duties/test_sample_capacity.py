@@ -160,14 +160,11 @@ def _slow() -> Answer:
 
 
 def test_a_surprise_in_one_source_does_not_cost_the_others(
-    sites: SiteFactory, machine: Machine, tmp_path: Path
+    sites: SiteFactory, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(_: str, __: str | None) -> Any:
-        raise ZeroDivisionError("a fault of ours")
-
+    monkeypatch.setattr("upkeep.duties.sample_capacity._from_store", lambda _: 1 / 0)  # a fault of ours
     sites.paths(tmp_path)
-    sites.settings["store"] = {"url": "memory://x"}
-    result = sample_capacity(sites.job(now=lambda: NIGHT, make_filesystem=broken))
+    result = sampled(sites)
     assert result["unread"] == ["store: can't be read (ZeroDivisionError; the task's log says where)"]
     assert ("cpu_pct", "db1") in series(sites)
 
@@ -212,6 +209,13 @@ def test_samples_older_than_two_years_go(sites: SiteFactory, machine: Machine, t
     )["cpu_pct", "db1"]
     assert [point.at for point in points] == [NIGHT - KEEP, NIGHT]
     assert result["thinned_out"] == result["samples"]
+
+
+def test_a_site_may_keep_its_samples_for_less(sites: SiteFactory, machine: Machine, tmp_path: Path) -> None:
+    sites.paths(tmp_path)
+    sites.settings["keep_samples_days"] = 31
+    first = sampled(sites, NIGHT - timedelta(days=32))
+    assert sampled(sites)["thinned_out"] == first["samples"]
 
 
 def test_samples_that_cannot_be_kept_fail_the_act(

@@ -16,6 +16,7 @@ import yaml
 
 from tests.duties.site_factory import SiteFactory
 from tests.servers.databases import Database, MySqlDatabase, PostgresDatabase
+from tests.servers.mariadb import MariaDbServer
 from upkeep.cli import main
 from upkeep.domain.backup import BackupRef
 from upkeep.domain.proof import ProofLevel
@@ -74,9 +75,9 @@ class Tending:
         only = f" PARTITION ({partition})" if partition and of == table else ""
         return int(self.database.query(f"SELECT COUNT(*) FROM {of}{only}")[0][0])
 
-    def backed_up(self, level: ProofLevel = ProofLevel.STRUCTURE) -> str:
+    def backed_up(self, level: ProofLevel = ProofLevel.STRUCTURE, *, run_id: str = "night-1") -> str:
         """A real backup of this moment, and a proof of it."""
-        manifest = self.sites.back_up()
+        manifest = self.sites.back_up("app", run_id)
         ref = BackupRef("kindergarten", "app", manifest.backup.backup_id)
         write_proof(self.job().store, ref, level, ok=True, at=datetime.now(UTC), run={}, figures={})
         return ref.backup_id
@@ -454,6 +455,26 @@ def test_old_partitions_are_dropped_only_behind_a_proven_backup_that_holds_them(
     tending.sites.settings["databases"][0]["partitions"] = [{**RULE, "keep": 8, "old": "drop"}]
     told = tending.tend(now=datetime.now(UTC))
     assert f"p202602 stays: it was changed after backup {backup_id} was taken" in told["summary"]
+
+
+def test_a_server_that_was_started_after_the_backup_keeps_what_may_have_been_changed_before(sites: SiteFactory) -> None:
+    """MySQL and MariaDB forget with their start when a table was changed."""
+    with MariaDbServer() as server:
+        database = MySqlDatabase(server)
+        with database.existing():
+            old_months(database)
+            tending = Tending(sites, database, {**RULE, "keep": 9, "old": "drop"})
+            backup_id = tending.backed_up()
+            database.execute("INSERT INTO attendance_records VALUES ('late', 't', '2026-01-31')")
+            time.sleep(1.1)  # it tells the time by the second
+            server.restart()
+            told = tending.tend(now=datetime.now(UTC))
+            assert tending.names()[0] == "p202601", told
+            assert f"p202601 stays: it may have been changed after backup {backup_id} was taken" in told["summary"]
+            time.sleep(2)
+            tending.backed_up(run_id="night-2")
+            told = tending.tend(now=datetime.now(UTC))
+            assert told["done"] == ["drop p202601"], told
 
 
 def test_rows_without_a_date_keep_the_lowest_partition(sites: SiteFactory, any_mysql_database: MySqlDatabase) -> None:

@@ -19,9 +19,11 @@ import pytest
 
 import upkeep.duties.tend_tables as duty
 import upkeep.engines.mysql_table_care as mysql_care
+import upkeep.engines.postgres_table_care as postgres_care
 from tests.duties.purging import CONN, NOW, Purging
 from tests.servers.databases import AnyDatabase, MySqlDatabase, PostgresDatabase, is_mysql
 from upkeep.cli import main
+from upkeep.domain.purge import Limits
 from upkeep.duties.tend_tables import plan_tables, read_past, tend_tables
 from upkeep.errors import Busy, NoFreshBackup, TableCareFailed
 from upkeep.ledger import Record
@@ -309,24 +311,59 @@ def test_an_open_transaction_is_waited_for_and_then_not_made_to_fail(
     assert tending.tend()["tended"] == ["optimize orders"]
 
 
+@pytest.mark.parametrize("where", ["this database", "another"])
 def test_a_rebuild_that_lets_others_wait_longer_than_the_lock_timeout_is_ended(
-    tmp_path: Path, any_mysql_database: MySqlDatabase, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, any_mysql_database: MySqlDatabase, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     make_bloated(any_mysql_database)
     # Its wait for a transaction stands in for what can't be had at will: a long end of the rebuild under load.
     tending = Tending(tmp_path, any_mysql_database, lock_timeout_s=60)
     plain = mysql_care._Queue
-    monkeypatch.setattr(mysql_care, "_Queue", lambda beside, name, own, _: plain(beside, name, own, LOCK_TIMEOUT_S))
+    monkeypatch.setattr(mysql_care, "_Queue", lambda beside, table, own, _: plain(beside, table, own, LOCK_TIMEOUT_S))
     monkeypatch.setattr(mysql_care.MySqlTableCare, "require_quiet", lambda *_: None)
     monkeypatch.setattr(duty._Tending, "_why_transactions", lambda *_: "")
     with any_mysql_database.connect() as connection, connection.cursor() as cursor:
         cursor.execute("BEGIN")
         cursor.execute("SELECT COUNT(*) FROM orders")
-        with readers(any_mysql_database) as waits:
+        with readers(any_mysql_database, elsewhere=where == "another") as waits:
             result = tending.tend()
     assert max(waits) < LOCK_TIMEOUT_S + SLACK_S
     assert result["postponed"] == [["optimize", "orders"]]
     assert "others had been waiting for a table" in tending.done()["app/orders"].detail["reason"]
+
+
+def test_a_table_that_is_written_faster_than_its_rebuild_can_note_is_left_and_said(
+    tmp_path: Path, any_mysql_database: MySqlDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_bloated(any_mysql_database)
+    # So that the rebuild takes longer than it takes to write a megabyte.
+    any_mysql_database.execute("INSERT INTO orders SELECT id + 100000, n, body FROM orders")
+    tending = Tending(tmp_path, any_mysql_database, lock_timeout_s=60, bloat_pct=5)
+    monkeypatch.setattr(mysql_care.MySqlTableCare, "require_quiet", lambda *_: None)
+    monkeypatch.setattr(duty._Tending, "_why_transactions", lambda *_: "")
+    ((usual,),) = any_mysql_database.query("SELECT @@innodb_online_alter_log_max_size")
+    any_mysql_database.execute("SET GLOBAL innodb_online_alter_log_max_size = 65536")
+    over = threading.Event()
+
+    def write() -> None:
+        while not over.is_set():
+            any_mysql_database.execute("UPDATE orders SET n = n + 1")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        result = tending.tend()
+    finally:
+        over.set()
+        writer.join()
+        any_mysql_database.execute(f"SET GLOBAL innodb_online_alter_log_max_size = {usual}")
+    assert result["light"] == "amber"
+    assert "innodb_online_alter_log_max_size" in tending.done()["app/orders"].detail["reason"]
+
+
+@pytest.mark.parametrize(("version", "allowed"), [(110_022, False), (130_000, True), (140_003, False), (140_004, True)])
+def test_no_index_is_rebuilt_by_a_release_that_would_leave_rows_out_of_it(version: int, allowed: bool) -> None:
+    assert (postgres_care._why_no_rebuilds(version) == "") is allowed
 
 
 def test_a_backup_under_way_is_not_broken_off_by_a_rebuild(tmp_path: Path, mariadb_database: MySqlDatabase) -> None:
@@ -362,6 +399,30 @@ def test_the_leftover_of_a_broken_reindex_is_swept_and_ours_leaves_none(
     assert result["light"] == "green"
     assert any("drop leftover" in done for done in result["tended"])
     assert postgres_database.query(invalid) == []
+
+
+def test_a_rebuild_for_which_the_disk_has_filled_up_since_it_was_planned_is_left(
+    tmp_path: Path, one_of_each: AnyDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_bloated(one_of_each)
+    if not is_mysql(one_of_each):
+        one_of_each.execute("VACUUM ANALYZE orders")
+    session: Any = mysql_care.MySqlTableCare if is_mysql(one_of_each) else postgres_care.PostgresTableCare
+    free, looks = session._free, iter(range(100))
+    monkeypatch.setattr(session, "_free", lambda own: (1, "") if next(looks) else free(own))
+    Tending(tmp_path, one_of_each).tend()
+    record = Tending(tmp_path, one_of_each).done()[rebuilt(one_of_each)]
+    assert record.state == "skipped"
+    assert "of free disk, and there are 1 B" in record.detail["reason"]
+
+
+def test_nothing_is_begun_on_a_server_that_has_enough_to_do(
+    tmp_path: Path, postgres_database: PostgresDatabase
+) -> None:
+    make_bloated(postgres_database)
+    tending = Tending(tmp_path, postgres_database)
+    assert tending.tend(limits=Limits(running=-1))["tended"] == []
+    assert "sessions are at work, the limit is -1" in tending.done()["app/public.orders"].detail["reason"]
 
 
 # The window, and broken work
@@ -484,16 +545,22 @@ def writers(database: AnyDatabase, *, in_transactions: bool) -> Iterator[Load]:
 
 
 @contextmanager
-def readers(database: AnyDatabase) -> Iterator[list[float]]:
-    """A session that reads ``orders`` again and again; how long each read took, in seconds."""
+def readers(database: AnyDatabase, *, elsewhere: bool = False) -> Iterator[list[float]]:
+    """A session that reads ``orders`` again and again; how long each read took, in seconds.
+
+    :param elsewhere: it is at home in another database of the server.
+    """
     waits: list[float] = []
     over = threading.Event()
+    orders = f"{database.name}.orders" if elsewhere else "orders"
 
     def read() -> None:
         with database.connect() as connection, connection.cursor() as cursor:
+            if elsewhere:
+                cursor.execute("USE information_schema")
             while not over.wait(0.02):
                 begun = time.monotonic()
-                cursor.execute("SELECT COUNT(*) FROM orders WHERE id = 8")
+                cursor.execute(f"SELECT COUNT(*) FROM {orders} WHERE id = 8")
                 waits.append(time.monotonic() - begun)
 
     thread = threading.Thread(target=read)

@@ -47,6 +47,8 @@ def rights_used(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[Right]]:
         group, rest = ("", rest[1:]) if root == "api" else (rest[0] if rest else "", rest[2:])
         if len(rest) > 2:  # namespaces, its name, the resource, perhaps an object
             used.add((group, rest[2], "list" if method == "GET" and len(rest) == 3 else VERBS[method]))
+        elif rest[:1] == ["namespaces"]:  # the namespace itself: an object within it, as RBAC sees it
+            used.add((group, rest[0], VERBS[method]))
         return plain(self, method, url, *arguments, **options)
 
     with monkeypatch.context() as patch:

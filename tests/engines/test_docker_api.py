@@ -74,13 +74,15 @@ def test_an_image_ages_from_when_it_came_here_and_one_that_a_container_uses_stay
     docker.image("for-tonight:2", built=5000, pulled=1)
     docker.image("forgotten:1", built=5000, pulled=WEEK + 24)
     docker.image(built=WEEK * 2)
+    docker.image("same-each-time:1", built=60 * 365 * 24)
     found = plan(docker, images_h=WEEK)
     assert {name: (item.remove, item.reason) for name, item in found.items()} == {
         "used:1": (False, "container web uses it"),
         "stopped:1": (False, "container batch uses it"),
         "for-tonight:2": (False, "unused; here for 1 h, less than 7 d"),
         "forgotten:1": (True, "unused; here for 8 d, more than 7 d"),
-        "0000000000a4": (True, "unused; here for 14 d, more than 7 d"),
+        "0000000000a4": (True, "unused; built 14 d ago (the engine doesn't say when it came), more than 7 d"),
+        "same-each-time:1": (False, "unused, but nobody knows since when it is here"),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import signal
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.engines.log_files import NOBODY, ROOT, age, unprivileged
-from tests.faults.test_stores import small_disk
+from tests.servers.small_disk import small_disk
 from upkeep.domain.clean_logs import Cleaned, CleaningRule
 from upkeep.engines import log_cleaning, log_compression, open_files
 from upkeep.engines.log_cleaning import Gone, clean_folder
@@ -82,6 +83,30 @@ with open(sys.argv[1]) as f:
 print(flush=True)
 time.sleep(60)
 """
+
+
+PATH_ONLY = """
+import os, sys, time
+f = os.open(sys.argv[1], os.O_PATH)
+print(flush=True)
+time.sleep(60)
+"""
+MNT_DETACH = 2
+
+
+@contextmanager
+def dead_mount(folder: Path) -> Iterator[None]:
+    """A filesystem whose server never answers, as that of a network folder that is gone."""
+    libc, server = ctypes.CDLL(None), os.open("/dev/fuse", os.O_RDWR)
+    how = f"fd={server},rootmode=40000,user_id=0,group_id=0".encode()
+    if libc.mount(b"gone", os.fsencode(folder), b"fuse", 0, how):
+        os.close(server)
+        pytest.skip("this machine doesn't let us mount")
+    try:
+        yield
+    finally:
+        os.close(server)  # whoever still waits is told that it is over
+        libc.umount2(os.fsencode(folder), MNT_DETACH)
 
 
 @contextmanager
@@ -237,6 +262,43 @@ def test_without_root_ones_own_files_go_and_those_of_others_stay(monkeypatch: py
         assert found["a process has it open"] == ["held.log"]
         assert found["another account's process may have it open, which only root can see"] == ["foreign.log"]
         assert names(folder) == ["foreign.log", "held.log"]
+
+
+@pytest.mark.skipif(not (AS_ROOT and Path("/dev/fuse").exists()), reason="only root mounts")
+def test_a_process_with_a_file_on_a_network_folder_that_is_gone_keeps_nobody_waiting(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_files, "LOOK_LIMIT_S", 0.5)
+    mounted = tmp_path / "mounted"
+    mounted.mkdir()
+    old(folder / "a" / "app.log")
+    held = old(folder / "held.log")
+    begun = time.monotonic()
+    with dead_mount(mounted), held_open(mounted, PATH_ONLY), held_open(held):
+        cleaned = clean(folder)
+    assert time.monotonic() - begun < 10
+    assert names(folder) == ["held.log"], "what /proc can't say the kernel says"
+    assert list(reasons(cleaned)) == ["a process has it open"]
+
+
+def test_a_file_that_is_opened_while_another_is_compressed_is_not_removed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_files, "_sees_all_processes", lambda _: True)
+    monkeypatch.setattr(log_cleaning, "LOOK_EVERY_S", 0.0)
+    first, second = sorted((old(folder / "a.log"), old(folder / "b.log")), key=lambda path: path.stat().st_ino)
+    age(first, -37 * DAY_H)  # to be compressed, and its turn comes first
+    real = log_compression.compress
+    with ExitStack() as meanwhile:
+
+        def compress(*args: Any, **named: Any) -> int:
+            meanwhile.enter_context(held_open(second))
+            return real(*args, **named)
+
+        monkeypatch.setattr(log_cleaning, "compress", compress)
+        cleaned = packed(folder, keep_days=30)
+    assert cleaned.count("compress") == 1
+    assert reasons(cleaned)["a process has it open"] == [second.name]
 
 
 # --- races

@@ -157,7 +157,7 @@ def test_what_may_not_be_read_is_named() -> None:
 
 def test_a_missing_folder_is_an_error_with_the_next_action(folder: Path) -> None:
     with (
-        pytest.raises(SourceError, match=r"does not exist on .*\nHINT: mend it in the site file"),
+        pytest.raises(SourceError, match=r"does not exist on .*\nHINT: fix it in the site file"),
         LogFiles(f"{folder}/no"),
     ):
         pass

@@ -85,35 +85,35 @@ def accounts(server: MySqlFamilyServer) -> set[str]:
 
 
 @pytest.fixture
-def people(any_mysql_database: MySqlDatabase, elsewhere: MySqlFamilyServer) -> Iterator[People]:
+def people(any_mysql_database: MySqlDatabase, scratch_server: MySqlFamilyServer) -> Iterator[People]:
     found = People(any_mysql_database)
     try:
         found.make()
         yield found
     finally:
-        found.drop(any_mysql_database.server, elsewhere)
+        found.drop(any_mysql_database.server, scratch_server)
 
 
 @pytest.fixture
 def restored(
-    elsewhere: MySqlFamilyServer, sites: SiteFactory, tmp_path: Path, people: People
+    scratch_server: MySqlFamilyServer, sites: SiteFactory, tmp_path: Path, people: People
 ) -> Iterator[Callable[..., MySqlFamilyServer]]:
     """A backup restored by its own line, and then by the step that this names when it is through."""
 
     def restore(manifest: Manifest, key: AgeKey | None = None) -> MySqlFamilyServer:
-        folder, home = sites.fetch(manifest, tmp_path / "restore"), mysql_home(elsewhere, tmp_path / "home")
+        folder, home = sites.fetch(manifest, tmp_path / "restore"), mysql_home(scratch_server, tmp_path / "home")
         if key:
             (folder / "key.txt").write_text(key.file.read_text())
-        before = accounts(elsewhere)
+        before = accounts(scratch_server)
         said = run_line(manifest.restore, folder, home)
-        assert accounts(elsewhere) == before, "whoever only looks at a copy wants no accounts"
+        assert accounts(scratch_server) == before, "whoever only looks at a copy wants no accounts"
         found = re.search(r"^now the accounts and their rights: (.*)$", said, re.M)
         assert found
         run_line(f"{found[1]} || true", folder, home)  # --force goes on over the table that is gone, and tells
-        return elsewhere
+        return scratch_server
 
     yield restore
-    MySqlDatabase(elsewhere, people.database.name).drop()
+    MySqlDatabase(scratch_server, people.database.name).drop()
 
 
 def test_accounts_come_back_with_their_rights_on_this_database_and_locked(
@@ -129,13 +129,13 @@ def test_accounts_come_back_with_their_rights_on_this_database_and_locked(
         f"`{people.role}`" if people.mariadb else f"`{people.role}`@`%`",
     }
     assert f"`{people.database.server.user}`@`%`" in recorded["everywhere"]
-    elsewhere = restored(manifest)
+    scratch = restored(manifest)
     for user in (people.app, people.reader, people.teacher):
-        assert people.grants(elsewhere, user) == people.grants(people.database.server, user) != []
-        made = _query(elsewhere, f"SHOW CREATE USER {user}@'%'")[0][0]
+        assert people.grants(scratch, user) == people.grants(people.database.server, user) != []
+        made = _query(scratch, f"SHOW CREATE USER {user}@'%'")[0][0]
         assert "ACCOUNT LOCK" in made
         assert ("REQUIRE SSL" in made) == (user == people.reader)
-    assert f"{people.other}@%" not in accounts(elsewhere)
+    assert f"{people.other}@%" not in accounts(scratch)
     assert b"IDENTIFIED" not in manifest.to_bytes()
 
 
@@ -151,9 +151,9 @@ def test_an_encrypted_backup_keeps_the_passwords_and_tells_them_nowhere_else(
     sites.encrypted(key.public, identity=key.private)
     manifest = sites.back_up()
     assert verify(sites.job(), "app", manifest.backup.backup_id)["level"] == "structure"
-    elsewhere = restored(manifest, key)
+    scratch = restored(manifest, key)
     database = people.database.name
-    with elsewhere.connect(database, user=people.teacher, password=PASSWORD) as session, session.cursor() as cursor:
+    with scratch.connect(database, user=people.teacher, password=PASSWORD) as session, session.cursor() as cursor:
         cursor.execute("SELECT COUNT(*) FROM students")
         assert cursor.fetchone() == (0,), "the role is active"
     question = f"SELECT HEX(authentication_string) FROM mysql.user WHERE User = '{people.teacher}'"
@@ -182,27 +182,27 @@ def test_without_leave_to_read_them_the_backup_is_made_and_says_what_to_grant(
 
 
 def test_the_week_gives_each_right_on_the_copy_and_leaves_no_account(
-    people: People, sites: SiteFactory, elsewhere: MySqlFamilyServer
+    people: People, sites: SiteFactory, scratch_server: MySqlFamilyServer
 ) -> None:
-    sites.database(people.database, scratch_conn_id=sites.scratch(elsewhere))
+    sites.database(people.database, scratch_conn_id=sites.scratch(scratch_server))
     manifest = sites.back_up()
     verify(sites.job(), "app", manifest.backup.backup_id)
-    before = accounts(elsewhere)
+    before = accounts(scratch_server)
     assert prove(sites.job("week-1"), "app")["restored"]
     (path,) = sites.folder.rglob("*-restored-*.json")
     figures = json.loads(path.read_text())["figures"]
     assert (figures["differences"], figures["rights"]) == ([], 5)
     (note,) = [note for note in figures["notes"] if note.startswith("right ")]
     assert "`gone`" in note
-    assert accounts(elsewhere) == before
+    assert accounts(scratch_server) == before
 
 
 def test_rights_that_are_lost_added_or_refused_are_differences(
-    people: People, sites: SiteFactory, elsewhere: MySqlFamilyServer
+    people: People, sites: SiteFactory, scratch_server: MySqlFamilyServer
 ) -> None:
     sites.database(people.database)
     manifest = sites.back_up()
-    copy = MySqlDatabase(elsewhere, "upkeep_copy")
+    copy = MySqlDatabase(scratch_server, "upkeep_copy")
     with copy.existing():
         copy.execute("CREATE TABLE students (id INT PRIMARY KEY, name VARCHAR(50), phone VARCHAR(20))")
         copy.execute("CREATE PROCEDURE p() SELECT 1")
@@ -213,7 +213,7 @@ def test_rights_that_are_lost_added_or_refused_are_differences(
             if not right.startswith(("role ", "EXECUTE"))
         )
         extra = f"{script}\nGRANT FLY ON `{people.database.name}`.`students` TO `somebody`@`%`;\n"
-        with MySqlRestorer(elsewhere.endpoint()).connect(copy.name) as connection:
+        with MySqlRestorer(scratch_server.endpoint()).connect(copy.name) as connection:
             found = compare_grants(connection, manifest, copy.name, [extra.encode()]).differences
         told = "\n".join(found)
         assert re.search(r"right EXECUTE ON PROCEDURE .* is missing in grants.sql", told)
@@ -223,14 +223,14 @@ def test_rights_that_are_lost_added_or_refused_are_differences(
 
 
 def test_an_account_that_a_killed_proof_left_goes_with_its_copy(
-    any_mysql_database: MySqlDatabase, elsewhere: MySqlFamilyServer
+    any_mysql_database: MySqlDatabase, scratch_server: MySqlFamilyServer
 ) -> None:
-    before = accounts(elsewhere)
-    MySqlDatabase(elsewhere, "upkeep_killed").create()
-    _query(elsewhere, f"CREATE USER {throwaway('upkeep_killed')} ACCOUNT LOCK")
-    assert accounts(elsewhere) != before
-    MySqlRestorer(elsewhere.endpoint()).drop("upkeep_killed")
-    assert accounts(elsewhere) == before
+    before = accounts(scratch_server)
+    MySqlDatabase(scratch_server, "upkeep_killed").create()
+    _query(scratch_server, f"CREATE USER {throwaway('upkeep_killed')} ACCOUNT LOCK")
+    assert accounts(scratch_server) != before
+    MySqlRestorer(scratch_server.endpoint()).drop("upkeep_killed")
+    assert accounts(scratch_server) == before
 
 
 def test_a_script_that_broke_off_or_lacks_statements_is_no_backup() -> None:

@@ -42,7 +42,7 @@ FULL_BACKUP_ACCOUNT = {
 
 @pytest.fixture
 def restored(
-    elsewhere: MySqlFamilyServer, sites: SiteFactory, tmp_path: Path
+    scratch_server: MySqlFamilyServer, sites: SiteFactory, tmp_path: Path
 ) -> Iterator[Callable[[Manifest], MySqlDatabase]]:
     """Restore a backup elsewhere with its own line; the copy."""
     copies: list[MySqlDatabase] = []
@@ -51,9 +51,9 @@ def restored(
         folder = sites.fetch(manifest, tmp_path / "restore")
         if key:
             (folder / "key.txt").write_text(key.file.read_text())
-        copy = MySqlDatabase(elsewhere, str(manifest.source["database"]))
+        copy = MySqlDatabase(scratch_server, str(manifest.source["database"]))
         copies.append(copy)
-        run_line(manifest.restore, folder, mysql_home(elsewhere, tmp_path / "home"))
+        run_line(manifest.restore, folder, mysql_home(scratch_server, tmp_path / "home"))
         return copy
 
     yield restore
@@ -145,7 +145,7 @@ def test_a_broken_view_can_be_made_again_from_the_manifest(
 
 
 def test_past_rows_of_system_versioned_tables_come_back(
-    mariadb_database: MySqlDatabase, mariadb_elsewhere: MariaDbServer, sites: SiteFactory, tmp_path: Path
+    mariadb_database: MySqlDatabase, mariadb_scratch: MariaDbServer, sites: SiteFactory, tmp_path: Path
 ) -> None:
     database = mariadb_database
     database.execute("CREATE TABLE prices (id INT PRIMARY KEY, price INT) WITH SYSTEM VERSIONING")
@@ -158,9 +158,9 @@ def test_past_rows_of_system_versioned_tables_come_back(
     sites.database(database)
     manifest = sites.back_up()
     folder = sites.fetch(manifest, tmp_path / "restore")
-    copy = MySqlDatabase(mariadb_elsewhere, database.name)
+    copy = MySqlDatabase(mariadb_scratch, database.name)
     try:
-        run_line(manifest.restore, folder, mysql_home(mariadb_elsewhere, tmp_path / "home"))
+        run_line(manifest.restore, folder, mysql_home(mariadb_scratch, tmp_path / "home"))
         assert copy.query(past) == before
     finally:
         copy.drop()
@@ -169,7 +169,7 @@ def test_past_rows_of_system_versioned_tables_come_back(
 
 
 def test_a_row_that_doubles_in_the_dump_can_be_taken_back(
-    mariadb_database: MySqlDatabase, mariadb_elsewhere: MariaDbServer, sites: SiteFactory, tmp_path: Path
+    mariadb_database: MySqlDatabase, mariadb_scratch: MariaDbServer, sites: SiteFactory, tmp_path: Path
 ) -> None:
     """9 MB of bytes are 18 MB of hexadecimal digits, and max_allowed_packet is 16 MB by default."""
     database = mariadb_database
@@ -178,10 +178,10 @@ def test_a_row_that_doubles_in_the_dump_can_be_taken_back(
     sites.database(database)
     manifest = sites.back_up()
     folder = sites.fetch(manifest, tmp_path / "restore")
-    copy = MySqlDatabase(mariadb_elsewhere, database.name)
-    before = mariadb_elsewhere.connect()
+    copy = MySqlDatabase(mariadb_scratch, database.name)
+    before = mariadb_scratch.connect()
     try:
-        run_line(manifest.restore, folder, mysql_home(mariadb_elsewhere, tmp_path / "home"))
+        run_line(manifest.restore, folder, mysql_home(mariadb_scratch, tmp_path / "home"))
         digest = "SELECT SHA2(body, 256) FROM photos"
         assert copy.query(digest) == database.query(digest)
     finally:
@@ -208,7 +208,7 @@ def test_an_empty_database_is_backed_up_and_restored_with_its_character_set(
 )
 def test_any_database_name_can_be_backed_up_and_restored(
     mariadb_server: MariaDbServer,
-    mariadb_elsewhere: MariaDbServer,
+    mariadb_scratch: MariaDbServer,
     sites: SiteFactory,
     tmp_path: Path,
     name: str,
@@ -226,18 +226,18 @@ def test_any_database_name_can_be_backed_up_and_restored(
         run_line(
             manifest.restore,
             sites.fetch(manifest, tmp_path / "restore"),
-            mysql_home(mariadb_elsewhere, tmp_path / "home"),
+            mysql_home(mariadb_scratch, tmp_path / "home"),
         )
-        assert MySqlDatabase(mariadb_elsewhere, name).query("SELECT * FROM u") == [(1,), (2,)]
+        assert MySqlDatabase(mariadb_scratch, name).query("SELECT * FROM u") == [(1,), (2,)]
         assert not list(tmp_path.rglob("gone"))
     finally:
-        for server in (mariadb_server, mariadb_elsewhere):
+        for server in (mariadb_server, mariadb_scratch):
             with server.connect() as connection, connection.cursor() as cursor:
                 cursor.execute(f"DROP DATABASE IF EXISTS {quoted}", ())
 
 
 def test_a_damaged_file_makes_the_restore_line_fail(
-    any_mysql_database: MySqlDatabase, elsewhere: MySqlFamilyServer, sites: SiteFactory, tmp_path: Path
+    any_mysql_database: MySqlDatabase, scratch_server: MySqlFamilyServer, sites: SiteFactory, tmp_path: Path
 ) -> None:
     """A shell pipe ends well when its last program does, and mysql takes half a dump for a whole one."""
     database = any_mysql_database
@@ -248,8 +248,8 @@ def test_a_damaged_file_makes_the_restore_line_fail(
     file = sites.fetch(manifest, tmp_path / "restore") / "dump.sql.zst"
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) * 2 // 3])
-    done = try_line(manifest.restore, file.parent, mysql_home(elsewhere, tmp_path / "home"))
-    MySqlDatabase(elsewhere, database.name).drop()
+    done = try_line(manifest.restore, file.parent, mysql_home(scratch_server, tmp_path / "home"))
+    MySqlDatabase(scratch_server, database.name).drop()
     assert done.returncode != 0
     assert "premature end" in done.stderr
 
@@ -345,7 +345,7 @@ def test_counts_are_those_of_the_dump_while_others_write(
 
 def test_the_binary_log_from_the_position_on_leads_from_the_copy_to_the_source(
     any_mysql_database: MySqlDatabase,
-    elsewhere: MySqlFamilyServer,
+    scratch_server: MySqlFamilyServer,
     sites: SiteFactory,
     restored: Callable[[Manifest], MySqlDatabase],
     tmp_path: Path,
@@ -368,7 +368,7 @@ def test_the_binary_log_from_the_position_on_leads_from_the_copy_to_the_source(
         f"{program} --database={database.name} --start-position={manifest.position['position']} {' '.join(logs)} "
         f"| {client} --binary-mode"
     )
-    run_line(line, tmp_path, mysql_home(elsewhere, tmp_path / "home"))
+    run_line(line, tmp_path, mysql_home(scratch_server, tmp_path / "home"))
     with database.connect() as connection, copy.connect() as other:
         source = fingerprint_mysql(connection, database.name)
         assert source.differences(fingerprint_mysql(other, copy.name)) == []
@@ -737,7 +737,7 @@ def test_an_encrypted_backup_is_restored_with_the_private_key_and_stock_tools(
 
 def test_the_wrong_private_key_makes_the_restore_line_fail(
     mariadb_database: MySqlDatabase,
-    mariadb_elsewhere: MariaDbServer,
+    mariadb_scratch: MariaDbServer,
     sites: SiteFactory,
     key: AgeKey,
     tmp_path: Path,
@@ -748,8 +748,8 @@ def test_the_wrong_private_key_makes_the_restore_line_fail(
     manifest = sites.back_up()
     folder = sites.fetch(manifest, tmp_path / "restore")
     subprocess.run(["age-keygen", "-o", folder / "key.txt"], check=True, capture_output=True)
-    done = try_line(manifest.restore, folder, mysql_home(mariadb_elsewhere, tmp_path / "home"))
-    MySqlDatabase(mariadb_elsewhere, mariadb_database.name).drop()
+    done = try_line(manifest.restore, folder, mysql_home(mariadb_scratch, tmp_path / "home"))
+    MySqlDatabase(mariadb_scratch, mariadb_database.name).drop()
     assert done.returncode != 0
     assert "no identity matched" in done.stderr
 
@@ -860,7 +860,7 @@ def test_past_rows_come_back_from_every_stream(
     sites.database(database, dump_streams=2)
     manifest = sites.back_up()
     assert set(streams_of(manifest).values()) == {"dump.sql", "tables-2.sql"}
-    server: MariaDbServer = request.getfixturevalue("mariadb_elsewhere")
+    server: MariaDbServer = request.getfixturevalue("mariadb_scratch")
     copy = MySqlDatabase(server, database.name)
     try:
         run_line(manifest.restore, sites.fetch(manifest, tmp_path / "restore"), mysql_home(server, tmp_path / "home"))
@@ -875,7 +875,7 @@ def test_past_rows_come_back_from_every_stream(
 @pytest.mark.usefixtures("shared_out")
 @pytest.mark.parametrize("shell", ["sh", "bash"])
 def test_whichever_file_is_damaged_the_restore_line_fails(
-    mariadb_database: MySqlDatabase, mariadb_elsewhere: MariaDbServer, sites: SiteFactory, tmp_path: Path, shell: str
+    mariadb_database: MySqlDatabase, mariadb_scratch: MariaDbServer, sites: SiteFactory, tmp_path: Path, shell: str
 ) -> None:
     database = mariadb_database
     for name in ("t", "u"):
@@ -884,7 +884,7 @@ def test_whichever_file_is_damaged_the_restore_line_fails(
         database.execute(f"INSERT INTO {name} VALUES {rows}")
     sites.database(database, dump_streams=2)
     manifest = sites.back_up()
-    copy, home = MySqlDatabase(mariadb_elsewhere, database.name), mysql_home(mariadb_elsewhere, tmp_path / "home")
+    copy, home = MySqlDatabase(mariadb_scratch, database.name), mysql_home(mariadb_scratch, tmp_path / "home")
     assert len(manifest.files) == 2
     for file in manifest.files:
         damaged = sites.fetch(manifest, tmp_path / file.stream) / file.name
@@ -901,7 +901,7 @@ def test_whichever_file_is_damaged_the_restore_line_fails(
 
 @pytest.mark.usefixtures("shared_out")
 def test_the_files_of_an_encrypted_backup_are_restored_together(
-    mariadb_database: MySqlDatabase, mariadb_elsewhere: MariaDbServer, sites: SiteFactory, key: AgeKey, tmp_path: Path
+    mariadb_database: MySqlDatabase, mariadb_scratch: MariaDbServer, sites: SiteFactory, key: AgeKey, tmp_path: Path
 ) -> None:
     database = mariadb_database
     fill_small(database)
@@ -913,9 +913,9 @@ def test_the_files_of_an_encrypted_backup_are_restored_together(
     assert [file.name for file in manifest.files] == ["dump.sql.zst.age", "tables-2.sql.zst.age"]
     folder = sites.fetch(manifest, tmp_path / "restore")
     (folder / "key.txt").write_text(key.file.read_text())
-    copy = MySqlDatabase(mariadb_elsewhere, database.name)
+    copy = MySqlDatabase(mariadb_scratch, database.name)
     try:
-        run_line(manifest.restore, folder, mysql_home(mariadb_elsewhere, tmp_path / "home"))
+        run_line(manifest.restore, folder, mysql_home(mariadb_scratch, tmp_path / "home"))
         assert copy.query("SELECT id FROM teachers UNION ALL SELECT COUNT(*) FROM students") == [(7,), (3,)]
     finally:
         copy.drop()

@@ -62,8 +62,8 @@ def fill(database: MySqlDatabase, statements: str) -> None:
 
 
 @pytest.fixture
-def scratch(elsewhere: MySqlFamilyServer) -> Iterator[MySqlRestorer]:
-    restorer = MySqlRestorer(elsewhere.endpoint())
+def scratch(scratch_server: MySqlFamilyServer) -> Iterator[MySqlRestorer]:
+    restorer = MySqlRestorer(scratch_server.endpoint())
     before = restorer.databases()
     yield restorer
     for name in set(restorer.databases()) - set(before):
@@ -102,7 +102,7 @@ def test_a_hostile_database_is_the_same_under_another_name(
     any_mysql_database: MySqlDatabase,
     sites: SiteFactory,
     made: Callable[..., Manifest],
-    elsewhere: MySqlFamilyServer,
+    scratch_server: MySqlFamilyServer,
     scratch: MySqlRestorer,
     tmp_path: Path,
 ) -> None:
@@ -113,7 +113,7 @@ def test_a_hostile_database_is_the_same_under_another_name(
     any_mysql_database.execute(f"ALTER DATABASE `{any_mysql_database.name}` CHARACTER SET gbk")
     manifest = made()
     loaded = scratch.load(manifest, "proof of `it`", Stored(sites, manifest), folder=tmp_path)
-    assert differences(any_mysql_database, MySqlDatabase(elsewhere, "proof of `it`")) == []
+    assert differences(any_mysql_database, MySqlDatabase(scratch_server, "proof of `it`")) == []
     assert loaded.bytes > 2_000_000
     assert "events are switched off in the copy" in loaded.notes
     assert any_mysql_database.query("SHOW DATABASES LIKE 'proof%%'") == []
@@ -274,7 +274,7 @@ def test_streams_side_by_side_wait_with_views_until_every_table_is_there(
     any_mysql_database: MySqlDatabase,
     sites: SiteFactory,
     monkeypatch: pytest.MonkeyPatch,
-    elsewhere: MySqlFamilyServer,
+    scratch_server: MySqlFamilyServer,
     scratch: MySqlRestorer,
     tmp_path: Path,
 ) -> None:
@@ -296,7 +296,7 @@ def test_streams_side_by_side_wait_with_views_until_every_table_is_there(
         yield from stored(stream)
 
     scratch.load(manifest, "proof", read, folder=tmp_path)
-    found = differences(any_mysql_database, MySqlDatabase(elsewhere, "proof"))
+    found = differences(any_mysql_database, MySqlDatabase(scratch_server, "proof"))
     assert [each for each in found if not each.startswith("event ")] == []
 
 
@@ -343,17 +343,17 @@ def test_a_task_that_is_told_to_stop_leaves_nothing_running(
 
 
 def test_an_account_with_few_rights_loads_what_it_may_and_says_what_it_did_not_use(
-    mariadb_database: MySqlDatabase, mariadb_elsewhere: MariaDbServer, sites: SiteFactory, tmp_path: Path
+    mariadb_database: MySqlDatabase, mariadb_scratch: MariaDbServer, sites: SiteFactory, tmp_path: Path
 ) -> None:
     mariadb_database.execute("CREATE TABLE photos (id INT PRIMARY KEY, body LONGBLOB, k INT, KEY (k))")
     mariadb_database.execute("INSERT INTO photos VALUES (1, %s, 1)", os.urandom(100_000))
     sites.database(mariadb_database)
     manifest = sites.back_up()
-    with mariadb_elsewhere.connect() as connection, connection.cursor() as cursor:
+    with mariadb_scratch.connect() as connection, connection.cursor() as cursor:
         cursor.execute("CREATE OR REPLACE USER loader@'%' IDENTIFIED BY 'its own'")
         cursor.execute("GRANT ALL ON `proof%`.* TO loader@'%'")
         cursor.execute(DEFAULT_PACKET)
-    restorer = MySqlRestorer(replace(mariadb_elsewhere.endpoint(), user="loader", secret="its own"))
+    restorer = MySqlRestorer(replace(mariadb_scratch.endpoint(), user="loader", secret="its own"))
     try:
         loaded = restorer.load(manifest, "proof", Stored(sites, manifest), folder=tmp_path)
         assert any("sql_log_bin" in note for note in loaded.notes)
@@ -363,15 +363,15 @@ def test_an_account_with_few_rights_loads_what_it_may_and_says_what_it_did_not_u
 
 
 def test_a_wide_row_comes_through_and_the_servers_setting_is_put_back(
-    mariadb_database: MySqlDatabase, mariadb_elsewhere: MariaDbServer, sites: SiteFactory, tmp_path: Path
+    mariadb_database: MySqlDatabase, mariadb_scratch: MariaDbServer, sites: SiteFactory, tmp_path: Path
 ) -> None:
     mariadb_database.execute("CREATE TABLE photos (id INT PRIMARY KEY, body LONGBLOB)")
     mariadb_database.execute("INSERT INTO photos VALUES (1, %s)", os.urandom(9_000_000))
     sites.database(mariadb_database)
     manifest = sites.back_up()
-    with mariadb_elsewhere.connect() as connection, connection.cursor() as cursor:
+    with mariadb_scratch.connect() as connection, connection.cursor() as cursor:
         cursor.execute(DEFAULT_PACKET)
-    restorer = MySqlRestorer(mariadb_elsewhere.endpoint())
+    restorer = MySqlRestorer(mariadb_scratch.endpoint())
 
     def one(database: str, question: str) -> Any:
         with restorer.connect(database) as connection, connection.cursor() as cursor:
@@ -391,15 +391,15 @@ def test_a_wide_row_comes_through_and_the_servers_setting_is_put_back(
 
 
 def test_a_server_tells_itself_from_another_and_how_much_room_it_has(
-    mariadb_server: MariaDbServer, mariadb_elsewhere: MariaDbServer, mariadb_database: MySqlDatabase, sites: SiteFactory
+    mariadb_server: MariaDbServer, mariadb_scratch: MariaDbServer, mariadb_database: MySqlDatabase, sites: SiteFactory
 ) -> None:
     mariadb_database.execute("CREATE TABLE t (i INT)")
     sites.database(mariadb_database)
     manifest = sites.back_up()
     assert MySqlRestorer(mariadb_server.endpoint()).identity() == manifest.source["identity"]
-    restorer = MySqlRestorer(mariadb_elsewhere.endpoint())
+    restorer = MySqlRestorer(mariadb_scratch.endpoint())
     assert restorer.identity() != manifest.source["identity"]
-    room = os.statvfs(mariadb_elsewhere.folder)
+    room = os.statvfs(mariadb_scratch.folder)
     assert restorer.free_bytes() == pytest.approx(room.f_bavail * room.f_frsize, rel=0.1)
     with pytest.raises(RestoreUnavailable, match="log in"):
         MySqlRestorer(replace(restorer.endpoint, port=1)).free_bytes()

@@ -17,7 +17,7 @@ import pytest
 
 from tests.servers.base import is_alive
 from upkeep.engines.pipeline import STDERR_KEPT, Command, Ended, Pipeline, capture, hint_for, run, together
-from upkeep.errors import ToolFailed
+from upkeep.errors import ToolFailed, ToolMissing
 
 PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
 TRUE = Command(["cat"])
@@ -111,6 +111,15 @@ def test_a_program_that_was_killed_is_a_failure_that_names_the_signal_and_where_
 def test_a_missing_program_is_a_failure() -> None:
     with pytest.raises(ToolFailed, match="no-such-program"):
         run([Command(["/nowhere/no-such-program"])], len)
+
+
+def test_without_what_makes_programs_die_with_the_task_none_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolMissing, match="the program setpriv") as raised, Pipeline([Command(["/bin/true"])]):
+        pass
+    assert "util-linux" in raised.value.hint
 
 
 def test_output_is_exact_to_the_byte_through_several_programs() -> None:
@@ -248,6 +257,17 @@ def test_the_reason_is_the_line_that_says_what_went_wrong(name: str, stderr: str
         ('connection to server failed: FATAL:  no pg_hba.conf entry for host "1.2.3.4"', "allowed to log in from this"),
         ('connection to server failed: FATAL:  permission denied for database "x"', "grant the account"),
         ("connection to server failed: Connection refused\n\tIs the server running?", "check that the server runs"),
+        ('connection to server failed: FATAL:  role "up" is not permitted to log in', "a role needs LOGIN"),
+        ("Host '10.0.0.5' is not allowed to connect to this MariaDB server", "log in from this worker"),
+        ("connection to server failed: FATAL:  sorry, too many clients already", "takes no more connections"),
+        ("connection to server failed: FATAL:  remaining connection slots are reserved", "takes no more connections"),
+        ("(1040, 'Too many connections')", "takes no more connections"),
+        ("connection to server failed: server does not support SSL, but SSL was required", "don't agree on TLS"),
+        ("connection to server failed: SSL error: certificate verify failed", "don't agree on TLS"),
+        ('could not translate host name "nowhere" to address: Name or service not known', "check the host"),
+        ("Can't connect to MySQL server on 'nowhere' ([Errno -2] Name or service not known)", "check the host"),
+        ("connection to server failed: FATAL:  the database system is starting up", "wait until it runs"),
+        ("LOADING Redis is loading the dataset in memory", "wait until it runs"),
         ("(1049, \"Unknown database 'x'\")", "check the database name"),
         ("ERROR:  canceling statement due to statement timeout", "raise lock_timeout_s"),
         ("tar: etc/x: Cannot open: Permission denied", "let the account that this worker runs as read it"),

@@ -36,7 +36,7 @@ WEAK = "weak but its own"
 
 
 @pytest.fixture
-def restored(postgres_elsewhere: PostgresServer, sites: SiteFactory, tmp_path: Path) -> Iterator[Restore]:
+def restored(postgres_scratch: PostgresServer, sites: SiteFactory, tmp_path: Path) -> Iterator[Restore]:
     """Restore a backup elsewhere with its own line; the copy."""
     copies: list[PostgresDatabase] = []
 
@@ -44,9 +44,9 @@ def restored(postgres_elsewhere: PostgresServer, sites: SiteFactory, tmp_path: P
         folder = sites.fetch(manifest, tmp_path / "restore")
         if key:
             (folder / "key.txt").write_text(key.file.read_text())
-        copy = PostgresDatabase(postgres_elsewhere, str(manifest.source["database"]))
+        copy = PostgresDatabase(postgres_scratch, str(manifest.source["database"]))
         copies.append(copy)
-        run_line(manifest.restore, folder, postgres_home(postgres_elsewhere))
+        run_line(manifest.restore, folder, postgres_home(postgres_scratch))
         return copy
 
     yield restore
@@ -111,7 +111,7 @@ def test_a_hostile_database_comes_back_exactly(
     assert manifest.rows_are == "exact"
     assert manifest.contents["large_objects"] == 3
     assert manifest.warnings == ()
-    assert manifest.contents["role_passwords"] is False, "hashes belong into encrypted backups only"
+    assert manifest.contents["role_passwords"] is False, "hashes belong in encrypted backups only"
     with database.connect() as connection:
         for table, said in manifest.contents["tables"].items():
             schema, _, name = table.partition(".")
@@ -120,15 +120,15 @@ def test_a_hostile_database_comes_back_exactly(
 
 
 def test_the_archive_can_be_restored_by_several_jobs_at_once(
-    postgres_database: PostgresDatabase, postgres_elsewhere: PostgresServer, sites: SiteFactory, tmp_path: Path
+    postgres_database: PostgresDatabase, postgres_scratch: PostgresServer, sites: SiteFactory, tmp_path: Path
 ) -> None:
     with postgres_database.connect() as connection:
         fill_hostile_postgres(connection, long_row_bytes=1_000)
     sites.database(postgres_database)
     manifest = sites.back_up()
     plain = archive(sites, manifest, tmp_path)
-    copy = PostgresDatabase(postgres_elsewhere, postgres_database.name)
-    home = postgres_home(postgres_elsewhere)
+    copy = PostgresDatabase(postgres_scratch, postgres_database.name)
+    home = postgres_home(postgres_scratch)
     try:
         run_line(f"{unpack('globals.sql')} | psql --quiet --dbname=postgres", sites.fetch(manifest, tmp_path), home)
         run_line(f"createdb {copy.name} && pg_restore -j2 --exit-on-error --dbname={copy.name} {plain}", tmp_path, home)
@@ -143,7 +143,7 @@ def unpack(name: str) -> str:
 
 
 def test_the_copy_keeps_encoding_locale_and_settings_of_the_database(
-    postgres_elsewhere: PostgresServer, sites: SiteFactory, tmp_path: Path
+    postgres_scratch: PostgresServer, sites: SiteFactory, tmp_path: Path
 ) -> None:
     with PostgresServer() as server:  # of its own: roles whose names EUC_CN can't express can't be dumped from there
         with server.connect() as connection:
@@ -153,7 +153,7 @@ def test_the_copy_keeps_encoding_locale_and_settings_of_the_database(
             )
             connection.execute("ALTER DATABASE legacy SET work_mem = '7MB'")
             connection.execute("COMMENT ON DATABASE legacy IS 'an old one'")
-        database, copy = (PostgresDatabase(place, "legacy") for place in (server, postgres_elsewhere))
+        database, copy = (PostgresDatabase(place, "legacy") for place in (server, postgres_scratch))
         with database.connect() as connection:
             connection.execute("SET client_encoding = 'UTF8'")
             connection.execute('CREATE TABLE "学生" (id int, "名字" text)')
@@ -167,7 +167,7 @@ def test_the_copy_keeps_encoding_locale_and_settings_of_the_database(
             "current_setting('work_mem') FROM pg_database WHERE datname = current_database()"
         )
         try:
-            run_line(manifest.restore, sites.fetch(manifest, tmp_path / "restore"), postgres_home(postgres_elsewhere))
+            run_line(manifest.restore, sites.fetch(manifest, tmp_path / "restore"), postgres_home(postgres_scratch))
             assert copy.query(about) == database.query(about)
             with copy.connect() as connection:
                 connection.execute("SET client_encoding = 'UTF8'")
@@ -233,7 +233,7 @@ def test_any_database_name_can_be_backed_up_and_restored(
 
 
 def test_a_damaged_archive_makes_the_restore_line_fail(
-    postgres_database: PostgresDatabase, postgres_elsewhere: PostgresServer, sites: SiteFactory, tmp_path: Path
+    postgres_database: PostgresDatabase, postgres_scratch: PostgresServer, sites: SiteFactory, tmp_path: Path
 ) -> None:
     postgres_database.execute("CREATE TABLE t AS SELECT g, md5(g::text) FROM generate_series(1, 20000) g")
     sites.database(postgres_database)
@@ -241,8 +241,8 @@ def test_a_damaged_archive_makes_the_restore_line_fail(
     file = sites.fetch(manifest, tmp_path / "restore") / "dump.zst"
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) * 2 // 3])
-    done = try_line(manifest.restore, file.parent, postgres_home(postgres_elsewhere))
-    PostgresDatabase(postgres_elsewhere, postgres_database.name).drop()
+    done = try_line(manifest.restore, file.parent, postgres_home(postgres_scratch))
+    PostgresDatabase(postgres_scratch, postgres_database.name).drop()
     assert done.returncode != 0
     assert "premature end" in done.stderr
 
@@ -424,7 +424,7 @@ def test_role_passwords_are_left_out_of_a_backup_that_is_not_encrypted(
 
 def test_role_passwords_are_kept_in_an_encrypted_backup_and_work_after_the_restore(
     postgres_database: PostgresDatabase,
-    postgres_elsewhere: PostgresServer,
+    postgres_scratch: PostgresServer,
     account: Callable[..., Endpoint],
     sites: SiteFactory,
     key: AgeKey,
@@ -440,21 +440,19 @@ def test_role_passwords_are_kept_in_an_encrypted_backup_and_work_after_the_resto
     assert manifest.warnings == ()
     folder = sites.fetch(manifest, tmp_path / "restore")
     (folder / "key.txt").write_text(key.file.read_text())
-    own = postgres_elsewhere.password
+    own = postgres_scratch.password
     try:
-        run_line(manifest.restore, folder, postgres_home(postgres_elsewhere))
-        postgres_elsewhere.password = postgres_database.server.password
-        copy = PostgresDatabase(postgres_elsewhere, postgres_database.name)
-        with postgres_elsewhere.connect(copy.name, user=endpoint.user, password=AWKWARD) as connection:
+        run_line(manifest.restore, folder, postgres_home(postgres_scratch))
+        postgres_scratch.password = postgres_database.server.password
+        copy = PostgresDatabase(postgres_scratch, postgres_database.name)
+        with postgres_scratch.connect(copy.name, user=endpoint.user, password=AWKWARD) as connection:
             assert connection.execute("SELECT count(*) FROM students").fetchone() == (3,)
     finally:
         copy.drop()
-        with postgres_elsewhere.connect() as connection:
+        with postgres_scratch.connect() as connection:
             connection.execute(f"DROP ROLE {endpoint.user}".encode())
-            connection.execute(
-                sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(postgres_elsewhere.user), own)
-            )
-        postgres_elsewhere.password = own
+            connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(postgres_scratch.user), own))
+        postgres_scratch.password = own
 
 
 def test_an_account_that_may_not_read_password_hashes_says_so_in_the_manifest(

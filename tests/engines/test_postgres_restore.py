@@ -36,8 +36,8 @@ INSERT INTO small SELECT i, i FROM generate_series(1, 10) i
 
 
 @pytest.fixture
-def scratch(postgres_elsewhere: PostgresServer) -> Iterator[PostgresRestorer]:
-    restorer = PostgresRestorer(postgres_elsewhere.endpoint())
+def scratch(postgres_scratch: PostgresServer) -> Iterator[PostgresRestorer]:
+    restorer = PostgresRestorer(postgres_scratch.endpoint())
     before = restorer.databases()
     yield restorer
     for name in {*restorer.databases(), "proof"} - set(before):
@@ -70,7 +70,7 @@ def differences(source: PostgresDatabase, copy: PostgresDatabase) -> list[str]:
 
 def test_a_hostile_database_is_the_same_under_another_name(
     postgres_database: PostgresDatabase,
-    postgres_elsewhere: PostgresServer,
+    postgres_scratch: PostgresServer,
     sites: SiteFactory,
     made: Callable[..., Manifest],
     scratch: PostgresRestorer,
@@ -80,24 +80,24 @@ def test_a_hostile_database_is_the_same_under_another_name(
     with postgres_database.connect() as connection:
         fill_hostile_postgres(connection, long_row_bytes=2_000_000)
     manifest = made()
-    with postgres_elsewhere.connect() as connection:
+    with postgres_scratch.connect() as connection:
         connection.execute(f'DROP ROLE IF EXISTS "{OWNER}"'.encode())  # other tests restore it to stay
-    before = roles(postgres_elsewhere)
+    before = roles(postgres_scratch)
     loaded = scratch.load(manifest, 'proof of "it"', Stored(sites, manifest), folder=tmp_path)
-    assert differences(postgres_database, PostgresDatabase(postgres_elsewhere, 'proof of "it"')) == []
-    while_there = roles(postgres_elsewhere)
+    assert differences(postgres_database, PostgresDatabase(postgres_scratch, 'proof of "it"')) == []
+    while_there = roles(postgres_scratch)
     assert OWNER in set(while_there) - set(before)
     assert all(while_there[name] == (False, True) for name in set(while_there) - set(before))
     assert any(OWNER in note for note in loaded.notes)
     assert list(loaded.seconds) == ["definitions", "rows", "indexes", "all"]
     scratch.drop('proof of "it"')
-    assert roles(postgres_elsewhere) == before
+    assert roles(postgres_scratch) == before
     assert list(tmp_path.iterdir()) == [tmp_path / "site"]
 
 
 def test_tables_that_several_sessions_fill_are_the_same(
     postgres_database: PostgresDatabase,
-    postgres_elsewhere: PostgresServer,
+    postgres_scratch: PostgresServer,
     sites: SiteFactory,
     made: Callable[..., Manifest],
     scratch: PostgresRestorer,
@@ -106,8 +106,8 @@ def test_tables_that_several_sessions_fill_are_the_same(
     """The longest row is longer than any chunk, text holds what ends a COPY, and rows keep their order on disk."""
     manifest = made(LARGE)
     loaded = scratch.load(manifest, "proof", Stored(sites, manifest), folder=tmp_path, jobs=3)
-    assert differences(postgres_database, PostgresDatabase(postgres_elsewhere, "proof")) == []
-    copy, order = PostgresDatabase(postgres_elsewhere, "proof"), "SELECT array_agg(id ORDER BY ctid) FROM large"
+    assert differences(postgres_database, PostgresDatabase(postgres_scratch, "proof")) == []
+    copy, order = PostgresDatabase(postgres_scratch, "proof"), "SELECT array_agg(id ORDER BY ctid) FROM large"
     assert copy.query(order) == postgres_database.query(order)
     assert loaded.bytes > 9_000_000
     copy.execute("CREATE EXTENSION pg_visibility")
@@ -162,7 +162,7 @@ def test_a_script_is_split_alike_however_it_is_cut() -> None:
 
 def test_the_sample_site_comes_back_with_its_search_path(
     postgres_database: PostgresDatabase,
-    postgres_elsewhere: PostgresServer,
+    postgres_scratch: PostgresServer,
     sites: SiteFactory,
     made: Callable[..., Manifest],
     scratch: PostgresRestorer,
@@ -176,7 +176,7 @@ def test_the_sample_site_comes_back_with_its_search_path(
         f"ALTER DATABASE {name} SET search_path TO elsewhere, public;ALTER DATABASE {name} SET statement_timeout = '1h'"
     )
     scratch.load(manifest, "proof", Stored(sites, manifest), folder=tmp_path)
-    copy = PostgresDatabase(postgres_elsewhere, "proof")
+    copy = PostgresDatabase(postgres_scratch, "proof")
     assert copy.query("SHOW search_path") == [("elsewhere, public",)]
     assert copy.query("SHOW statement_timeout") == [("0",)]
     assert differences(postgres_database, copy) == []
@@ -264,7 +264,7 @@ def test_a_task_that_is_told_to_stop_leaves_nothing_running(
 
 def test_roles_stay_while_another_load_relies_on_them(
     postgres_database: PostgresDatabase,
-    postgres_elsewhere: PostgresServer,
+    postgres_scratch: PostgresServer,
     sites: SiteFactory,
     made: Callable[..., Manifest],
     scratch: PostgresRestorer,
@@ -279,16 +279,16 @@ def test_roles_stay_while_another_load_relies_on_them(
         scratch.load(manifest, "proof", stored, folder=tmp_path)
         scratch.load(manifest, "proof 2", stored, folder=tmp_path)
         scratch.drop("proof")
-        assert "teacher" in roles(postgres_elsewhere)
+        assert "teacher" in roles(postgres_scratch)
         scratch.drop("proof 2")
-        assert "teacher" not in roles(postgres_elsewhere)
+        assert "teacher" not in roles(postgres_scratch)
     finally:
         postgres_database.execute("DROP TABLE t; DROP ROLE teacher")
 
 
 def test_a_server_tells_itself_from_another_and_how_much_room_it_has(
     postgres_database: PostgresDatabase,
-    postgres_elsewhere: PostgresServer,
+    postgres_scratch: PostgresServer,
     sites: SiteFactory,
     made: Callable[..., Manifest],
     scratch: PostgresRestorer,
@@ -296,7 +296,7 @@ def test_a_server_tells_itself_from_another_and_how_much_room_it_has(
     manifest = made()
     assert PostgresRestorer(postgres_database.server.endpoint()).identity() == manifest.source["identity"]
     assert scratch.identity() != manifest.source["identity"]
-    room = os.statvfs(postgres_elsewhere.folder)
+    room = os.statvfs(postgres_scratch.folder)
     assert scratch.free_bytes() == pytest.approx(room.f_bavail * room.f_frsize, rel=0.1)
     with pytest.raises(RestoreUnavailable, match="log in"):
         PostgresRestorer(replace(scratch.endpoint, port=1)).free_bytes()

@@ -23,12 +23,13 @@ from tests.servers.data.keys import fill_redis, fingerprint_redis
 from tests.servers.launcher import launch
 from tests.servers.places import free_port
 from tests.servers.redis_server import RedisServer
+from tests.servers.small_disk import small_disk
 from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.manifest import Manifest
 from upkeep.duties.back_up import back_up
 from upkeep.duties.verify import verify
 from upkeep.engines.redis_engine import RdbCheck
-from upkeep.errors import ProofFailed, SourceError, UpkeepError
+from upkeep.errors import ProofFailed, RestoreUnavailable, SourceError, UpkeepError
 
 Restore = Callable[..., redis.Redis]
 
@@ -276,6 +277,20 @@ def test_the_check_refuses_a_damaged_file_and_cleans_up(
         judge(damage(rdb))
     assert "don't rely on this backup" in caught.value.hint
     assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_a_worker_without_room_for_the_check_says_so_and_nothing_about_the_backup(
+    server: RedisServer, sites: SiteFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_redis(server.connect(), 7000)
+    sites.cache(server)
+    manifest = sites.back_up("sessions")
+    with small_disk(tmp_path / "small", 1), monkeypatch.context() as patched:
+        patched.setattr("tempfile.tempdir", str(tmp_path / "small"))
+        with pytest.raises(RestoreUnavailable, match=r"/small of this worker .*No space left") as raised:
+            verify(sites.job(), "sessions", manifest.backup.backup_id)
+        assert "TMPDIR" in raised.value.hint
+    assert verify(sites.job(), "sessions", manifest.backup.backup_id)["level"] == "structure"
 
 
 def test_a_check_that_does_not_say_that_all_is_well_does_not_pass(

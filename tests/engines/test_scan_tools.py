@@ -47,27 +47,27 @@ def scan(**settings: Any) -> Scan:
 
 
 def test_nmap_finds_the_port_that_somebody_listens_on(listening: int) -> None:
-    looked = run_scan(scan(tool="nmap", target="127.0.0.1", args=["-sT", "-p", f"{listening},1"]))
-    assert [finding.id for finding in looked.findings] == [f"open-port:month: 127.0.0.1 tcp/{listening}"]
-    assert (looked.unread, looked.figures["month_hosts_up"]) == ([], 1)
+    inspection = run_scan(scan(tool="nmap", target="127.0.0.1", args=["-sT", "-p", f"{listening},1"]))
+    assert [finding.id for finding in inspection.findings] == [f"open-port:month: 127.0.0.1 tcp/{listening}"]
+    assert (inspection.unread, inspection.figures["month_hosts_up"]) == ([], 1)
 
 
 def test_nmap_is_content_with_a_port_that_may_be_open(listening: int) -> None:
-    looked = run_scan(scan(tool="nmap", target="127.0.0.1", args=["-sT", "-p", str(listening)], ports=[listening]))
-    assert looked.findings == []
+    inspection = run_scan(scan(tool="nmap", target="127.0.0.1", args=["-sT", "-p", str(listening)], ports=[listening]))
+    assert inspection.findings == []
 
 
 def test_nmap_says_that_a_host_is_unknown() -> None:
-    looked = run_scan(scan(tool="nmap", target="no-such-host.invalid", args=["-sn"]))
-    assert looked.unread == ["month: no host answered"]
+    inspection = run_scan(scan(tool="nmap", target="no-such-host.invalid", args=["-sn"]))
+    assert inspection.unread == ["month: no host answered"]
 
 
 def test_lynis_audits_this_machine() -> None:
     args = ["--no-plugins", "--tests-from-group", "authentication"]
-    looked = run_scan(scan(tool="lynis", args=args))
-    assert looked.unread == []
-    assert looked.figures["month_tests_done"] > 10
-    assert all(finding.where.startswith("month: ") for finding in looked.findings)
+    inspection = run_scan(scan(tool="lynis", args=args))
+    assert inspection.unread == []
+    assert inspection.figures["month_tests_done"] > 10
+    assert all(finding.where.startswith("month: ") for finding in inspection.findings)
 
 
 def test_trivy_is_told_the_time_it_has_and_its_command(program: Program, tmp_path: Path) -> None:
@@ -83,8 +83,8 @@ def test_zap_writes_into_a_folder_that_nobody_else_reads_and_that_is_gone_afterw
 ) -> None:
     program("zap.sh", f'for last; do :; done; stat -c %a "$(dirname "$last")" > {tmp_path}/mode\n'
                       f'echo "$@" > {tmp_path}/said; cp {SAMPLES}/zap.json "$last"')  # fmt: skip
-    looked = run_scan(scan(tool="zap", target="http://localhost:8000"))
-    assert len(looked.findings) == 3
+    inspection = run_scan(scan(tool="zap", target="http://localhost:8000"))
+    assert len(inspection.findings) == 3
     assert (tmp_path / "mode").read_text().strip() == "700"
     said = (tmp_path / "said").read_text().split()
     assert said[-4:-1] == ["-quickurl", "http://localhost:8000", "-quickout"]

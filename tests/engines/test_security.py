@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import ssl
+import stat
 import subprocess
 import tempfile
 import threading
@@ -24,7 +25,7 @@ from tests.servers.databases import MySqlDatabase, PostgresDatabase
 from tests.servers.places import free_port
 from tests.servers.redis_server import RedisServer
 from upkeep.domain.endpoint import Endpoint
-from upkeep.domain.findings import Looked
+from upkeep.domain.findings import Inspection
 from upkeep.engines import security_files
 from upkeep.engines.mysql_engine import MySqlEngine
 from upkeep.engines.postgres_engine import PostgresEngine
@@ -33,6 +34,7 @@ from upkeep.engines.security_certificates import certificates_in, certificates_o
 from upkeep.engines.security_files import exposed_backups, loose_files
 from upkeep.engines.security_logins import failed_logins
 from upkeep.engines.security_mysql import mysql_accounts
+from upkeep.engines.security_ports import open_ports
 from upkeep.engines.security_postgres import postgres_roles
 from upkeep.engines.security_redis import redis_access
 from upkeep.engines.security_updates import waiting_updates
@@ -42,9 +44,9 @@ NOW = datetime(2026, 11, 21, 18, 0, tzinfo=UTC)
 CHINA = timezone(timedelta(hours=8))
 
 
-def told(looked: Looked) -> set[tuple[str, str, str]]:
+def told(inspection: Inspection) -> set[tuple[str, str, str]]:
     """Kind, place and severity of each finding."""
-    return {(one.kind, one.where, one.severity) for one in looked.findings}
+    return {(one.kind, one.where, one.severity) for one in inspection.findings}
 
 
 # Certificates.
@@ -87,7 +89,7 @@ def test_a_certificate_that_ends_soon_is_found_with_its_name_and_day(
 
 def test_a_certificate_that_lasts_is_not_found(tmp_path: Path) -> None:
     (tmp_path / "app.crt").write_bytes(certificate(22)[0])
-    assert certificates_in([tmp_path], now=NOW, days=21) == Looked()
+    assert certificates_in([tmp_path], now=NOW, days=21) == Inspection()
 
 
 def test_of_a_chain_the_one_that_ends_first_counts(tmp_path: Path) -> None:
@@ -107,9 +109,9 @@ def test_a_folder_is_searched_by_suffix_links_of_acme_clients_included(tmp_path:
         x509.load_pem_x509_certificate(certificate(5)[0]).public_bytes(serialization.Encoding.DER)
     )
     (live / "readme.txt").write_bytes(certificate(5)[0])
-    looked = certificates_in([tmp_path], now=NOW, days=21)
-    assert {Path(one.where).name for one in looked.findings} == {"fullchain.pem", "der.cer"}
-    assert looked.unread == []
+    inspection = certificates_in([tmp_path], now=NOW, days=21)
+    assert {Path(one.where).name for one in inspection.findings} == {"fullchain.pem", "der.cer"}
+    assert inspection.unread == []
 
 
 def test_what_holds_no_certificate_though_the_site_names_it_is_said(tmp_path: Path) -> None:
@@ -118,10 +120,10 @@ def test_what_holds_no_certificate_though_the_site_names_it_is_said(tmp_path: Pa
     (tmp_path / "whole.crt").write_bytes(certificate(5)[0])
     os.mkfifo(tmp_path / "pipe.crt")
     paths = [tmp_path / name for name in ("key.pem", "broken.crt", "missing.crt", "pipe.crt", "whole.crt")]
-    looked = certificates_in(paths, now=NOW, days=21)
-    assert [one.where for one in looked.findings] == [str(tmp_path / "whole.crt")]
-    assert len(looked.unread) == 4
-    assert f"certificate {tmp_path / 'key.pem'} (holds no certificate)" in looked.unread
+    inspection = certificates_in(paths, now=NOW, days=21)
+    assert [one.where for one in inspection.findings] == [str(tmp_path / "whole.crt")]
+    assert len(inspection.unread) == 4
+    assert f"certificate {tmp_path / 'key.pem'} (holds no certificate)" in inspection.unread
 
 
 @pytest.fixture
@@ -152,9 +154,46 @@ def tls_server(tmp_path: Path) -> Iterator[int]:
 
 def test_the_certificate_a_server_shows_is_read_though_nobody_trusts_it(tls_server: int) -> None:
     closed = free_port()
-    looked = certificates_of([("127.0.0.1", tls_server), ("127.0.0.1", closed)], now=NOW, days=21)
-    assert told(looked) == {("certificate-ending", f"127.0.0.1:{tls_server}", "high")}
-    assert looked.unread == [f"certificate of 127.0.0.1:{closed} (Connection refused)"]
+    inspection = certificates_of([("127.0.0.1", tls_server), ("127.0.0.1", closed)], now=NOW, days=21)
+    assert told(inspection) == {("certificate-ending", f"127.0.0.1:{tls_server}", "high")}
+    assert inspection.unread == [f"certificate of 127.0.0.1:{closed} (Connection refused)"]
+
+
+# Ports.
+
+
+def test_a_port_that_the_network_can_reach_is_found_and_one_of_the_loop_is_not() -> None:
+    with (
+        socket.create_server(("", 0)) as open_to_all,
+        socket.create_server(("127.0.0.1", 0)) as of_the_loop,
+        socket.create_server(("::1", 0), family=socket.AF_INET6) as of_the_other_loop,
+    ):
+        to_all, loop, other = (one.getsockname()[1] for one in (open_to_all, of_the_loop, of_the_other_loop))
+        inspection = open_ports(None)
+        expected = open_ports([to_all])
+    found = {one.where: one for one in inspection.findings}
+    assert inspection.unread == []
+    assert (found[f"{to_all}/tcp"].severity, "(0.0.0.0)" in found[f"{to_all}/tcp"].what) == ("low", True)
+    assert not {f"{loop}/tcp", f"{other}/tcp"} & set(found)
+    assert f"{to_all}/tcp" not in {one.where for one in expected.findings}
+
+
+def test_what_listens_at_addresses_of_either_kind_is_one_port_and_another_than_expected_is_medium(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "net").mkdir()
+    head, rest = "  sl  local_address\n", "00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 1\n"
+    (tmp_path / "net" / "tcp").write_text(f"{head}   0: 0100A8C0:1F90 {rest}   1: 0100A8C0:0016 {rest}")
+    mapped = "0000000000000000FFFF00000100007F"  # 127.0.0.1 as an IPv6 socket has it
+    (tmp_path / "net" / "tcp6").write_text(f"{head}   0: {'0' * 32}:1F90 {rest}   1: {mapped}:2328 {rest}")
+    (found,) = open_ports([22], proc=tmp_path).findings
+    assert (found.id, found.severity) == ("open-port:8080/tcp", "medium")
+    assert "(192.168.0.1, ::)" in found.what
+
+
+def test_a_machine_that_does_not_tell_its_ports_is_said(tmp_path: Path) -> None:
+    (problem,) = open_ports(None, proc=tmp_path).unread
+    assert problem.startswith("open ports (No such file or directory")
 
 
 # Files.
@@ -188,10 +227,18 @@ def test_files_and_folders_that_anyone_can_change_are_found(reachable: Path) -> 
     shared = reachable / "tmp"
     shared.mkdir()
     shared.chmod(0o1777)
-    looked = loose_files([reachable])
-    assert told(looked) == {("world-writable", str(file), "high"), ("world-writable", str(folder), "high")}
-    assert looked.findings[0].remedy.startswith("chmod o-w ")
-    assert looked.unread == []
+    inspection = loose_files([reachable])
+    assert told(inspection) == {("world-writable", str(file), "high"), ("world-writable", str(folder), "high")}
+    assert inspection.findings[0].remedy.startswith("chmod o-w ")
+    assert inspection.unread == []
+
+
+def test_a_name_that_is_a_command_runs_nothing_when_the_remedy_is_typed(reachable: Path) -> None:
+    file = put(reachable / "$(touch gone); a 店.ini", 0o666)
+    (found,) = loose_files([reachable]).findings
+    subprocess.run(["sh", "-c", found.remedy], check=True, cwd=reachable)
+    assert [path.name for path in reachable.iterdir()] == [file.name]
+    assert stat.S_IMODE(file.stat().st_mode) == 0o664
 
 
 @pytest.mark.parametrize(
@@ -210,14 +257,14 @@ def test_a_private_key_that_anyone_can_read_is_found_whatever_its_name(reachable
 def test_a_certificate_and_a_public_key_may_be_read_by_anyone(reachable: Path) -> None:
     put(reachable / "app.crt", 0o644, certificate(5)[0])
     put(reachable / "id_ed25519.pub", 0o644, b"ssh-ed25519 AAAA me")
-    assert loose_files([reachable]) == Looked()
+    assert loose_files([reachable]) == Inspection()
 
 
 def test_what_lies_below_a_folder_that_others_cannot_enter_is_out_of_their_reach(reachable: Path) -> None:
     put(reachable / "closed" / "deep" / "open.key", 0o666, certificate(5)[1])
     (reachable / "closed").chmod(0o750)
-    assert loose_files([reachable]) == Looked()
-    assert loose_files([reachable / "closed" / "deep"]) == Looked()
+    assert loose_files([reachable]) == Inspection()
+    assert loose_files([reachable / "closed" / "deep"]) == Inspection()
     (reachable / "closed").chmod(0o751)
     assert len(loose_files([reachable]).findings) == 2
 
@@ -227,14 +274,14 @@ def test_links_are_not_followed_out_of_the_folder(reachable: Path) -> None:
     (reachable / "app").mkdir()
     (reachable / "app" / "file").symlink_to(outside)
     (reachable / "app" / "folder").symlink_to(outside.parent)
-    assert loose_files([reachable / "app"]) == Looked()
+    assert loose_files([reachable / "app"]) == Inspection()
 
 
 def test_a_folder_that_the_site_names_and_that_is_not_there_is_said(reachable: Path) -> None:
     put(reachable / "here" / "loose", 0o666)
-    looked = loose_files([reachable / "gone", reachable / "here"])
-    assert len(looked.findings) == 1
-    assert looked.unread == [f"files of {reachable / 'gone'} (No such file or directory: {reachable / 'gone'})"]
+    inspection = loose_files([reachable / "gone", reachable / "here"])
+    assert len(inspection.findings) == 1
+    assert inspection.unread == [f"files of {reachable / 'gone'} (No such file or directory: {reachable / 'gone'})"]
 
 
 def test_a_single_file_can_be_named(reachable: Path) -> None:
@@ -248,9 +295,9 @@ def test_a_folder_opened_to_all_ends_with_a_word_instead_of_thousands(
     monkeypatch.setattr(security_files, "MOST_FINDINGS", 3)
     for number in range(10):
         put(reachable / f"loose-{number}", 0o666)
-    looked = loose_files([reachable])
-    assert [Path(one.where).name for one in looked.findings] == ["loose-0", "loose-1", "loose-2"]
-    assert looked.unread == [f"files of {reachable} (only the first 3 findings are told)"]
+    inspection = loose_files([reachable])
+    assert [Path(one.where).name for one in inspection.findings] == ["loose-0", "loose-1", "loose-2"]
+    assert inspection.unread == [f"files of {reachable} (only the first 3 findings are told)"]
 
 
 @pytest.mark.parametrize(("limit", "value", "words"), [("MOST_ENTRIES", 4, "first 4"), ("MOST_SECONDS", -1, "within")])
@@ -287,7 +334,7 @@ def test_backups_that_others_can_change_are_high_even_encrypted(reachable: Path)
 def test_a_store_as_upkeep_makes_it_is_fine(reachable: Path) -> None:
     put(reachable / "shop" / "dump.sql.zst", 0o600)
     (reachable / "shop").chmod(0o700)
-    assert exposed_backups(reachable, "store") == Looked()
+    assert exposed_backups(reachable, "store") == Inspection()
 
 
 # Logins.
@@ -312,7 +359,7 @@ def auth_log(root: Path, *lines: str, name: str = "auth.log") -> Path:
     return log
 
 
-def logins(root: Path, limit: int = 3, **options: Any) -> Looked:
+def logins(root: Path, limit: int = 3, **options: Any) -> Inspection:
     return failed_logins(SINCE, now=NOW, limit=limit, root=root, zone=CHINA, **options)
 
 
@@ -326,10 +373,10 @@ def test_failed_logins_are_counted_by_address_since_the_last_review(tmp_path: Pa
         *[line(NOW - hour, failed("2001:db8::1", "invalid user admin"), old=old)] * 3,
         line(NOW - hour, "Failed publickey for root from 203.0.113.9 port 1 ssh2", old=old),
     )
-    looked = logins(tmp_path)
-    assert told(looked) == {("failed-logins", "2001:db8::1", "medium")}
-    assert looked.figures == {"failed_logins": 5, "failed_logins_addresses": 2}
-    assert looked.unread == []
+    inspection = logins(tmp_path)
+    assert told(inspection) == {("failed-logins", "2001:db8::1", "medium")}
+    assert inspection.figures == {"failed_logins": 5, "failed_logins_addresses": 2}
+    assert inspection.unread == []
 
 
 def test_a_line_of_december_read_in_january_is_of_last_year(tmp_path: Path) -> None:
@@ -337,8 +384,8 @@ def test_a_line_of_december_read_in_january_is_of_last_year(tmp_path: Path) -> N
     auth_log(tmp_path, line(january - timedelta(hours=2), failed("203.0.113.9"), old=True))
     os.utime(tmp_path / "var/log/auth.log", (january.timestamp(), january.timestamp()))
     since = january - timedelta(days=1)
-    looked = failed_logins(since, now=january, limit=1, root=tmp_path, zone=CHINA)
-    assert len(looked.findings) == 1
+    inspection = failed_logins(since, now=january, limit=1, root=tmp_path, zone=CHINA)
+    assert len(inspection.findings) == 1
 
 
 def test_lines_that_syslog_folded_count_as_often_as_they_came(tmp_path: Path) -> None:
@@ -380,6 +427,12 @@ def test_the_log_that_was_rotated_away_since_is_read_as_well(tmp_path: Path) -> 
     assert logins(tmp_path).figures["failed_logins"] == 3
 
 
+def test_a_log_that_was_rotated_away_under_a_date_is_read_as_well(tmp_path: Path) -> None:
+    auth_log(tmp_path, *[line(NOW - timedelta(hours=9), failed("203.0.113.9"))] * 2, name="secure-20261121")
+    auth_log(tmp_path, line(NOW, failed("203.0.113.9")), name="secure")
+    assert logins(tmp_path).figures["failed_logins"] == 3
+
+
 def test_lines_that_make_no_sense_are_passed_over(tmp_path: Path) -> None:
     log = auth_log(tmp_path, line(NOW, failed("203.0.113.9")))
     log.write_bytes(b"\xff\x00 9999\n9\nFeb 30 25:00:00 x sshd[1]: " + failed("a").encode() + b"\n" + log.read_bytes())
@@ -391,6 +444,15 @@ def a_program(folder: Path, script: str, name: str = "journalctl") -> str:
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
     return str(path)
+
+
+def test_a_log_that_nobody_writes_any_more_is_no_proof_of_quiet(tmp_path: Path) -> None:
+    log = auth_log(tmp_path, *[line(SINCE - timedelta(days=9), failed("203.0.113.9"))] * 9)
+    os.utime(log, (SINCE.timestamp() - 86400, SINCE.timestamp() - 86400))
+    (problem,) = logins(tmp_path, journal=[str(tmp_path / "no-such-program")]).unread
+    assert f"{log} has not been written to since the last look; " in problem
+    program = a_program(tmp_path, f'for n in 1 2 3; do echo "{failed("198.51.100.1")}"; done')
+    assert told(logins(tmp_path, journal=[program])) == {("failed-logins", "198.51.100.1", "medium")}
 
 
 def test_without_a_log_file_the_journal_is_asked_from_the_last_review_on(tmp_path: Path) -> None:
@@ -410,11 +472,11 @@ def test_without_a_log_file_the_journal_is_asked_from_the_last_review_on(tmp_pat
     ],
 )
 def test_a_journal_that_does_not_show_the_logins_is_said(tmp_path: Path, script: str, words: str) -> None:
-    looked = logins(tmp_path, journal=[a_program(tmp_path, script)])
-    assert looked.findings == []
-    assert len(looked.unread) == 1
-    assert looked.unread[0].startswith("failed logins (")
-    assert words in looked.unread[0]
+    inspection = logins(tmp_path, journal=[a_program(tmp_path, script)])
+    assert inspection.findings == []
+    assert len(inspection.unread) == 1
+    assert inspection.unread[0].startswith("failed logins (")
+    assert words in inspection.unread[0]
 
 
 def test_neither_log_nor_journal_is_said(tmp_path: Path) -> None:
@@ -438,15 +500,15 @@ def accounts(any_mysql_database: MySqlDatabase) -> Iterator[MySqlDatabase]:
         any_mysql_database.execute(f"DROP USER '{user}'@'{host}'")
 
 
-def of(looked: Looked, user: str) -> set[tuple[str, str]]:
-    return {(one.kind, one.severity) for one in looked.findings if one.where.startswith(f"'{user}'@")}
+def of(inspection: Inspection, user: str) -> set[tuple[str, str]]:
+    return {(one.kind, one.severity) for one in inspection.findings if one.where.startswith(f"'{user}'@")}
 
 
 def test_a_mysql_account_without_a_password_is_high(accounts: MySqlDatabase) -> None:
     accounts.execute("CREATE USER reporter@'10.1.%'")
-    looked = mysql_accounts(mysql(accounts))
-    assert of(looked, "reporter") == {("account-without-password", "high")}
-    assert looked.unread == []
+    inspection = mysql_accounts(mysql(accounts))
+    assert of(inspection, "reporter") == {("account-without-password", "high")}
+    assert inspection.unread == []
 
 
 def test_a_mysql_account_with_a_password_from_one_network_is_fine(accounts: MySqlDatabase) -> None:
@@ -456,18 +518,18 @@ def test_a_mysql_account_with_a_password_from_one_network_is_fine(accounts: MySq
 
 def test_a_mysql_account_from_every_address_is_medium_and_a_superuser_from_there_high(accounts: MySqlDatabase) -> None:
     accounts.execute("CREATE USER reporter@'%' IDENTIFIED BY 'S3cret-enough'")
-    looked = mysql_accounts(mysql(accounts))
-    assert of(looked, "reporter") == {("account-from-anywhere", "medium")}
-    assert of(looked, "upkeep") == {("superuser-account", "high")}
+    inspection = mysql_accounts(mysql(accounts))
+    assert of(inspection, "reporter") == {("account-from-anywhere", "medium")}
+    assert of(inspection, "upkeep") == {("superuser-account", "high")}
 
 
 def test_root_at_home_is_expected_and_a_superuser_elsewhere_is_not(accounts: MySqlDatabase) -> None:
     for account in ("root@localhost", "reporter@'10.1.%'"):
         accounts.execute(f"CREATE USER {account} IDENTIFIED BY 'S3cret-enough'")
         accounts.execute(f"GRANT ALL ON *.* TO {account}")
-    looked = mysql_accounts(mysql(accounts))
-    assert of(looked, "root") == set()
-    assert of(looked, "reporter") == {("superuser-account", "medium")}
+    inspection = mysql_accounts(mysql(accounts))
+    assert of(inspection, "root") == set()
+    assert of(inspection, "reporter") == {("superuser-account", "medium")}
 
 
 def test_an_anonymous_mysql_account_is_found(accounts: MySqlDatabase) -> None:
@@ -514,14 +576,33 @@ def test_a_mariadb_role_is_not_an_account(mariadb_database: MySqlDatabase) -> No
         mariadb_database.execute("DROP ROLE readers")
 
 
+def test_what_a_mysql_account_may_through_a_role_of_a_role_counts(accounts: MySqlDatabase) -> None:
+    accounts.execute("CREATE USER reporter@'10.1.%' IDENTIFIED BY 'S3cret-enough'")
+    for statement in ("CREATE ROLE readers", "CREATE ROLE admins", "GRANT readers TO reporter@'10.1.%'"):
+        accounts.execute(statement)
+    try:
+        assert of(mysql_accounts(mysql(accounts)), "reporter") == set()
+        accounts.execute("GRANT ALL ON *.* TO admins")
+        accounts.execute("GRANT admins TO readers")
+        inspection = mysql_accounts(mysql(accounts))
+        (found,) = [one for one in inspection.findings if one.where.startswith("'reporter'@")]
+        assert (found.kind, found.severity) == ("superuser-account", "medium")
+        assert "may do everything through the role 'readers'" in found.what
+        accounts.execute(found.remedy.partition(";")[0])
+        assert of(mysql_accounts(mysql(accounts)), "reporter") == set()
+        assert inspection.unread == []
+    finally:
+        accounts.execute("DROP ROLE readers, admins")
+
+
 def test_accounts_that_may_not_be_read_are_said_and_nothing_is_shown_of_a_hash(accounts: MySqlDatabase) -> None:
     secret = "S3cret-enough"
     accounts.execute(f"CREATE USER reporter@'%' IDENTIFIED BY '{secret}'")
     accounts.execute(f"GRANT SELECT ON `{accounts.name}`.* TO reporter@'%'")
     login = Endpoint(**{**vars(accounts.endpoint()), "user": "reporter", "secret": secret})
-    looked = mysql_accounts(MySqlEngine(login, accounts.name))
-    assert looked.findings == []
-    assert "command denied" in looked.unread[0]
+    inspection = mysql_accounts(MySqlEngine(login, accounts.name))
+    assert inspection.findings == []
+    assert "command denied" in inspection.unread[0]
     assert "*" not in str(mysql_accounts(mysql(accounts)).findings).replace("*.*", "")
 
 
@@ -535,8 +616,8 @@ def postgres(database: PostgresDatabase, **login: str) -> PostgresEngine:
     return PostgresEngine(Endpoint(**{**vars(database.endpoint()), **login}), database.name)
 
 
-def reporter(looked: Looked) -> set[tuple[str, str]]:
-    return {(one.kind, one.severity) for one in looked.findings if one.where.startswith("role reporter ")}
+def reporter(inspection: Inspection) -> set[tuple[str, str]]:
+    return {(one.kind, one.severity) for one in inspection.findings if one.where.startswith("role reporter ")}
 
 
 @pytest.mark.parametrize(
@@ -545,6 +626,9 @@ def reporter(looked: Looked) -> set[tuple[str, str]]:
         ("LOGIN PASSWORD 'x'", set()),
         ("NOLOGIN", set()),
         ("SUPERUSER NOLOGIN", {("superuser-role", "medium")}),
+        ("LOGIN PASSWORD 'x' IN ROLE upkeep", {("superuser-role", "medium")}),
+        ("LOGIN PASSWORD 'x' IN ROLE pg_execute_server_program", {("superuser-role", "medium")}),
+        ("LOGIN PASSWORD 'x' IN ROLE pg_read_all_data, pg_monitor", set()),
         ("LOGIN", {("role-without-password", "low")}),
         ("LOGIN PASSWORD 'x' VALID UNTIL '2020-01-01'", {("expired-role", "low")}),
         ("LOGIN PASSWORD 'md50123456789abcdef0123456789abcdef'", {("md5-password", "low")}),
@@ -554,10 +638,10 @@ def test_a_postgres_role_is_judged_by_what_it_may_and_how_its_password_is_kept(
     role: PostgresDatabase, options: str, findings: set[tuple[str, str]]
 ) -> None:
     role.execute(f"CREATE ROLE reporter {options}")
-    looked = postgres_roles(postgres(role))
-    assert reporter(looked) == findings
-    assert looked.unread == []
-    assert not [one for one in looked.findings if one.where.startswith("role upkeep ")]  # the cluster's first role
+    inspection = postgres_roles(postgres(role))
+    assert reporter(inspection) == findings
+    assert inspection.unread == []
+    assert not [one for one in inspection.findings if one.where.startswith("role upkeep ")]  # the cluster's first role
 
 
 def test_rules_that_ask_for_no_password_are_found_by_who_they_let_in(role: PostgresDatabase) -> None:
@@ -568,11 +652,11 @@ def test_rules_that_ask_for_no_password_are_found_by_who_they_let_in(role: Postg
             f"{before}\nlocal all all trust\nhost all all 127.0.0.1/32 trust\nhost shop all 10.0.0.0/8 trust\n"
             "host all all 10.0.0.0/8 password\nhostssl all all 10.0.0.0/8 password\n"
         )
-        looked = postgres_roles(postgres(role))
+        inspection = postgres_roles(postgres(role))
     finally:
         hba.write_text(before)
     server = f"127.0.0.1:{role.server.port}"
-    assert {one for one in told(looked) if "rule" in one[0]} == {
+    assert {one for one in told(inspection) if "rule" in one[0]} == {
         ("trusting-rule", f"pg_hba.conf line 'local all all trust' on {server}", "medium"),
         ("trusting-rule", f"pg_hba.conf line 'host all all 127.0.0.1 255.255.255.255 trust' on {server}", "medium"),
         ("trusting-rule", f"pg_hba.conf line 'host shop all 10.0.0.0 255.0.0.0 trust' on {server}", "high"),
@@ -588,9 +672,10 @@ def test_what_only_a_superuser_may_read_of_postgres_is_said_and_the_roles_are_re
     role: PostgresDatabase,
 ) -> None:
     role.execute("CREATE ROLE reporter LOGIN PASSWORD 'p4ss-of-reporter'")
-    looked = postgres_roles(postgres(role, user="reporter", secret="p4ss-of-reporter"))
+    inspection = postgres_roles(postgres(role, user="reporter", secret="p4ss-of-reporter"))
     server = f"127.0.0.1:{role.server.port}"
-    assert [why.split(" (")[0] for why in looked.unread] == [f"role passwords of {server}", f"pg_hba.conf of {server}"]
+    unread = [why.split(" (")[0] for why in inspection.unread]
+    assert unread == [f"role passwords of {server}", f"pg_hba.conf of {server}"]
     role.execute("ALTER ROLE reporter SUPERUSER")
     assert reporter(postgres_roles(postgres(role, user="reporter", secret="p4ss-of-reporter")))
 
@@ -598,7 +683,7 @@ def test_what_only_a_superuser_may_read_of_postgres_is_said_and_the_roles_are_re
 # Redis.
 
 
-def redis_of(server: RedisServer, **login: str) -> Looked:
+def redis_of(server: RedisServer, **login: str) -> Inspection:
     return redis_access(RedisEngine(Endpoint(**{**vars(server.endpoint()), **login})))
 
 
@@ -607,7 +692,7 @@ def place(server: RedisServer) -> str:
 
 
 def test_a_redis_with_a_password_is_fine(redis_server: RedisServer) -> None:
-    assert redis_of(redis_server) == Looked()
+    assert redis_of(redis_server) == Inspection()
 
 
 def test_a_redis_without_a_password_is_high_and_says_how_far_it_can_be_reached() -> None:
@@ -648,17 +733,17 @@ def test_a_stranger_who_may_only_say_ping_is_a_medium_finding() -> None:
         with server.connect() as client:
             client.execute_command("ACL", "SETUSER", "upkeep", "on", ">its-own", "~*", "+@all")
             client.execute_command("ACL", "SETUSER", "default", "reset", "on", "nopass", "+ping", "+info", "+auth")
-        looked = redis_of(server, user="upkeep", secret="its-own")
-        assert ("redis-without-password", place(server), "medium") in told(looked)
+        inspection = redis_of(server, user="upkeep", secret="its-own")
+        assert ("redis-without-password", place(server), "medium") in told(inspection)
 
 
 def test_what_a_redis_account_may_not_read_is_said() -> None:
     with RedisServer() as server:
         with server.connect() as client:
             client.execute_command("ACL", "SETUSER", "backup", "on", ">its-own", "~*", "+ping", "+info")
-        looked = redis_of(server, user="backup", secret="its-own")
-        assert looked.findings == []
-        assert [why.split(" (")[0] for why in looked.unread] == [
+        inspection = redis_of(server, user="backup", secret="its-own")
+        assert inspection.findings == []
+        assert [why.split(" (")[0] for why in inspection.unread] == [
             f"users of {place(server)}", f"protected-mode of {place(server)}",
         ]  # fmt: skip
 
@@ -705,30 +790,30 @@ def archive(root: Path, suite: str, *packages: str) -> list[str]:
 @pytest.mark.skipif(not APT, reason="apt isn't there")
 def test_security_updates_are_one_finding_that_names_them(apt_root: Path) -> None:
     options = archive(apt_root, "security", "openssl", "zlib")
-    looked = waiting_updates(now=datetime.now(UTC), options=options, lists=apt_root / "var/lib/apt/lists")
-    (found,) = looked.findings
+    inspection = waiting_updates(now=datetime.now(UTC), options=options, lists=apt_root / "var/lib/apt/lists")
+    (found,) = inspection.findings
     assert found.id == "security-updates:apt"
     assert found.what.startswith("2 security updates wait: openssl 1 -> 2, zlib 1 -> 2")
-    assert looked.figures == {"security_updates": 2}
+    assert inspection.figures == {"security_updates": 2}
 
 
 @pytest.mark.skipif(not APT, reason="apt isn't there")
 def test_updates_of_another_archive_are_none_of_our_business(apt_root: Path) -> None:
     options = archive(apt_root, "updates", "openssl")
-    looked = waiting_updates(now=datetime.now(UTC), options=options, lists=apt_root / "var/lib/apt/lists")
-    assert looked == Looked(figures={"security_updates": 0})
+    inspection = waiting_updates(now=datetime.now(UTC), options=options, lists=apt_root / "var/lib/apt/lists")
+    assert inspection == Inspection(figures={"security_updates": 0})
 
 
 @pytest.mark.skipif(not APT, reason="apt isn't there")
 def test_lists_that_nobody_brought_up_to_date_are_found(apt_root: Path) -> None:
     options = archive(apt_root, "updates", "openssl")
     later = datetime.now(UTC) + timedelta(days=8)
-    looked = waiting_updates(now=later, options=options, lists=apt_root / "var/lib/apt/lists")
-    assert told(looked) == {("stale-package-lists", "apt", "low")}
+    inspection = waiting_updates(now=later, options=options, lists=apt_root / "var/lib/apt/lists")
+    assert told(inspection) == {("stale-package-lists", "apt", "low")}
 
 
 def test_a_machine_without_apt_has_nothing_to_look_at() -> None:
-    assert waiting_updates(now=NOW, program="no-such-apt") == Looked()
+    assert waiting_updates(now=NOW, program="no-such-apt") == Inspection()
 
 
 def test_an_apt_that_fails_is_said(tmp_path: Path) -> None:

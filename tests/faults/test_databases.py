@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -96,17 +97,15 @@ def test_a_wrong_password_names_the_connection_and_shows_no_secret(
 ) -> None:
     server: MariaDbServer | PostgresServer = scene.server  # type: ignore[attr-defined]
     wrong = "wrong-secret-Zq7"
-    monkeypatch.setenv("AIRFLOW_CONN_SHOP_DB", server.conn_json("shop").replace(server.password, wrong))
-    if wrong not in os.environ["AIRFLOW_CONN_SHOP_DB"]:
-        import json
-
-        fields = {**json.loads(server.conn_json("shop")), "password": wrong}
-        monkeypatch.setenv("AIRFLOW_CONN_SHOP_DB", json.dumps(fields))
+    fields = json.loads(server.conn_json("shop"))
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP_DB", json.dumps({**fields, "password": wrong}))
     with pytest.raises(SourceError, match="connection shop_db") as raised:
         back_up(scene.job("night"), "app")
     assert "check user and password" in raised.value.hint
     assert wrong not in str(raised.value)
     assert scene.backups() == ()
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP_DB", json.dumps(fields))
+    assert [scene.night("night")] == scene.good()
 
 
 def test_client_settings_of_the_worker_do_not_lead_the_dump_to_another_server(
@@ -133,11 +132,13 @@ def test_a_missing_client_is_named_with_its_package(
     tools.mkdir()
     for name in ("zstd", "setpriv"):
         (tools / name).symlink_to(Path("/usr/bin", name))
-    monkeypatch.setenv("PATH", str(tools))
-    monkeypatch.delenv("UPKEEP_PATH", raising=False)
-    monkeypatch.setattr("upkeep.engines.tools.DEBIAN_POSTGRES", tmp_path / "none")
-    with pytest.raises((ToolMissing, ToolUnfit), match="dump") as raised:
-        back_up(scene.job("night"), "app")
+    with monkeypatch.context() as patched:
+        patched.setenv("PATH", str(tools))
+        patched.delenv("UPKEEP_PATH", raising=False)
+        patched.setattr("upkeep.engines.tools.DEBIAN_POSTGRES", tmp_path / "none")
+        with pytest.raises((ToolMissing, ToolUnfit), match="dump") as raised:
+            back_up(scene.job("night"), "app")
     assert "apt-get install" in raised.value.hint
     assert scene.backups() == ()
     assert scene.leftovers() == []
+    assert [scene.night("night")] == scene.good()

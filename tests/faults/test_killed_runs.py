@@ -78,6 +78,7 @@ def test_two_runs_of_one_target_at_once_make_one_backup_and_one_clear_error(scen
     assert first.returncode == 0, output.decode()
     assert len(scene.good()) == 1
     assert scene.leftovers() == []
+    assert scene.night("second") in scene.good()
 
 
 def test_a_lost_manifest_is_reported_and_its_files_are_not_swept_away(

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.faults.scene import Scene, days_later, files_scene
+from tests.faults.scene import Moment, Scene, days_later, files_scene
 from tests.servers.oss_faults import ALWAYS
 from tests.servers.oss_server import OssServer
+from tests.servers.small_disk import small_disk
 from upkeep.domain.proof import ProofLevel
 from upkeep.duties.back_up import back_up
 from upkeep.duties.catalogue import read_catalogue
 from upkeep.duties.forget import forget
 from upkeep.duties.job import Job
+from upkeep.duties.report import report_run
 from upkeep.duties.verify import verify
 from upkeep.errors import BackupSpooled, StoreError, StoreFull
+from upkeep.stores.local_store import LocalStore
 from upkeep.stores.oss_store import OssStore
 
 PART = 1_000_000
@@ -36,11 +38,11 @@ def scene(tmp_path: Path) -> Scene:
     return files_scene(tmp_path)
 
 
-def job_on(scene: Scene, oss: OssServer, run_id: str = "night") -> Job:
+def job_on(scene: Scene, oss: OssServer, run_id: str = "night", **changes: Any) -> Job:
     store = OssStore(
         url=f"oss://{oss.bucket}/prod", endpoint=oss.endpoint, part_mb=1, retries=3, backoff_s=0.01, timeout_s=5
     )
-    return scene.job(run_id, store=store)
+    return scene.job(run_id, store=store, **changes)
 
 
 def good(job: Job) -> list[str]:
@@ -99,6 +101,16 @@ def test_a_store_lost_for_good_makes_the_backup_wait_and_the_next_run_ships_it(
     scene.require_clean_ledger()
 
 
+def test_keys_that_the_store_no_longer_takes_make_the_backup_wait(scene: Scene, oss: OssServer) -> None:
+    old_keys = replace(oss.endpoint(), secret="last year's")
+    store = OssStore(url=f"oss://{oss.bucket}/prod", endpoint=lambda: old_keys, retries=0)
+    with pytest.raises(BackupSpooled, match="SignatureDoesNotMatch") as raised:
+        back_up(scene.job("tonight", store=store), "app")
+    assert f"the password of connection '{old_keys.conn_id}' is not the secret" in raised.value.hint
+    (waits,) = read_catalogue(scene.job("look").spool, "shop", "app").backups
+    assert night(job_on(scene, oss, "tonight")) == waits.ref.backup_id
+
+
 def test_a_retry_after_the_store_came_back_ships_instead_of_dumping_again(scene: Scene, oss: OssServer) -> None:
     oss.stop()
     with pytest.raises(BackupSpooled):
@@ -126,6 +138,74 @@ def test_a_backup_damaged_in_the_spool_is_not_shipped_and_stays_for_a_look(scene
     assert "not what was written there" in str(ship.finished.error)
 
 
+def test_a_backup_that_can_not_be_read_in_the_spool_does_not_keep_the_next_one_from_the_store(scene: Scene) -> None:
+    waits = spool_one(scene)
+    (scene.folder / "spool" / "shop" / "app" / waits / "files.tar.zst").unlink()
+    tonight = scene.night("tonight")
+    assert scene.good() == [tonight]
+    (ship,) = scene.job("look").ledger.acts(site="shop", duty="ship")
+    assert ship.state == "failed"
+    assert f"{waits}/files.tar.zst in the spool" in str(ship.finished and ship.finished.error)
+
+
+def test_a_spool_that_can_not_be_looked_through_is_told_and_stops_no_backup(scene: Scene) -> None:
+    (scene.folder / "spool" / "shop").mkdir(parents=True)
+    (scene.folder / "spool" / "shop" / "app").write_text("in the way")
+    assert scene.night("tonight") in scene.good()
+    found = report_run(scene.job("tonight"), "daily")
+    assert found["ok"]
+    assert "AMBER app could not ship what may wait in the spool: failed: " in found["text"]
+
+
+def test_a_spool_that_is_the_store_under_another_name_removes_nothing(scene: Scene) -> None:
+    nights = [scene.night("last night", now=days_later(-1))]
+    (scene.folder / "link").symlink_to(scene.folder / "store")
+    scene.settings = {"spool": f"{scene.folder}/link"}
+    nights.append(scene.night("tonight"))
+    assert scene.good() == nights
+    assert scene.job("look").ledger.acts(site="shop", duty="ship") == []
+
+
+def test_a_folder_that_vanishes_while_it_is_written_to_makes_the_backup_wait(scene: Scene) -> None:
+    store, elsewhere = scene.folder / "store", scene.folder / "unmounted"
+
+    def unmount() -> None:
+        store.rename(elsewhere)
+
+    job = scene.when(Moment("writing", "files.tar", 1_000_000), unmount)
+    with pytest.raises(BackupSpooled, match="while it was written"):
+        back_up(job, "app")
+    elsewhere.rename(store)
+    (waits,) = read_catalogue(scene.job("look").spool, "shop", "app").backups
+    assert scene.night("night") == waits.ref.backup_id
+    assert scene.leftovers() == []
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [Moment("writing", "files.tar", 4_000_000), Moment("wrote", "files.tar"), Moment("wrote", "manifest.json")],
+    ids=lambda moment: f"{moment.operation}-{moment.match}",
+)
+def test_a_run_killed_while_it_ships_loses_nothing_and_its_rerun_ships_once(scene: Scene, moment: Moment) -> None:
+    waits = spool_one(scene)
+    scene.killed_at(moment, "tonight")
+    assert scene.good() == []
+    tonight = scene.night("tonight")
+    assert scene.good() == [waits, tonight]
+    assert scene.leftovers() == []
+    assert [path for path in (scene.folder / "spool").rglob("*") if path.is_file()] == []
+    scene.require_clean_ledger()
+
+
+def spool_one(scene: Scene) -> str:
+    """Last night's backup, for which the store was away."""
+    away = LocalStore(scene.folder / "not mounted")
+    with pytest.raises(BackupSpooled):
+        back_up(scene.job("last night", store=away, now=days_later(-1)), "app")
+    (waits,) = read_catalogue(scene.job("look").spool, "shop", "app").backups
+    return waits.ref.backup_id
+
+
 def test_a_spool_that_cannot_be_used_is_no_reason_to_go_without_a_backup(scene: Scene) -> None:
     (scene.folder / "in the way").write_text("a file")
     scene.settings = {"spool": f"{scene.folder}/in the way/spool"}
@@ -141,7 +221,27 @@ def test_leftovers_that_the_store_holds_back_do_not_stop_the_next_backup(scene: 
     assert night(job) in good(job)
     assert left in {stored.key for stored in job.store.list()}
     (sweep,) = job.ledger.acts(site="shop", duty="sweep")
-    assert sweep.state == "failed"
+    assert sweep.state == "skipped"
+
+
+def test_a_lock_that_outlasts_the_backup_on_its_proof_does_not_call_the_backup_held(
+    scene: Scene, oss: OssServer
+) -> None:
+    """The week's proof is younger than the manifest, and each object is locked from the day it was written."""
+    scene.settings = {"retention": {"daily": 1, "keep_at_least": 1, "min_age_days": 0}}
+    old = night(job_on(scene, oss, "last week", now=days_later(-9)))
+    proof = next(stored.key for stored in job_on(scene, oss).store.list() if f"{old}/proofs/" in stored.key)
+    oss.hold(f"prod/{proof}")
+    job = job_on(scene, oss, "tonight")
+    backup_id = str(back_up(job, "app")["backup_id"])
+    verify(job, "app", backup_id)
+    found = forget(job, "app", backup_id)
+    assert (list(found["removed"]), found["held"]) == ([old], {})
+    assert [stored.key for stored in job.store.list() if old in stored.key] == [proof]
+    assert night(job_on(scene, oss, "tomorrow", now=days_later(1))) in good(job)
+    (sweep,) = job.ledger.acts(site="shop", duty="sweep")
+    assert sweep.state == "skipped"
+    assert "FileImmutable" in sweep.detail["reason"]
 
 
 def test_an_unreachable_store_says_nothing_about_a_backup(scene: Scene, oss: OssServer) -> None:
@@ -154,23 +254,6 @@ def test_an_unreachable_store_says_nothing_about_a_backup(scene: Scene, oss: Oss
     (backup,) = read_catalogue(job.store, "shop", "app").backups
     assert backup.failure is None
     verify(job, "app", backup_id)
-
-
-@contextmanager
-def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
-    """A file system of its own that is really full after so many megabytes."""
-    folder.mkdir(exist_ok=True)
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"this machine doesn't let us mount a small file system: {mounted.stderr.decode().strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_full_store_keeps_the_backup_in_the_spool(scene: Scene) -> None:

@@ -150,6 +150,21 @@ def test_a_huge_detail_is_left_out_and_the_act_still_done(setting: Setting) -> N
     assert "1000017 characters" in record.detail["left_out"]
 
 
+def test_what_fits_stays_beside_a_part_that_is_too_large(setting: Setting) -> None:
+    ledger = setting.ledger()
+    with ledger.record(an_act()) as entry:
+        warnings = [f"{'/deep' * 100}/{number}: file changed as we read it" for number in range(20)]
+        entry.note(
+            backup_id="20261121T020003Z-0a1b", warnings=warnings, position={"gtid": "x" * 5000}, level="structure"
+        )
+    (record,) = ledger.acts()
+    assert record.detail["backup_id"] == "20261121T020003Z-0a1b"
+    assert record.detail["level"] == "structure"
+    assert set(record.detail) == {"backup_id", "level", "position", "left_out"}
+    assert record.detail["left_out"].startswith("warnings (")
+    assert len(json.dumps(record.detail)) < entry_module.DETAIL_CHARS
+
+
 def test_texts_no_database_can_keep_are_written_readably_and_verify(setting: Setting) -> None:
     file_name = b"caf\xe9\x00".decode("utf-8", "surrogateescape")
     with setting.ledger().record(an_act(target=file_name, actor=CHINESE, approver=None)) as entry:

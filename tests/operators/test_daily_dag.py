@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import ParamValidationError
 
 from tests.operators.conftest import DAGS
 from tests.servers.databases import MySqlDatabase, PostgresDatabase
@@ -15,6 +18,8 @@ from tests.servers.kubernetes_cluster import Namespace, deployment
 from tests.servers.redis_server import RedisServer
 from upkeep.domain.proof import ProofLevel
 from upkeep.duties.catalogue import read_catalogue
+from upkeep.engines.pipeline import Command, Pipeline
+from upkeep.errors import Stopped
 from upkeep.ledger import Ledger, verify
 from upkeep.stores.local_store import LocalStore
 
@@ -73,8 +78,12 @@ def test_a_dag_has_a_schedule_limits_an_alert_and_a_form(sites: Sites, airflow_d
     assert dag.dagrun_timeout is not None
     assert dag.dagrun_timeout.total_seconds() == 5 * 3600
     assert dag.deadline
-    assert "Asia/Shanghai" in str(dag.timetable.timezone) if hasattr(dag.timetable, "timezone") else True
+    timetable: Any = dag.timetable
+    assert timetable.expression == "0 2 * * *"
+    assert "Asia/Shanghai" in str(timetable.timezone)  # a name, or Airflow's object once something has asked for it
     assert set(dag.params) == {"targets", "dry_run", "override_window", "override_reason"}
+    with pytest.raises(ParamValidationError, match="targets"):
+        dag.params["targets"] = []  # by which somebody may mean none, and the tasks all
     assert dag.doc_md is not None
     assert "HINT" in dag.doc_md
     back_up = dag.get_task("backups_files.back_up")
@@ -127,11 +136,26 @@ def test_one_broken_target_fails_the_run_and_stops_no_other(
     assert found["backups_nowhere.back_up[0]"] == "failed"
     assert found["backups_nowhere.verify[0]"] == found["backups_nowhere.apply_retention[0]"] == "upstream_failed"
     assert found["backups_files.apply_retention[0]"] == "success"
+    assert found["sample_capacity"] == "success", "it may be the full disk that broke the backup"
     assert found["report"] == "success"
     assert found["watch"] == "failed"
     assert levels(tmp_path, "shop", "config") == [ProofLevel.STRUCTURE]
     (page,) = (tmp_path / "store" / "shop" / "_reports").glob("*.md")
     assert "HINT" in page.read_text()
+
+
+def test_a_run_that_nobody_could_be_told_of_is_red_and_its_report_is_kept(
+    sites: Sites, run_dag: RunDag, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_CHAT", '{"conn_type": "http", "password": "http://127.0.0.1:1/hook-Zq7"}')
+    sites("shop", notify=[{"conn_id": "chat", "when": "always"}])
+    run = run_dag("shop_daily")
+    found = states(run)
+    assert str(run.state) == "failed"
+    assert {name for name, state in found.items() if state == "failed"} == {"watch"}
+    assert len(list((tmp_path / "store" / "shop" / "_reports").glob("*.html"))) == 1
+    (report,) = ledger(tmp_path).acts(site="shop", duty="report")
+    assert report.detail["ok"] is True, "the night itself went well"
 
 
 def test_a_red_cluster_is_told_with_the_last_words_of_its_pods_and_stops_no_backup(
@@ -174,6 +198,7 @@ def test_outside_its_window_a_run_does_nothing_and_is_red(sites: Sites, run_dag:
     found = states(run)
     assert str(run.state) == "failed"
     assert found["guard_window"] == "failed"
+    assert found["sample_capacity"] == "skipped"
     assert levels(tmp_path, "shop", "config") == []
 
 
@@ -198,11 +223,31 @@ def test_only_the_chosen_targets_are_worked_on(sites: Sites, run_dag: RunDag, tm
 
 
 def test_a_dry_run_writes_and_removes_nothing(sites: Sites, run_dag: RunDag, tmp_path: Path) -> None:
+    def stored() -> set[str]:
+        found = (tmp_path / "store").rglob("*")
+        return {str(path) for path in found if path.is_file() and not {"_reports", "_state"} & {*path.parts}}
+
     sites("shop")
+    assert str(run_dag("shop_daily").state) == "success"
+    (night,) = (tmp_path / "store" / "shop" / "config").iterdir()
+    shutil.copytree(night, night.with_name("20260101T020000Z-0a1b"))
+    sites("shop", retention={"daily": 1, "keep_at_least": 1, "min_age_days": 0})
+    before = stored()
     run = run_dag("shop_daily", dry_run=True)
     assert str(run.state) == "success", states(run)
-    stored = [path for path in (tmp_path / "store").rglob("*") if path.is_file() and "_reports" not in path.parts]
-    assert stored == []
+    assert stored() == before
+    (planned,) = [instance for instance in run.get_task_instances() if instance.task_id.endswith("apply_retention")]
+    assert len(planned.xcom_pull(task_ids=planned.task_id, map_indexes=0)["would_remove"]) == 1
+
+
+def test_a_task_that_is_killed_takes_its_dump_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    from upkeep.operators.backups import BackUpTargetOperator
+
+    monkeypatch.setattr(Pipeline, "_stopping", False)
+    with pytest.raises(Stopped, match="sleep was ended"), Pipeline([Command(["sleep", "60"])]) as pipeline:
+        BackUpTargetOperator(task_id="back_up", site="shop", target="app").on_kill()
+        assert list(pipeline.output()) == []
+    assert [process.returncode for process in pipeline.processes] == [-signal.SIGKILL]
 
 
 def test_what_passes_between_tasks_is_small_and_plain(sites: Sites, run_dag: RunDag) -> None:

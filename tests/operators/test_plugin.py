@@ -6,10 +6,15 @@ import asyncio
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
+from upkeep.errors import SourceError
 from upkeep.ledger import Ledger
+from upkeep.operators import base
+from upkeep.operators.base import UpkeepOperator
 
 Sites = Callable[..., None]
 
@@ -27,6 +32,38 @@ def test_airflow_loads_the_plugin_and_nothing_below_it(airflow_database: None) -
         if str(getattr(module, "__file__", "") or "").startswith(str(package)) and not name.startswith("upkeep")
     ]
     assert twice == [], "Airflow executed files of the package under their bare names"
+
+
+def test_each_run_has_a_tab_with_its_report(airflow_database: None) -> None:
+    from airflow import plugins_manager
+
+    from upkeep.operators.report_page import address_of
+
+    views = [view for plugin in plugins_manager._get_plugins()[0] for view in plugin.external_views]
+    (tab,) = [view for view in views if view["destination"] == "dag_run"]
+    filled = str(tab["href"]).replace("{DAG_ID}", "shop_daily").replace("{RUN_ID}", "manual__1")
+    assert urlsplit(address_of("shop_daily", "manual__1")).path == f"/{filled}", "what the button opens"
+
+
+def test_the_end_of_a_failed_task_s_log_is_the_reason_and_not_where_it_was_raised(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing(UpkeepOperator):
+        def work(self, job: Any, context: Any) -> dict[str, Any]:
+            try:
+                return {"answer": int("none")}
+            except ValueError as error:
+                raise SourceError("the database does not answer", hint="start it") from error
+
+    monkeypatch.setattr(base, "job_of", lambda site, context: None)
+    caplog.set_level("INFO", base.__name__)
+    with pytest.raises(SourceError) as failed:
+        Failing(task_id="fails", site="shop").execute({"params": {}})
+    assert "work" not in [frame.name for frame in failed.traceback]
+    cause = failed.value.__cause__
+    assert isinstance(cause, ValueError) and cause.__traceback__ is None, "whether to try again is decided by the cause"
+    assert caplog.messages[0] == "::group::Where it was raised" and caplog.messages[-1] == "::endgroup::"
+    assert any("in work" in line for line in caplog.messages)
 
 
 def test_every_server_of_every_site_gets_a_pool_of_one_slot_and_keeps_what_was_set(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+
+from tests.operators.conftest import DAGS
 
 Sites = Callable[..., None]
 RunDag = Callable[..., Any]
@@ -67,6 +70,19 @@ def test_the_button_of_the_forecast_opens_its_plots(sites: Sites, run_dag: RunDa
     assert page.headers["content-security-policy"].endswith("img-src data:"), "or the browser would not show a plot"
 
 
+@pytest.mark.parametrize("path", sorted(DAGS.glob("*.py")), ids=lambda path: path.stem)
+def test_each_runbook_that_a_dag_s_documentation_leads_to_opens_for_whoever_is_logged_in(web: Any, path: Path) -> None:
+    for link in re.findall(r"\]\(upkeep/([^)]*)\)", path.read_text(encoding="utf-8")):
+        page = web.get(f"/upkeep/{link}", headers=as_viewer())
+        assert page.status_code == 200, link
+        assert "<table>" in page.text and "](" not in page.text, "rendered"
+        for other in re.findall(r'href="([^"]*)"', page.text):
+            assert web.get(f"/upkeep/runbooks/{other}", headers=as_viewer()).status_code == 200, other
+        assert web.get(f"/upkeep/{link}").status_code == 401
+    gone = web.get("/upkeep/runbooks/nightly.md", headers=as_viewer())
+    assert (gone.status_code, "docs/runbooks" in gone.text) == (404, True)
+
+
 @pytest.mark.parametrize("page", ["file:///etc/passwd", "{store}/../secret.html", "{store}/shop/_reports/../x.html"])
 def test_nothing_but_reports_of_the_site_s_own_store_is_read(sites: Sites, tmp_path: Path, page: str) -> None:
     from upkeep.errors import ObjectMissing
@@ -74,5 +90,24 @@ def test_nothing_but_reports_of_the_site_s_own_store_is_read(sites: Sites, tmp_p
 
     sites("shop")
     (tmp_path / "secret.html").write_text("secret")
-    with pytest.raises(ObjectMissing, match="is no report of site shop"):
+    with pytest.raises(ObjectMissing, match="is not a report of site shop"):
         _read("shop_daily", page.format(store=f"file://{tmp_path}/store"))
+
+
+def test_a_page_that_waited_in_the_spool_is_found_in_the_store_once_it_was_brought_there(
+    sites: Sites, tmp_path: Path
+) -> None:
+    from upkeep.operators.report_page import _read
+
+    sites("shop")
+    waits = tmp_path / "spool" / "shop" / "_reports" / "2026-11-22-daily-x.html"
+    waits.parent.mkdir(parents=True)
+    waits.write_text("the page")
+    assert _read("shop_daily", f"file://{waits}") == b"the page"
+    sites("shop", store={"url": "s3://bucket", "conn_id": "not_there"})
+    assert _read("shop_daily", f"file://{waits}") == b"the page", "it waits because the store can't be opened"
+    sites("shop")
+    there = tmp_path / "store" / "shop" / "_reports"
+    there.mkdir(parents=True)
+    waits.rename(there / waits.name)
+    assert _read("shop_daily", f"file://{waits}") == b"the page"

@@ -99,5 +99,5 @@ def test_a_plan_that_was_changed_on_its_way_does_not_take_the_question_away(
     site = load_sites(sites_folder())[0]["shop"]
     monkeypatch.setattr(ApprovalOperator, "execute", lambda self, context: "asked")
     approve = ApproveRestoreOperator(task_id="approve", site=site, plan={"destination": "beside", "lines": []})
-    context: Any = {"params": {"destination": "over", "dry_run": False}}
+    context: Any = {"params": {"target": "app", "destination": "over", "dry_run": False}}
     assert approve.execute(context) == "asked"

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from tests.reports.test_run_report import HOSTILE, Book, book, every_page  # noqa: F401
+from tests.reports.book import HOSTILE, Book, every_page
 from upkeep.reports.section import Section
 
 
-def section(book: Book) -> Section:  # noqa: F811 - the fixture of the other file
+def section(book: Book) -> Section:
     (found,) = [section for section in book.report().sections if section.title == "Cluster"]
     return found
 
 
-def test_what_is_wrong_is_told_worst_first_with_its_remedy_and_its_last_lines(book: Book) -> None:  # noqa: F811
+def test_what_is_wrong_is_told_worst_first_with_its_remedy_and_its_last_lines(book: Book) -> None:
     book.guard()
     crash = {
         "light": "red", "subject": "pod web-1", "says": "CrashLoopBackOff: exit code 1, 9 restarts in all",
@@ -35,7 +35,7 @@ def test_what_is_wrong_is_told_worst_first_with_its_remedy_and_its_last_lines(bo
     ]  # fmt: skip
 
 
-def test_a_cluster_that_is_well_takes_one_line_and_one_that_is_away_says_why(book: Book) -> None:  # noqa: F811
+def test_a_cluster_that_is_well_takes_one_line_and_one_that_is_away_says_why(book: Book) -> None:
     book.guard()
     book.record("check_cluster", "cluster/shop", "check", light="green", summary="well: 3 pods", findings=[], unread=[])
     assert (section(book).summary, section(book).items) == ("well: 3 pods", ())
@@ -46,7 +46,7 @@ def test_a_cluster_that_is_well_takes_one_line_and_one_that_is_away_says_why(boo
     assert section(book).items[0].says.startswith("was killed on")
 
 
-def test_what_pods_say_of_themselves_is_shown_and_not_obeyed(book: Book) -> None:  # noqa: F811
+def test_what_pods_say_of_themselves_is_shown_and_not_obeyed(book: Book) -> None:
     book.guard()
     finding = {"light": HOSTILE, "subject": HOSTILE, "says": HOSTILE, "hint": HOSTILE, "log": [HOSTILE, 7]}
     book.record(

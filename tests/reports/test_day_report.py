@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.plain_site import plain_site
-from tests.reports.test_run_report import HOSTILE, MB, NOW, OPENING, RUN, Book, a_site, book, every_page  # noqa: F401
+from tests.reports.book import HOSTILE, MB, NOW, OPENING, RUN, Book, a_site, every_page
 from upkeep.connections import filesystem_from_environment
 from upkeep.domain.endpoint import Endpoint
 from upkeep.duties import check_security as security
@@ -30,17 +30,17 @@ from upkeep.reports.target_line import Status
 
 
 @pytest.fixture
-def day(book: Book) -> Book:  # noqa: F811 - the fixture of the other file
+def day(book: Book) -> Book:
     """A site with one backup, two checks and a store."""
     book.site = a_site(caches=[], folders=[], endpoints=[{"name": "api", "url": "http://localhost/health"}])
     return book
 
 
-def check(book: Book, name: str, light: str = "green", summary: str = "answers in 3 ms") -> None:  # noqa: F811
+def check(book: Book, name: str, light: str = "green", summary: str = "answers in 3 ms") -> None:
     book.record("check_health", name, f"check {name}", light=light, summary=summary, figures={"latency_ms": 3.0})
 
 
-def quiet_day(book: Book, run_id: str = RUN, size: int = 100 * MB) -> None:  # noqa: F811
+def quiet_day(book: Book, run_id: str = RUN, size: int = 100 * MB) -> None:
     book.run = {"run_id": run_id}
     book.guard()
     for name in ("database/app", "endpoint/api", "store"):
@@ -114,11 +114,22 @@ def test_log_messages_are_told_with_count_file_and_sample_and_new_ones_first(day
     report = day.report()
     assert items(report, "Logs") == [
         ("new", "7 x /var/log/app/pay.log", "payment <n> refused"),
-        ("known", "1,200 x /var/log/app/app.log", "timeout"),
         ("skipped", "/var/log/gone", "was skipped: /var/log/gone is not there"),
         ("remark", "/var/log/app", "old.log isn't text and was left out"),
+        ("known", "1,200 x /var/log/app/app.log", "timeout"),
     ]
     assert next(one for one in report.sections if one.title == "Logs").items[0].more == "payment 17 refused"
+
+
+def test_findings_that_came_and_went_with_another_machine_are_told_as_such(day: Book) -> None:
+    day.guard()
+    finding = {"severity": "high", "what": "any account can change /etc/app.ini", "remedy": "chmod o-w /etc/app.ini"}
+    day.record(
+        "check_security", "site", "check security", light="red", summary="1 new (1 high)", new=[finding],
+        counts={"new": 1}, other_host_before="worker-9",
+    )  # fmt: skip
+    assert [label for label, *_ in items(day.report(), "Security")] == ["new, high", "remark"]
+    assert "the last one was made on worker-9" in items(day.report(), "Security")[1][2]
 
 
 def test_each_purge_rule_tells_deleted_archived_and_left_rows_of_all_its_tries(day: Book) -> None:
@@ -276,7 +287,7 @@ def test_real_logs_findings_and_samples_are_read_right(
     check_security(job, machine=machine)
     sample_capacity(job)
     first = report()
-    assert items(first, "Logs")[0][:2] == ("known", f"3 x {tmp_path}/logs/app.log")
+    assert ("known", f"3 x {tmp_path}/logs/app.log") in [one[:2] for one in items(first, "Logs")]
     assert any("secret.env" in says for _, _, says in items(first, "Security"))
     assert any(says.startswith("disk ") and "(limit 1 %)" in says for _, _, says in items(first, "Capacity"))
 

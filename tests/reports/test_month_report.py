@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.reports.test_run_report import MB, OPENING, Book, book, every_page  # noqa: F401
+from tests.reports.book import MB, OPENING, Book, every_page
 from upkeep.domain.capacity import Reading
 from upkeep.domain.missed import FinishedRun, Tally, tally_openings
 from upkeep.duties.status import standings, tallies
@@ -25,13 +25,13 @@ TARGETS = [
 
 
 @pytest.fixture
-def month(book: Book) -> Book:  # noqa: F811 - the fixture of the other file
+def month(book: Book) -> Book:
     book.run = {"run_id": "this month"}
     book.record("guard_window", "monthly", "open monthly", reason="the window is open", overridden=False)
     return book
 
 
-def drill(book: Book, **changes: Any) -> None:  # noqa: F811
+def drill(book: Book, **changes: Any) -> None:
     detail: dict[str, Any] = {
         "light": "green", "summary": "rebuilt 1 of 2 targets in 2 min", "targets": TARGETS, "rto_s": 120.0,
         "rpo_s": 7200, "goals": {"rto_s": 100.0, "rpo_s": 86400.0}, "partial": False, "dry_run": False,
@@ -42,7 +42,7 @@ def drill(book: Book, **changes: Any) -> None:  # noqa: F811
     book.record("drill", "site", "rebuild the whole site", **{**detail, **changes})
 
 
-def report(book: Book) -> RunReport:  # noqa: F811
+def report(book: Book) -> RunReport:
     return book.report(rhythm="monthly", expected_targets=())
 
 

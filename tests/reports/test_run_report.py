@@ -5,19 +5,16 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from markdown_it import MarkdownIt  # comes with Airflow, through rich
+from markdown_it import MarkdownIt
 
+from tests.reports.book import HOSTILE, MB, NOW, OPENING, RUN, TONIGHT, Book, a_site, backup_id, every_page
 from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.proof import ProofLevel
 from upkeep.duties.back_up import back_up
@@ -36,184 +33,17 @@ from upkeep.errors import (
     UpkeepError,
     WindowClosed,
 )
-from upkeep.ledger import Act, Entry, Ledger, default_url
+from upkeep.ledger import Ledger, default_url
 from upkeep.reports import RunReport, Status, TargetLine, build_run_report, to_html, to_markdown, to_text
 from upkeep.reports.attempts import take_apart, visible
 from upkeep.site import Site
 
-ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).with_name("golden")
-RUN = "scheduled__2026-11-20T18:00:00+00:00"
-OPENING = datetime(2026, 11, 20, 18, 0, tzinfo=UTC)
-"""2 o'clock in Shanghai."""
-NOW = OPENING + timedelta(minutes=6)
-TONIGHT = "20261120T180010Z-00aa"
-MB = 1_000_000
 REFUSED = ToolFailed(
     "mysqldump ended with status 2: Access denied for user 'upkeep'@'10.0.0.7' (using password: YES)",
     hint="check the password in the connection kindergarten_mysql",
     status=2,
 )
-
-
-def a_site(**changes: Any) -> Site:
-    fields: dict[str, Any] = {
-        "name": "kindergarten",
-        "title": "幼儿园 SaaS (Kindergarten)",
-        "timezone": "Asia/Shanghai",
-        "rhythms": {"daily": {"at": "0 2 * * *", "length_h": 3}},
-        "store": {"url": "file:///backup"},
-        "retention": {"daily": 14, "keep_at_least": 3},
-        "databases": [{"name": "app", "engine": "mysql", "conn_id": "kindergarten_mysql"}],
-        "caches": [{"name": "sessions", "conn_id": "kindergarten_redis"}],
-        "folders": [{"name": "config", "paths": ["/etc/kindergarten"]}],
-    }
-    return Site.model_validate({**fields, **changes})
-
-
-def backup_id(days_ago: int, suffix: str = "00aa") -> str:
-    return f"{OPENING - timedelta(days=days_ago):%Y%m%dT%H%M}10Z-{suffix}"
-
-
-@dataclass
-class Book:
-    """Writes a ledger as the duties do, by a clock of its own."""
-
-    ledger: Ledger
-    site: Site
-    now: datetime = OPENING
-    run: dict[str, Any] = field(default_factory=lambda: {"run_id": RUN})
-
-    def act(self, duty: str, target: str, command: str, **changes: Any) -> Act:
-        fields: dict[str, Any] = {
-            "site": self.site.name,
-            "duty": duty,
-            "target": target,
-            "task_id": f"{target}.{duty}",
-            "try_number": 1,
-            "actor": "airflow",
-            "trigger": "scheduled",
-            "host": "worker-1",
-            "command": command,
-            "config_hash": "c0ffee" * 8,
-        }
-        return Act(**{**fields, **self.run, **changes})
-
-    def record(
-        self,
-        duty: str,
-        target: str,
-        command: str,
-        *,
-        error: BaseException | None = None,
-        skip: str = "",
-        takes_s: float = 1,
-        bytes: int | None = None,
-        act: dict[str, Any] | None = None,
-        **detail: Any,
-    ) -> None:
-        def work(entry: Entry) -> None:
-            entry.note(bytes=bytes, **detail)
-            self.now += timedelta(seconds=takes_s)
-            if skip:
-                entry.skip(skip)
-            if error:
-                raise error
-
-        expected = suppress(type(error)) if error else nullcontext()
-        with expected, self.ledger.record(self.act(duty, target, command, **(act or {}))) as entry:
-            work(entry)
-
-    def guard(self, **changes: Any) -> None:
-        detail = {
-            "reason": "the window is open until 2026-11-21 05:00:00+08:00, 3 h left",
-            "closes_at": "2026-11-21T05:00:00+08:00",
-            "overridden": False,
-        }
-        self.record("guard_window", "daily", "open daily", **{**detail, **changes})
-
-    def back_up(self, target: str, name: str = TONIGHT, size: int = 100 * MB, **changes: Any) -> None:
-        """Done, unless ``error`` is given: then nothing was noted."""
-        detail: dict[str, Any] = {
-            "bytes": size,
-            "checksum": "5eal",
-            "backup_id": name,
-            "size": size,
-            "rows_are": "exact",
-            "position": {},
-            "warnings": [],
-            "seconds": 10.0,
-            "waits_in": "",
-        }
-        if changes.get("error") and not isinstance(changes["error"], BackupSpooled):
-            detail = {}
-        self.record("back_up", target, f"back up as {name}", **{"takes_s": 10, **detail, **changes})
-
-    def verify(self, target: str, name: str = TONIGHT, size: int = 100 * MB, **changes: Any) -> None:
-        detail: dict[str, Any] = {
-            "bytes": size,
-            "level": "structure",
-            "seconds": 2.5,
-            "figures": {"dump.sql": {"plain_bytes": 9 * size, "tables": 27}},
-        }
-        if changes.get("error") or changes.get("skip"):
-            detail = {}
-        self.record("verify", target, f"verify {name}", **{"backup_id": name, **detail, **changes})
-
-    def forget(self, target: str, name: str, size: int = 90 * MB, **changes: Any) -> None:
-        reasons = ["no rule keeps it: older than the 14 daily slots"]
-        self.record("forget", target, f"remove {name}", backup_id=name, bytes=size, reasons=reasons, **changes)
-
-    def night(self, target: str, name: str = TONIGHT, size: int = 100 * MB) -> None:
-        self.back_up(target, name, size)
-        self.verify(target, name, size)
-
-    def earlier_night(self, target: str, days_ago: int = 1, size: int = 100 * MB) -> None:
-        tonight, self.run = self.run, {"run_id": f"scheduled__{days_ago}_days_ago"}
-        self.night(target, backup_id(days_ago), size)
-        self.run = tonight
-
-    def kill_during(self, duty: str, target: str, command: str, **changes: Any) -> None:
-        """An act whose process really is killed by SIGKILL."""
-        act = vars(self.act(duty, target, command, **changes))
-        program = (
-            "import os, time\nfrom datetime import datetime\nfrom upkeep.ledger import Act, Ledger\n"
-            f"clock = lambda: datetime.fromisoformat({self.now.isoformat()!r})\n"
-            f"with Ledger(os.environ['LEDGER'], clock=clock).record(Act(**{act!r})):\n"
-            "    print('begun', flush=True)\n    time.sleep(60)\n"
-        )
-        with subprocess.Popen(
-            [sys.executable, "-c", program],
-            env={**os.environ, "PYTHONPATH": str(ROOT / "plugins"), "LEDGER": f"sqlite:///{self.ledger.database.file}"},
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "begun\n"
-            process.send_signal(signal.SIGKILL)
-
-    def report(self, **changes: Any) -> RunReport:
-        arguments: dict[str, Any] = {
-            "site": self.site,
-            "run_id": self.run["run_id"],
-            "rhythm": "daily",
-            "ledger": self.ledger,
-            "now": NOW,
-            "expected_targets": [target.name for target in self.site.targets],
-            "waiting": {},
-        }
-        return build_run_report(**{**arguments, **changes})
-
-    def line(self, target: str = "app", **changes: Any) -> TargetLine:
-        return next(line for line in self.report(**changes).lines if line.target == target)
-
-
-@pytest.fixture
-def book(tmp_path: Path) -> Iterator[Book]:
-    written: Book
-    ledger = Ledger(default_url(tmp_path), clock=lambda: written.now)
-    written = Book(ledger, a_site())
-    yield written
 
 
 @pytest.fixture
@@ -226,10 +56,6 @@ def alone(book: Book) -> Book:
 
 def whats(line: TargetLine, status: Status = Status.RED) -> list[str]:
     return [remark.what for remark in line.remarks if remark.status is status]
-
-
-def every_page(report: RunReport) -> list[str]:
-    return [to_markdown(report), to_html(report), to_text(report)]
 
 
 def spooled(name: str = TONIGHT) -> BackupSpooled:
@@ -636,6 +462,13 @@ def test_swept_leftovers_are_told(alone: Book) -> None:
     assert f"removed the unfinished `{backup_id(3)}` of a killed run" in to_markdown(report)
 
 
+def test_leftovers_that_a_lock_holds_until_it_ends_are_nothing_to_look_at(alone: Book) -> None:
+    alone.record("sweep", "app", f"remove unfinished {backup_id(3)}", backup_id=backup_id(3), skip="409 FileImmutable")
+    alone.night("app")
+    line = alone.line()
+    assert (line.status, line.swept, line.remarks) == (Status.GREEN, (), ())
+
+
 def test_figures_too_big_for_the_ledger_are_amber_and_not_missing(alone: Book) -> None:
     alone.back_up("app", warnings=["x" * 9000])
     alone.verify("app")
@@ -742,17 +575,20 @@ def test_a_run_that_outlived_its_window_is_amber_and_the_alert_is_no_part_of_it(
     assert (report.run.hosts, report.run.actors) == (("worker-1",), ("airflow",))
 
 
+def test_acts_that_are_told_one_by_one_have_the_time_of_the_site(alone: Book) -> None:
+    alone.record("restore", "app", "load it", light="green", summary="it stands")
+    report = alone.report(rhythm="restore", expected_targets=())
+    assert "Window" not in [fact.name for fact in report.facts], "what is only started by hand asks no guard"
+    (section,) = report.sections
+    assert [item.subject for item in section.items] == ["02:00:01 restore app"], "as everything on the page, not in UTC"
+
+
 def test_a_moment_without_a_time_zone_is_refused(book: Book) -> None:
     with pytest.raises(ValueError, match="no time zone"):
         book.report(now=datetime(2026, 11, 21, 2, 0))  # noqa: DTZ001 - that is the point
 
 
 # Hostile names and texts.
-
-HOSTILE = (
-    "</pre></code><script>alert(1)</script> | `code` ``` **bold** [x](javascript:alert(1)) <img src=x onerror=a> "
-    "{{ 7*7 }} {% raw %} \x1b[31mred\x1b[0m \u202egnp.exe &lt; _x_ audit_logs ~~s~~ https://evil.example $1$"
-)
 
 
 @pytest.fixture
@@ -882,7 +718,7 @@ def test_the_text_stays_within_its_lines_and_counts_what_it_leaves_out(book: Boo
     assert "; db01 has no new backup; 28 more; 0 of 30 targets backed up and proven" in report.headline
     lines = to_text(report).splitlines()
     assert len(lines) == 12
-    assert lines[0] == "RED: kindergarten daily of 2026-11-21 02:06: 0 of 30 targets backed up and proven"
+    assert lines[0] == "RED: kindergarten daily of 2026-11-21 02:06 Asia/Shanghai: 0 of 30 targets backed up and proven"
     assert lines[1].startswith("RED db00 has no new backup: mysqldump ended with status 2")
     assert lines[-2] == "... 81 more lines are on the page"
     assert lines[-1].startswith("run scheduled__2026-11-20T18:00:00+00:00 by airflow on worker-1; ledger row ")

@@ -30,7 +30,7 @@ def test_a_mail_carries_both_forms_and_chinese() -> None:
 
 
 def test_a_mail_without_recipients_is_refused_with_what_to_add() -> None:
-    with pytest.raises(NotSent, match="ops_mail names nobody") as raised:
+    with pytest.raises(NotSent, match="ops_mail names no recipient") as raised:
         send(Endpoint("ops_mail", kind="smtp", host="127.0.0.1"), "s", "t", "h")
     assert '"to"' in raised.value.hint
 
@@ -75,6 +75,22 @@ def test_what_cannot_be_sent_names_the_connection_and_hides_its_url(endpoint: En
     assert raised.value.__cause__ is None
 
 
-def test_a_hook_that_answers_with_an_error_is_told() -> None:
-    with web_hook() as (port, _), pytest.raises(NotSent, match="HTTP 500"):
-        send(Endpoint("chat", kind="http", secret=f"http://127.0.0.1:{port}/broken"), "s", "t", "h")
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("broken", "HTTP 500"),
+        ("moved", "HTTP 302"),
+        ("dingtalk", "310000 sign not match"),
+        ("feishu", "19001 incoming webhook access token invalid"),
+    ],
+)
+def test_a_hook_that_takes_nothing_is_told_whatever_its_status(path: str, words: str) -> None:
+    with web_hook() as (port, _), pytest.raises(NotSent, match=words):
+        send(Endpoint("chat", kind="http", secret=f"http://127.0.0.1:{port}/{path}"), "s", "t", "h")
+
+
+@pytest.mark.parametrize("path", ["fine", "wecom"])
+def test_a_hook_that_says_in_json_that_all_is_well_is_believed(path: str) -> None:
+    with web_hook() as (port, posts):
+        send(Endpoint("chat", kind="http", secret=f"http://127.0.0.1:{port}/{path}"), "s", "t", "h")
+    assert len(posts) == 1

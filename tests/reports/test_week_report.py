@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.reports.test_run_report import MB, OPENING, Book, backup_id, book, every_page  # noqa: F401
+from tests.reports.book import MB, OPENING, Book, backup_id, every_page
 from upkeep.errors import NoFreshBackup, ProofFailed, RestoreUnavailable, SourceError, TableCareFailed
 from upkeep.reports import RunReport, Status, to_markdown, to_text
 
@@ -16,21 +16,21 @@ OPTIMIZE = "OPTIMIZE TABLE `users`"
 
 
 @pytest.fixture
-def week(book: Book) -> Book:  # noqa: F811 - the fixture of the other file
+def week(book: Book) -> Book:
     book.run = {"run_id": "this week"}
     guard(book)
     return book
 
 
-def guard(book: Book) -> None:  # noqa: F811
+def guard(book: Book) -> None:
     book.record("guard_window", "weekly", "open weekly", reason="the window is open", overridden=False)
 
 
-def report(book: Book) -> RunReport:  # noqa: F811
+def report(book: Book) -> RunReport:
     return book.report(rhythm="weekly", expected_targets=())
 
 
-def prove(book: Book, target: str, name: str, **changes: Any) -> None:  # noqa: F811
+def prove(book: Book, target: str, name: str, **changes: Any) -> None:
     detail: dict[str, Any] = {
         "bytes": 40 * MB, "level": "restored", "seconds": 12.5, "light": "green", "summary": "restored and alike",
         "phases": {"load: schema": 0.4, "load": 11.0, "compare": 1.2, "total": 12.5}, "notes": [],
@@ -41,7 +41,7 @@ def prove(book: Book, target: str, name: str, **changes: Any) -> None:  # noqa: 
     book.record("prove", target, f"restore {name} to prove it", backup_id=name, **{**detail, **changes})
 
 
-def tend(book: Book, **changes: Any) -> None:  # noqa: F811
+def tend(book: Book, **changes: Any) -> None:
     detail: dict[str, Any] = {
         "light": "green", "summary": "1 tended, 12 in order; 80.0 MB freed", "tended": ["optimize users"],
         "refused": [], "postponed": [], "skipped": [], "notes": [],
@@ -49,7 +49,7 @@ def tend(book: Book, **changes: Any) -> None:  # noqa: F811
     book.record("tend_tables", "app", TABLES, **{**detail, **changes})
 
 
-def optimize(book: Book, target: str = "app/users", **changes: Any) -> None:  # noqa: F811
+def optimize(book: Book, target: str = "app/users", **changes: Any) -> None:
     detail: dict[str, Any] = {
         "kind": "optimize", "why": "66.7 % of it (80.0 MB) is waste", "before": 120 * MB, "promised": 80 * MB,
         "after": 40 * MB, "seconds": 3.1, "bytes": 80 * MB, "light": "green", "summary": "...",
@@ -159,6 +159,19 @@ def test_a_bad_backup_comes_first_and_one_that_could_not_be_restored_is_told_apa
     assert markdown.index("## Needs action") < markdown.index("## Restored backups")
 
 
+def test_a_copy_whose_rows_were_not_compared_is_amber_and_claims_none(week: Book) -> None:
+    figures = {"tables": 8, "rows": 46_381, "objects": 39, "rows_are": "estimates: no RELOAD"}
+    prove(week, "app", backup_id(0), light="amber", summary="restored, but not compared", figures=figures)
+    found = report(week)
+    (restored,) = items(found, "Restored backups")
+    assert restored[2].endswith("alike: 8 tables, 39 objects")
+    (section,) = found.sections
+    assert section.summary == "1 backup restored in 12.5 s and alike, of 1 the rows not compared"
+    assert [remark.title for remark in found.remarks_of(Status.AMBER)] == [
+        f"restore proof of app {backup_id(0)} is amber"
+    ]
+
+
 def test_what_kept_the_first_try_from_restoring_is_forgotten_once_a_later_one_did(week: Book) -> None:
     away = RestoreUnavailable("infrastructure: the scratch is away", hint="start it")
     week.record("prove", "app", "look for the scratch server", error=away)
@@ -213,7 +226,7 @@ def test_the_review_tells_the_statements_that_cost_most(week: Book) -> None:
     ]
 
 
-def test_against_last_week_only_what_a_person_should_know_is_news(book: Book) -> None:  # noqa: F811
+def test_against_last_week_only_what_a_person_should_know_is_news(book: Book) -> None:
     for days_ago, run_id in ((7, "last week"), (0, "this week")):
         book.now, book.run = OPENING - timedelta(days=days_ago), {"run_id": run_id}
         guard(book)

@@ -200,8 +200,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _image(self, number: str) -> dict[str, Any]:
         one = self.server.engine.images[number]
         return {
-            "Id": number, "RepoTags": one["tags"], "Created": nano(one["built"]), "Size": one["size"],
-            "Metadata": {"LastTagTime": one["pulled"]},
+            "Id": number, "RepoTags": one["tags"], "Size": one["size"], "Metadata": {"LastTagTime": one["pulled"]},
+            **({"Created": nano(one["built"])} if one["built"].year > 1970 else {}),
         }  # fmt: skip
 
     def _usage(self) -> dict[str, Any]:

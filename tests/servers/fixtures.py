@@ -13,10 +13,12 @@ from tests.servers.databases import MySqlDatabase, PostgresDatabase
 from tests.servers.kubernetes_cluster import KUBECONFIG, Namespace, new_namespace
 from tests.servers.mariadb import MariaDbServer
 from tests.servers.mysql import MYSQL_BIN, MySqlServer
+from tests.servers.mysql_family import MySqlFamilyServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis_server import RedisServer
 
 AnyServer = TypeVar("AnyServer", bound=Server)
+ScratchServer = TypeVar("ScratchServer", bound=MySqlFamilyServer | PostgresServer)
 
 
 @pytest.fixture(scope="session")
@@ -45,21 +47,20 @@ def redis_server() -> Iterator[RedisServer]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def mariadb_scratch() -> Iterator[MariaDbServer]:
-    """A server of its own, where a backup of ``mariadb_server`` may be restored."""
+@pytest.fixture(scope="session")
+def mariadb_scratch_server() -> Iterator[MariaDbServer]:
     with MariaDbServer(server_id=7) as server:
         yield server
 
 
-@pytest.fixture(scope="module")
-def mysql_scratch(mysql_server: MySqlServer) -> Iterator[MySqlServer]:
+@pytest.fixture(scope="session")
+def mysql_scratch_server(mysql_server: MySqlServer) -> Iterator[MySqlServer]:
     with MySqlServer(server_id=7) as server:
         yield server
 
 
-@pytest.fixture(scope="module")
-def postgres_scratch() -> Iterator[PostgresServer]:
+@pytest.fixture(scope="session")
+def postgres_scratch_server() -> Iterator[PostgresServer]:
     with PostgresServer() as server:
         yield server
 
@@ -69,6 +70,30 @@ def revived(server: AnyServer) -> AnyServer:
     if not server.running:
         server.restart()
     return server
+
+
+def emptied(server: ScratchServer) -> ScratchServer:
+    """A server where backups of another may be restored: each test finds it up, and without an earlier one's copies."""
+    revived(server)
+    for name in server.databases():
+        kind = PostgresDatabase if isinstance(server, PostgresServer) else MySqlDatabase
+        kind(server, name).drop()  # type: ignore[arg-type]
+    return server
+
+
+@pytest.fixture
+def mariadb_scratch(mariadb_scratch_server: MariaDbServer) -> MariaDbServer:
+    return emptied(mariadb_scratch_server)
+
+
+@pytest.fixture
+def mysql_scratch(mysql_scratch_server: MySqlServer) -> MySqlServer:
+    return emptied(mysql_scratch_server)
+
+
+@pytest.fixture
+def postgres_scratch(postgres_scratch_server: PostgresServer) -> PostgresServer:
+    return emptied(postgres_scratch_server)
 
 
 @pytest.fixture
@@ -97,6 +122,13 @@ def any_mysql_database(request: pytest.FixtureRequest) -> MySqlDatabase:
     """A database on MariaDB, then one on MySQL."""
     database: MySqlDatabase = request.getfixturevalue(f"{request.param}_database")
     return database
+
+
+@pytest.fixture
+def scratch_server(request: pytest.FixtureRequest, any_mysql_database: MySqlDatabase) -> MySqlFamilyServer:
+    """The scratch server of the flavour of ``any_mysql_database``."""
+    server: MySqlFamilyServer = request.getfixturevalue(f"{any_mysql_database.server.name}_scratch")
+    return server
 
 
 @pytest.fixture

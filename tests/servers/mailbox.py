@@ -49,12 +49,26 @@ def mail_server() -> Iterator[tuple[int, list[EmailMessage]]]:
         yield server.server_address[1], mails
 
 
+_ANSWERS = {
+    "/broken": (500, b""),
+    "/moved": (302, b""),
+    "/dingtalk": (200, b'{"errcode": 310000, "errmsg": "sign not match"}'),
+    "/feishu": (200, b'{"code": 19001, "data": {}, "msg": "incoming webhook access token invalid"}'),
+    "/fine": (200, b'{"code": 200, "msg": "success"}'),
+    "/wecom": (200, b'{"errcode": 0, "errmsg": "ok"}'),
+}
+"""Status and body by path; Slack's ``ok`` everywhere else."""
+
+
 class _Hook(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.posts.append((self.path, json.loads(body)))  # type: ignore[attr-defined]  # the server below has them
-        self.send_response(500 if "broken" in self.path else 200)
+        status, answer = _ANSWERS.get(self.path, (200, b"ok"))
+        self.send_response(status)
+        self.send_header("Location", "/login")
         self.end_headers()
+        self.wfile.write(answer)
 
     def log_message(self, *_: Any) -> None:
         return
@@ -62,7 +76,7 @@ class _Hook(http.server.BaseHTTPRequestHandler):
 
 @contextmanager
 def web_hook() -> Iterator[tuple[int, list[tuple[str, Any]]]]:
-    """Its port, and path and JSON of what was posted. A path with ``broken`` answers 500."""
+    """Its port, and path and JSON of what was posted. The paths of ``_ANSWERS`` take nothing."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Hook)
     posts: list[tuple[str, Any]] = []
     server.posts = posts  # type: ignore[attr-defined]  # handed to the handlers

@@ -12,6 +12,8 @@ from pymysql.cursors import Cursor
 
 from tests.servers.base import Server
 
+OWN_DATABASES = {"mysql", "information_schema", "performance_schema", "sys"}
+
 
 class MySqlFamilyServer(Server):
     """A server that PyMySQL can talk to.
@@ -49,6 +51,12 @@ class MySqlFamilyServer(Server):
 
     def check(self) -> None:
         self.connect().close()
+
+    def databases(self) -> set[str]:
+        """All but the server's own."""
+        with self.connect() as connection, connection.cursor() as cursor:
+            cursor.execute("SHOW DATABASES")
+            return {str(name) for (name,) in cursor.fetchall()} - OWN_DATABASES
 
     @property
     def tmp(self) -> Path:

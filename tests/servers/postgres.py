@@ -91,6 +91,12 @@ class PostgresServer(Server):
     def check(self) -> None:
         self.connect().close()
 
+    def databases(self) -> set[str]:
+        """All but the server's own."""
+        with self.connect() as connection:
+            found = connection.execute("SELECT datname FROM pg_database WHERE NOT datistemplate")
+            return {str(name) for (name,) in found} - {"postgres"}
+
 
 @cache
 def programs() -> Path:

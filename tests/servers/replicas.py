@@ -27,15 +27,17 @@ class MariaDbReplica(MariaDbServer):
     def flavour_options(self) -> dict[str, str | None]:
         return {**super().flavour_options(), "report-host": self.host, "report-port": str(self.port), "read-only": "1"}
 
-    def follow(self) -> None:
+    def follow(self, channel: str = "") -> None:
+        """``channel``: a name for this primary, as a replica of several has one for each."""
+        name = f" '{channel}'" if channel else ""
         with self.connect() as connection, connection.cursor() as cursor:
             cursor.execute(
-                "CHANGE MASTER TO MASTER_HOST=%s, MASTER_PORT=%s, MASTER_USER=%s, MASTER_PASSWORD=%s, "
+                f"CHANGE MASTER{name} TO MASTER_HOST=%s, MASTER_PORT=%s, MASTER_USER=%s, MASTER_PASSWORD=%s, "
                 "MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1",
                 (self.primary.host, self.primary.port, self.primary.user, self.primary.password),
             )
-            cursor.execute("START SLAVE")
-        within(lambda: self.status()["Slave_IO_Running"] == "Yes", "the replica did not connect")
+            cursor.execute(f"START SLAVE{name}")
+        within(lambda: self.status(name)["Slave_IO_Running"] == "Yes", "the replica did not connect")
         within(self._is_registered, "the replica did not register")
 
     def stop_replay(self) -> None:
@@ -48,9 +50,9 @@ class MariaDbReplica(MariaDbServer):
         with self.connect() as connection, connection.cursor() as cursor:
             cursor.execute(statement)
 
-    def status(self) -> dict[str, object]:
+    def status(self, name: str = "") -> dict[str, object]:
         with self.connect() as connection, connection.cursor() as cursor:
-            cursor.execute("SHOW SLAVE STATUS")
+            cursor.execute(f"SHOW SLAVE{name} STATUS")
             row = cursor.fetchone()
             return dict(zip([column[0] for column in cursor.description], row or (), strict=False))
 

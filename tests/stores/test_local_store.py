@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.stores.contract import StoreContract
-from upkeep.errors import ObjectMissing, StoreError, StoreUnreachable
+from upkeep.errors import ObjectMissing, StoreDenied, StoreError, StoreUnreachable
 from upkeep.stores.local_store import LocalStore
 
 
@@ -49,6 +51,69 @@ def test_a_folder_that_cannot_be_read_is_an_error_and_not_an_empty_store(store: 
             list(store.list())
     finally:
         (store.root / "site").chmod(0o700)
+
+
+def test_tasks_that_write_and_delete_at_once_do_not_take_each_other_s_folders_away(store: LocalStore) -> None:
+    """Each check makes a folder and removes it, as the first backups of a site do that fail."""
+
+    def check_often(_: int) -> None:
+        for _ in range(150):
+            store.check()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(check_often, range(4)))
+    assert list(store.root.iterdir()) == []
+
+
+def test_a_folder_of_another_account_denies(store: LocalStore) -> None:
+    with pytest.raises(StoreDenied, match="refused 'site/app/file'") as raised, store._translated("site/app/file"):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    assert "check owner and mode" in raised.value.hint
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ECONNRESET])
+def test_a_network_disk_that_lost_its_server_is_an_unreachable_store(store: LocalStore, number: int) -> None:
+    with pytest.raises(StoreUnreachable, match="site/app/file") as raised, store._translated("site/app/file"):
+        raise OSError(number, os.strerror(number))
+    assert "network mount" in raised.value.hint
+
+
+def test_a_folder_that_goes_away_while_it_is_written_to_is_an_unreachable_store(store: LocalStore) -> None:
+    with pytest.raises(StoreUnreachable, match="lost 'site/app/file' while it was written"):  # noqa: SIM117
+        with store.writer("site/app/file") as sink:
+            sink.write(b"half")
+            store.root.rename(store.root.with_name("unmounted"))
+    assert not store.root.exists()
+
+
+def test_the_names_of_new_folders_are_made_to_last_like_the_file_s(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+    fsync = os.fsync
+
+    def noted(number: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{number}").readlink())
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    store.put("site/app/1/file", b"x")
+    assert {store.root / folder for folder in ("", "site", "site/app", "site/app/1")} <= set(synced)
+
+
+def test_a_file_system_that_can_not_sync_folders_is_a_store_all_the_same(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync = os.fsync
+
+    def refuse_folders(number: int) -> None:
+        if stat.S_ISDIR(os.fstat(number).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", refuse_folders)
+    store.put("site/app/1/file", b"x")
+    assert store.get("site/app/1/file") == b"x"
 
 
 def test_a_key_cannot_leave_the_store(store: LocalStore) -> None:

@@ -29,6 +29,7 @@ from upkeep.errors import (
     ObjectDamaged,
     ObjectHeld,
     ObjectMissing,
+    StoreDenied,
     StoreError,
     StoreUnreachable,
 )
@@ -512,25 +513,32 @@ def lent(oss: OssServer, *, lasts_s: float, dated: bool = False) -> Endpoint:
 
 class TestRefusals:
     @pytest.mark.parametrize(
-        ("change", "code", "hint"),
+        ("change", "code", "hint", "kind"),
         [
-            ({"secret": "wrong"}, "SignatureDoesNotMatch", "the password of connection 'kindergarten_oss' is not"),
-            ({"user": "LTAIunknown"}, "InvalidAccessKeyId", "the AccessKey ID in the login of connection"),
-            ({"extra": {"region": "cn-beijing"}}, "Invalid signing region", "set the extra region of connection"),
+            (
+                {"secret": "wrong"},
+                "SignatureDoesNotMatch",
+                "the password of connection 'kindergarten_oss' is not",
+                StoreDenied,
+            ),
+            ({"user": "LTAIunknown"}, "InvalidAccessKeyId", "the AccessKey ID in the login of connection", StoreDenied),
+            ({"extra": {"region": "cn-beijing"}}, "Invalid signing region", "set the extra region of", StoreError),
             (
                 {"extra": {"region": "cn-hangzhou", "security_token": "x"}},
                 "InvalidSecurityToken",
                 "must come from the same STS answer",
+                StoreError,  # whatever renews it may only be late
             ),
         ],
         ids=["wrong-secret", "unknown-key", "wrong-region", "wrong-token"],
     )
     def test_of_the_keys_name_the_connection_and_what_to_change(
-        self, oss: OssServer, change: dict[str, Any], code: str, hint: str
+        self, oss: OssServer, change: dict[str, Any], code: str, hint: str, kind: type[StoreError]
     ) -> None:
         endpoint = replace(oss.endpoint(), **change)
         with pytest.raises(StoreError, match=code) as caught:
             open_store(oss, lambda: endpoint).put(KEY, b"1")
+        assert caught.type is kind
         assert f"HINT: {hint}" in str(caught.value) or hint in str(caught.value).partition("HINT: ")[2]
         assert len(oss.refusals) == 1, "it must not be tried again"
 
@@ -554,7 +562,7 @@ class TestRefusals:
         self, oss: OssServer, store: OssStore, operation: str, action: str, act: Callable[[OssStore], object]
     ) -> None:
         oss.faults.answer(operation, 403, "AccessDenied", times=ALWAYS)
-        with pytest.raises(StoreError, match=f"403 AccessDenied.*\nHINT: grant {action} on this bucket"):
+        with pytest.raises(StoreDenied, match=f"403 AccessDenied.*\nHINT: grant {action} on this bucket"):
             act(store)
         assert len(oss.refusals) == 1
 

@@ -6,4 +6,4 @@ GRANT REPLICATION CLIENT ON *.* TO {account};  -- back_up, check_health: positio
 GRANT REPLICATION SLAVE ON *.* TO {account};  -- purge_rows: which replicas there are
 GRANT DELETE ON {database}.{table} TO {account};  -- purge_rows
 GRANT SELECT ON mysql.user TO {account};  -- check_security
-GRANT SELECT ON mysql.* TO {account};  -- back_up: accounts and rights, password hashes among them; left out without it
+GRANT SELECT ON mysql.* TO {account};  -- back_up: accounts and rights, password hashes among them; check_security: roles; left out without it

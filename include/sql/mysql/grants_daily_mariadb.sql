@@ -7,4 +7,4 @@ GRANT SLAVE MONITOR ON *.* TO {account};  -- check_health, purge_rows: lag; repl
 GRANT REPLICATION MASTER ADMIN ON *.* TO {account};  -- purge_rows: which replicas there are
 GRANT DELETE ON {database}.{table} TO {account};  -- purge_rows
 GRANT SELECT ON mysql.global_priv TO {account};  -- check_security
-GRANT SELECT ON mysql.* TO {account};  -- back_up: accounts and rights, password hashes among them; left out without it
+GRANT SELECT ON mysql.* TO {account};  -- back_up: accounts and rights, password hashes among them; check_security: roles; left out without it

@@ -1,4 +1,5 @@
 -- As whom the server takes this session.
 SELECT quote_ident(current_user) AS account,
        current_setting('server_version') AS version,
-       (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser;
+       rolsuper AS superuser, rolcreatedb AS may_create
+  FROM pg_roles WHERE rolname = current_user;

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 from typing import TYPE_CHECKING
 
+from upkeep.commands.base import account
 from upkeep.errors import NotApproved
-from upkeep.settings import SUDO_USER
 
 if TYPE_CHECKING:
     from upkeep.duties.job import Job
@@ -18,7 +16,7 @@ def require_approver(job: Job, *, dag: str) -> str:
 
     Errors: ``NotApproved`` where the site names approvers and this account isn't one of them.
     """
-    who, approvers = _account(), job.site.approval.approvers
+    who, approvers = account(), job.site.approval.approvers
     if approvers and who not in approvers:
         raise NotApproved(
             f"{who} runs the command, and site {job.site.name} names others as approvers: {', '.join(approvers)}",
@@ -40,14 +38,3 @@ def typed(word: str, *, to: str) -> bool:
 def approved(who: str, word: str, *, asked: bool) -> str:
     """``who`` with how it was approved, for the ledger."""
     return f"{who}, on the command line ({f'typed {word}' if asked else '--yes: nobody was asked'})"
-
-
-def _account() -> str:
-    """Not ``getpass.getuser``: that believes what the environment says."""
-    uid = os.getuid()
-    if uid == 0 and SUDO_USER.value:
-        return SUDO_USER.value
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:  # a container's arbitrary number
-        return f"uid {uid}"

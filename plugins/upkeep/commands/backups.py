@@ -33,6 +33,7 @@ def register(commands: Commands) -> None:
 def backups(options: argparse.Namespace) -> int:
     """What the store holds, and how far each backup has been proven."""
     from upkeep.duties.catalogue import read_catalogue, read_pin
+    from upkeep.duties.waiting import waiting
 
     job = job_of(options.site)
     names = [options.target] if options.target else [target.name for target in job.site.targets]
@@ -52,6 +53,10 @@ def backups(options: argparse.Namespace) -> int:
                 }
             )
         rows += [{"target": name, "backup_id": orphan, "standing": "unfinished"} for orphan in catalogue.orphans]
+        rows += [
+            {"target": name, "backup_id": ref.backup_id, "standing": "waits in this machine's spool"}
+            for ref in waiting(job, name)
+        ]
     if options.json:
         print(json.dumps(rows, indent=2, ensure_ascii=False))
         return 0

@@ -6,8 +6,9 @@ Connections come from ``AIRFLOW_CONN_<ID>`` like everywhere else in Airflow, as 
 from __future__ import annotations
 
 import argparse
-import getpass
+import inspect
 import os
+import pwd
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from upkeep.connections import connection_from_environment, filesystem_from_environment
 from upkeep.errors import ConnectionUnknown, LedgerUnavailable, SiteFileError
 from upkeep.resources import sites_folder
-from upkeep.settings import airflow_home
+from upkeep.settings import SUDO_USER, airflow_home
 
 if TYPE_CHECKING:
     from upkeep.duties.job import Job
@@ -28,8 +29,11 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def add(under: Commands, name: str, command: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
-    """List ``command``; its docstring is its help. Returns its parser, for its arguments."""
-    added = under.add_parser(name, help=command.__doc__, description=command.__doc__)
+    """List ``command`` with the first paragraph of its docstring, all of which is its help. Returns its parser, for its
+    arguments.
+    """
+    says = inspect.getdoc(command) or ""
+    added = under.add_parser(name, help=says.partition("\n\n")[0], description=says)
     added.set_defaults(command=command)
     return added
 
@@ -48,11 +52,22 @@ def job_for(site: Site) -> Job:
 
     return Job(
         site=site,
-        run=Run(run_id=f"cli-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}", actor=getpass.getuser(), trigger="cli"),
+        run=Run(run_id=f"cli-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}", actor=account(), trigger="cli"),
         ledger=open_ledger(),
         connect=connection_from_environment,
         make_filesystem=filesystem_from_environment,
     )
+
+
+def account() -> str:
+    """Who runs the command, for the ledger. Not ``getpass.getuser``: that believes what the environment says."""
+    uid = os.getuid()
+    if uid == 0 and SUDO_USER.value:
+        return SUDO_USER.value
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # a container's arbitrary number
+        return f"uid {uid}"
 
 
 def site_of(name: str) -> Site:

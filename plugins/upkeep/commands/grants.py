@@ -38,15 +38,18 @@ def print_grants(options: argparse.Namespace) -> int:
 
 
 def _print_lacking(site: str) -> int:
-    from upkeep.duties.first_look import look_at
+    from upkeep.duties.first_look import look_at, look_at_restorer
 
     job = job_of(site)
     lacking = False
     for database in job.site.databases:
-        found = look_at(job, database.name)
-        lacking = lacking or bool(found.lacking)
-        said = "lacks" if found.lacking else "has all that the site's duties need"
-        print(f"{database.name} ({found.server}): {found.account} {said}")
-        for grant in found.lacking:
-            print(f"  {grant.line}")
+        looks = [("the site's duties need", look_at)]
+        looks += [("restores need", look_at_restorer)] if database.restore_conn_id else []
+        for what, look in looks:
+            found = look(job, database.name)
+            lacking = lacking or bool(found.lacking)
+            said = f"lacks of what {what}:" if found.lacking else f"has all that {what}"
+            print(f"{database.name} ({found.server}): {found.account} {said}")
+            for grant in found.lacking:
+                print(f"  {grant.line}")
     return 1 if lacking else 0

@@ -89,7 +89,7 @@ def _answer(given: str | None, question: str, pattern: str, default: str = "") -
     if not re.fullmatch(pattern, answer):
         like = f", such as {default}" if default else ""
         raise SiteFileError(
-            f"{answer!r} is no answer to: {question}{like}" if answer else f"nobody said: {question}",
+            f"{answer!r} is not an answer to: {question}{like}" if answer else f"nobody said: {question}",
             hint="upkeep init --help names the option for each answer",
         )
     return answer

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from upkeep.commands.approving import approved, require_approver, typed
 from upkeep.commands.base import Commands, add, group, job_of
-from upkeep.domain.restoring import Wish
+from upkeep.domain.restoring import RestoreRequest
 from upkeep.errors import RestoreRefused
 
 
@@ -63,31 +63,31 @@ def restore_backup(options: argparse.Namespace) -> int:
     from upkeep.duties.restore_over import Waivers, restore_over
 
     job = job_of(options.site)
-    wish = Wish(
+    request = RestoreRequest(
         options.target,
-        "tables" if options.table else options.to,
+        "tables" if options.table and options.to == "beside" else options.to,
         backup_id=options.backup,
         before=_moment(options.before, job.site.timezone),
         tables=tuple(options.table or ()),
         folder=options.folder or "",
     )
-    plan = plan_restore(job, wish)
+    plan = plan_restore(job, request)
     print("\n".join(plan.lines()))
     if options.dry_run:
         return 0
-    over = wish.destination == "over"
+    over = request.destination == "over"
     who = require_approver(job, dag="restore") if over else ""
     # Over live, a habit of answering yes must not be enough.
     word = options.target if over else "yes"
     if not options.yes and not typed(word, to="go on"):
         print("nothing was done")
         return 1
-    wish = plan.wish
+    request = plan.request
     if over:
         waivers = Waivers(backup=options.waive_backup or "", writes=options.waive_stop or "")
-        done = restore_over(job, wish, approver=approved(who, word, asked=not options.yes), waivers=waivers)
+        done = restore_over(job, request, approver=approved(who, word, asked=not options.yes), waivers=waivers)
     else:
-        done = restore(job, wish)
+        done = restore(job, request)
     print(json.dumps(done, indent=2, ensure_ascii=False))
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from upkeep.commands.base import Commands, add, open_ledger, site_of
 from upkeep.resources import sites_folder
@@ -30,19 +31,17 @@ def status(options: argparse.Namespace) -> int:
     sites = [site_of(options.site)] if options.site else list(found.values())
     for error in broken:
         print(f"broken  {error}")
-    if not sites and not broken:
-        print(f"no file in {sites_folder()} describes a site")
-    stale = bool(broken) or not sites
+    stale = bool(broken)
     for site in sites:
         for standing in standings(site, ledger, now):
-            too_old = bool(options.max_age) and standing.older_than(timedelta(hours=options.max_age), now)
+            too_old = options.max_age is not None and standing.older_than(timedelta(hours=options.max_age), now)
             stale = stale or too_old
-            last = (
-                f"{standing.last.at:%Y-%m-%d %H:%M}Z {'ok' if standing.last.ok else 'RED'}"
-                if standing.last
-                else "never"
-            )
-            print(f"{site.name} {standing.rhythm}: last report {last}{', too old' if too_old else ''}")
+            last = "never"
+            if standing.last:
+                at = standing.last.at.astimezone(ZoneInfo(site.timezone))
+                last = f"{at:%Y-%m-%d %H:%M} {'ok' if standing.last.ok else 'RED'}"
+            late = ", too old" if too_old else ""
+            print(f"{site.name} {standing.rhythm}: last report {last}{late}; times in {site.timezone}")
             for entry in standing.missed:
                 print(f"    missing {entry.what}")
     return 1 if stale else 0

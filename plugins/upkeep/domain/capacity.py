@@ -32,7 +32,7 @@ class Reading:
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.value):
-            raise ValueError(f"{self.metric} of {self.target} is {self.value}, which is not a figure")
+            raise ValueError(f"{self.metric} of {self.target} is {self.value}, which is not a number")
 
     @property
     def key(self) -> Key:

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from math import ceil
 
 from upkeep.domain.capacity import RED_PCT, Key, Point
-from upkeep.domain.forecast import HORIZON_DAYS, Forecast, Shift, daily_increase, forecast
+from upkeep.domain.forecast import HORIZON_DAYS, Forecast, daily_increase, forecast
 from upkeep.domain.health import Light
+from upkeep.domain.level_shifts import Shift
 from upkeep.domain.scaling import recommend_replicas
 from upkeep.domain.units import counted, human_bytes, utc
 

@@ -2,20 +2,23 @@
 
 Docker's own prune goes by the day an image was built or a container created. An image built last year and pulled an
 hour ago for tonight's rollout would go, and so would a container that ran for a year and stopped a minute ago. Here an
-image ages from when it came to this machine, a container from when it stopped.
+image ages from when it came to this machine, as far as the engine tells (not every kind of image store notes when one
+was pulled), a container from when it stopped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from upkeep.domain.units import human_bytes, human_seconds, utc
 
 Kind = Literal["container", "image", "build cache", "volume"]
 STOPPED = ("created", "exited", "dead")
+BEGINNING = datetime(2013, 3, 20, tzinfo=UTC)
+"""Of Docker. Builds that are to be the same each time date their images before it, or not at all."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,15 @@ class Container:
 
 @dataclass(frozen=True)
 class Image:
-    """``since``: when it was built, or later came to this machine. ``size`` counts layers that others share."""
+    """``since``: when it was built, or later came to this machine, where ``came`` says that this is known. ``size``
+    counts layers that others share.
+    """
 
     id: str
     tags: tuple[str, ...]
     since: datetime
     size: int
+    came: bool = False
 
     @property
     def name(self) -> str:
@@ -124,8 +130,8 @@ def _container(container: Container, hours: int, now: datetime) -> Item:
 
     if container.state not in STOPPED or container.since is None:
         return item(False, f"it is {container.state}")
-    what = "never started" if container.state == "created" else "stopped"
-    return item(*_by_age(what, container.since, hours, now))
+    form = "never started for {}" if container.state == "created" else "stopped for {}"
+    return item(*_by_age(form, container.since, hours, now))
 
 
 def _image(image: Image, users: Sequence[str], hours: int, now: datetime) -> Item:
@@ -135,14 +141,19 @@ def _image(image: Image, users: Sequence[str], hours: int, now: datetime) -> Ite
     if users:
         more = f" and {len(users) - 1} more" if len(users) > 1 else ""
         return item(False, f"container {users[0]}{more} uses it")
-    return item(*_by_age("unused; here", image.since, hours, now))
+    if utc(image.since, "since") < BEGINNING:
+        return item(False, "unused, but nobody knows since when it is here")
+    form = "unused; here for {}" if image.came else "unused; built {} ago (the engine doesn't say when it came)"
+    return item(*_by_age(form, image.since, hours, now))
 
 
 def _cache(record: CacheRecord, hours: int, now: datetime) -> Item:
     def item(remove: bool, reason: str) -> Item:
         return Item("build cache", record.id, record.id[:12], record.size, remove, reason)
 
-    return item(False, "a build uses it") if record.in_use else item(*_by_age("unused", record.used_at, hours, now))
+    if record.in_use:
+        return item(False, "a build uses it")
+    return item(*_by_age("unused for {}", record.used_at, hours, now))
 
 
 def _volume(volume: Volume, label: str) -> Item:
@@ -163,9 +174,10 @@ def has_label(labels: Mapping[str, str], wanted: str) -> bool:
     return key in labels and (not has_value or labels[key] == value)
 
 
-def _by_age(what: str, since: datetime, hours: int, now: datetime) -> tuple[bool, str]:
+def _by_age(form: str, since: datetime, hours: int, now: datetime) -> tuple[bool, str]:
+    """``form``: the reason, with braces for the age."""
     age = now - utc(since, "since")
-    limit = human_seconds(hours * 3600)
+    said, limit = form.format(human_seconds(max(0.0, age.total_seconds()))), human_seconds(hours * 3600)
     if age < timedelta(hours=hours):
-        return False, f"{what} for {human_seconds(max(0.0, age.total_seconds()))}, less than {limit}"
-    return True, f"{what} for {human_seconds(age.total_seconds())}, more than {limit}"
+        return False, f"{said}, less than {limit}"
+    return True, f"{said}, more than {limit}"

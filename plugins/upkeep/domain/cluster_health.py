@@ -288,7 +288,7 @@ def _node(node: Item, now: datetime) -> Iterator[ClusterFinding]:
             hint = "it evicts pods until it has room again" if kind != "NetworkUnavailable" else ""
             yield _amber("node", name, f"{kind}: {said}", hint)
     if (node.get("spec") or {}).get("unschedulable"):
-        yield _amber("node", name, "is cordoned: it takes no new pods", f"kubectl uncordon {name} when it is mended")
+        yield _amber("node", name, "is cordoned: it takes no new pods", f"kubectl uncordon {name} when it is fixed")
 
 
 def _certificates(

@@ -42,7 +42,7 @@ class Span:
 def span_of(first: str | None, last: str | None, zone: ZoneInfo, now: datetime) -> Span:
     """From what a person typed; by default up to today, and a year back.
 
-    Errors: ``EvidenceRefused`` for what is no date, and for a span that ends before it begins.
+    Errors: ``EvidenceRefused`` for what is not a date, and for a span that ends before it begins.
     """
     today = now.astimezone(zone).date()
     until = _date(last, "--to") if last else today
@@ -67,7 +67,7 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True)
-class Bad:
+class FailedProof:
     """A proof that failed for what is in the backup. ``level``: from which rung on a later proof overturns it."""
 
     level: ProofLevel
@@ -102,7 +102,7 @@ class TakenBackup:
     waits: bool = False
     """It was finished into a worker's spool, and nobody shipped it since."""
     proof: Proof | None = None
-    bad: Bad | None = None
+    bad: FailedProof | None = None
     removed: Removed | None = None
 
     def reach(self, proof: Proof) -> None:
@@ -112,7 +112,7 @@ class TakenBackup:
         if self.bad and proof.level >= self.bad.level:
             self.bad = None
 
-    def fail(self, bad: Bad) -> None:
+    def fail(self, bad: FailedProof) -> None:
         self.bad = bad
 
     @property

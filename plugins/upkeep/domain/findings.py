@@ -50,7 +50,7 @@ class Finding:
 
 
 @dataclass
-class Looked:
+class Inspection:
     """What one reading found; ``unread`` says what it could not look at, and why."""
 
     findings: list[Finding] = field(default_factory=list)

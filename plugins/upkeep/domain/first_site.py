@@ -30,7 +30,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Looked:
+class FoundDatabase:
     """What the server said. ``tables``: name and bytes, largest first; ``bare``: those without a primary key."""
 
     server: str
@@ -49,7 +49,7 @@ class Looked:
         return f"{text}; the largest: {largest}" if largest else text
 
 
-def site_text(asked: Asked, looked: Looked | None = None) -> str:
+def site_text(asked: Asked, looked: FoundDatabase | None = None) -> str:
     """A site file in YAML, with comments. ``looked``: None before anything was looked at."""
     store = [f"  url: {_text(asked.store_url)}"]
     if asked.store_conn_id:
@@ -90,7 +90,7 @@ def site_text(asked: Asked, looked: Looked | None = None) -> str:
             "",
             f"spool: {_text(asked.spool)}      # where a finished backup waits on a worker while the store is away",
             "",
-            "# encryption:                   # age public keys; the private key belongs into a connection, never here",
+            "# encryption:                   # age public keys; the private key belongs in a connection, never here",
             '#   {recipients: ["age1..."], identity_conn_id: ...}',
             "",
             "retention: {daily: 14, weekly: 8, monthly: 12, keep_at_least: 3, min_age_days: 7}",
@@ -108,7 +108,7 @@ def site_text(asked: Asked, looked: Looked | None = None) -> str:
     )
 
 
-def advice_on(asked: Asked, looked: Looked) -> list[str]:
+def advice_on(asked: Asked, looked: FoundDatabase) -> list[str]:
     """What the figures call for before the first night."""
     advice = []
     if looked.bytes > LARGE_BYTES:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Verdict = Literal["healthy", "broke", "was already failing", "mended", "not looked at before"]
+Verdict = Literal["healthy", "broke", "was already failing", "fixed", "not looked at before"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def _compare(before: Gate | None, after: Gate) -> Compared:
     if before is None:
         return Compared(after.name, "healthy" if after.ok else "not looked at before", said)
     if after.ok:
-        return Compared(after.name, "healthy" if before.ok else "mended", said)
+        return Compared(after.name, "healthy" if before.ok else "fixed", said)
     if before.ok:
         return Compared(after.name, "broke", f"{said} (before: {before.said})")
     return Compared(after.name, "was already failing", f"{said} (before: {before.said})")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from upkeep.domain.units import human_bytes, human_seconds
+from upkeep.domain.units import counted, human_bytes, human_seconds
 
 Light = Literal["green", "amber", "red"]
 RESTORE_TAKES_S = 3600
@@ -40,8 +40,9 @@ class Health:
     def summary(self) -> str:
         if self.symptoms:
             return "; ".join(symptom.what for symptom in self.symptoms)
-        latency = self.figures.get("latency_ms")
-        return f"answers in {latency:.0f} ms" if isinstance(latency, int | float) else "well"
+        latency, days = self.figures.get("latency_ms"), self.figures.get("certificate_days")
+        said = f"answers in {latency:.0f} ms" if isinstance(latency, int | float) else "well"
+        return f"{said} (certificate: {days:.0f} days)" if isinstance(days, int | float) else said
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -119,7 +120,7 @@ def judge_cache(
     max_lag_s: float,
     big_key_bytes: float,
 ) -> Health:
-    """Figures: latency_ms, used_bytes, max_bytes (0: no limit), evicted, evicted_since (the count last time, or None),
+    """Figures: latency_ms, used_bytes, max_bytes (0: no limit), evicted, evicted_before (the count last time, or None),
     replica (running, lag_s) for a replica, standby_lag_s (by name) for a primary, big_keys (name -> bytes) from a
     sample.
     """
@@ -134,8 +135,9 @@ def judge_cache(
                 f"limit {max_memory_pct:g} %)",
             )
         evicted, before = figures.get("evicted"), figures.get("evicted_before")
-        if evicted is not None and before is not None and evicted > before:
-            yield Symptom("amber", f"{evicted - before} keys were evicted since the last check")
+        if evicted and before is not None and evicted != before:
+            since = evicted - before if evicted > before else evicted  # a server counts from its own start
+            yield Symptom("amber", f"{counted(since, 'key')} evicted since the last check")
         if figures.get("replica"):
             yield from _behind(figures["replica"], max_lag_s)
         yield from _left_behind(figures, max_lag_s)
@@ -168,6 +170,11 @@ def judge_endpoint(
     return Health(name, "http", tuple(symptoms()), figures)
 
 
+def judge_store(figures: Mapping[str, Any], *, latency_ms: float) -> Health:
+    """Figures: latency_ms, of writing a small object and removing it."""
+    return Health("store", "store", tuple(_slow(figures, latency_ms)), figures)
+
+
 def _slow(figures: Mapping[str, Any], limit_ms: float) -> Iterator[Symptom]:
     latency = figures.get("latency_ms")
     if latency is not None and latency > limit_ms:
@@ -176,10 +183,11 @@ def _slow(figures: Mapping[str, Any], limit_ms: float) -> Iterator[Symptom]:
 
 def _behind(replica: Mapping[str, Any], max_lag_s: float) -> Iterator[Symptom]:
     """Stopped replication is the worst lag there is, and has no figure."""
+    what = f"replication of channel {replica['channel']}" if replica.get("channel") else "replication"
     if not replica.get("running"):
-        yield Symptom("red", f"replication has stopped{': ' + str(replica['error']) if replica.get('error') else ''}")
+        yield Symptom("red", f"{what} has stopped{': ' + str(replica['error']) if replica.get('error') else ''}")
     elif replica.get("lag_s") is not None and replica["lag_s"] > max_lag_s:
-        yield Symptom("red", f"replication is {human_seconds(replica['lag_s'])} behind (limit {max_lag_s:g} s)")
+        yield Symptom("red", f"{what} is {human_seconds(replica['lag_s'])} behind (limit {max_lag_s:g} s)")
 
 
 def _left_behind(figures: Mapping[str, Any], max_lag_s: float) -> Iterator[Symptom]:

@@ -35,7 +35,7 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Told:
+class ListedKind:
     """A kind on the list that people read."""
 
     kind: Kind
@@ -82,13 +82,13 @@ class Tally:
         return text
 
 
-def select(kinds: Iterable[Kind], known: Container[str] | None, *, top: int = TOP) -> list[Told]:
+def select(kinds: Iterable[Kind], known: Container[str] | None, *, top: int = TOP) -> list[ListedKind]:
     """The few kinds to show: at most ``NEW_FIRST`` new ones lead, then the most frequent.
 
     :param kinds: the most frequent first.
     :param known: keys of kinds seen in earlier reviews; None for a first review, to which nothing is new.
     """
-    told = [Told(kind, known is not None and kind.key not in known) for kind in kinds]
+    told = [ListedKind(kind, known is not None and kind.key not in known) for kind in kinds]
     leading = [one for one in told if one.new][:NEW_FIRST]
     chosen = [*leading, *(one for one in told if one not in leading)][:top]
     return sorted(chosen, key=lambda one: (not one.new, -one.kind.count))

@@ -31,6 +31,8 @@ SERVICE_ACCOUNT_MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 LONGEST_NAME = 240
 """Names may have 253 letters, and ``.yaml`` has to fit into the 255 bytes of a file system's as well."""
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+OWN_NAME = "kubernetes.io/metadata.name"
+"""A label that each namespace has, and that the API sets."""
 
 _SERVER_SIDE = (
     "creationTimestamp",
@@ -91,7 +93,7 @@ class Verdict:
 
 
 def controller_of(metadata: Mapping[str, Any]) -> Owner | None:
-    """Who makes the object again when it is gone. An owner that is no controller only takes it along when it goes."""
+    """Who makes the object again when it is gone. An owner that isn't a controller only takes it along when it goes."""
     for owner in metadata.get("ownerReferences") or ():
         if owner.get("controller"):
             return Owner(str(owner["uid"]), str(owner["kind"]), str(owner["name"]))
@@ -145,6 +147,20 @@ def cleaned(manifest: Mapping[str, Any]) -> Manifest:
     if clean["kind"] == "ServiceAccount":
         _without_tokens(clean)
     return clean
+
+
+def cleaned_namespace(namespace: Mapping[str, Any]) -> Manifest | None:
+    """Its own labels and annotations, which say for instance what its pods may do (pod-security.kubernetes.io/enforce);
+    None where it has none but those of the cluster.
+    """
+    metadata = _metadata(namespace["metadata"])
+    own = {
+        kind: {name: value for name, value in metadata.get(kind, {}).items() if name not in (OWN_NAME, LAST_APPLIED)}
+        for kind in ("labels", "annotations")
+    }
+    kept = {kind: values for kind, values in own.items() if values}
+    # No finalizers: the controller that takes them away may not be there.
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": metadata["name"], **kept}} if kept else None
 
 
 def _clean_spec(clean: Manifest, spec: Manifest) -> None:

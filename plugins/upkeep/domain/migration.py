@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from upkeep.domain.likeness import SINGULAR
+from upkeep.domain.copy_comparison import SINGULAR
 from upkeep.domain.sql_statements import Statement, is_whole, read_statements
 from upkeep.domain.units import human_seconds
 from upkeep.errors import MigrationRefused

@@ -44,7 +44,7 @@ def mysql_kind(method: str, expression: str, column: str, data_type: str) -> Kin
     if method == "RANGE COLUMNS" and plain == _COLUMN:
         if data_type in _MYSQL_COLUMNS:
             return _MYSQL_COLUMNS[data_type]
-        raise NotUnderstood(f"by RANGE COLUMNS of a {data_type} column, which is no date")
+        raise NotUnderstood(f"by RANGE COLUMNS of a {data_type} column, which is not a date")
     if method == "RANGE":
         for pattern, kind in _EXPRESSIONS:
             if re.fullmatch(pattern.replace("{c}", re.escape(_COLUMN)), plain):
@@ -87,7 +87,7 @@ def read_upper(text: str, kind: Kind) -> datetime | None:
     try:
         return readers[kind](text.strip("'"))
     except (ValueError, OverflowError, KeyError) as error:
-        raise NotUnderstood(f"a partition ends at {text}, which is no {kind}") from error
+        raise NotUnderstood(f"a partition ends at {text}, which is not a valid {kind}") from error
 
 
 def read_range(text: str, kind: Kind) -> Range | None:

@@ -12,7 +12,7 @@ from upkeep.domain.backup import taken_at
 from upkeep.domain.proof import ProofLevel, is_proven
 from upkeep.domain.retention import Candidate
 from upkeep.domain.units import human_bytes, human_seconds, utc
-from upkeep.errors import ObjectMissing, ProofFailed
+from upkeep.errors import ObjectMissing, ProofFailed, RestoreRefused
 
 Destination = Literal["beside", "scratch", "tables", "rows", "over"]
 DESTINATIONS: tuple[Destination, ...] = ("beside", "scratch", "tables", "rows", "over")
@@ -22,7 +22,7 @@ MOST_TABLES_TOLD = 40
 
 
 @dataclass(frozen=True)
-class Wish:
+class RestoreRequest:
     """What a person wants restored.
 
     ``backup_id`` or ``before``: which; neither means the newest proven one. ``tables``: whose rows, for ``tables`` all
@@ -36,8 +36,24 @@ class Wish:
     tables: tuple[str, ...] = ()
     folder: str = ""
 
+    def __post_init__(self) -> None:
+        """Errors: ``RestoreRefused`` for single tables of all, or none of some: one of the two answers is a slip."""
+        named, alone = ", ".join(self.tables), self.destination in ("tables", "rows")
+        if alone and not named:
+            raise RestoreRefused(
+                f"no table of {self.target} is named, and only tables are to be restored ({self.destination})",
+                hint="name the tables whose rows are wanted",
+            )
+        if named and not alone:
+            raise RestoreRefused(
+                f"{self.destination} takes all of {self.target}, and tables are named: {named}",
+                hint="choose tables (beside, with the rows of these only), or name none",
+            )
 
-def choose_backup(backups: Sequence[Candidate], wish: Wish, *, where: str, counts_from: ProofLevel) -> Candidate:
+
+def choose_backup(
+    backups: Sequence[Candidate], request: RestoreRequest, *, where: str, counts_from: ProofLevel
+) -> Candidate:
     """The one backup that is meant.
 
     :param where: what holds them, for errors.
@@ -46,21 +62,21 @@ def choose_backup(backups: Sequence[Candidate], wish: Wish, *, where: str, count
     :raises ProofFailed: the one that was named is known to be damaged.
     """
     ordered = sorted(backups, key=lambda backup: (backup.taken_at, backup.backup_id))
-    if wish.backup_id is not None:
-        named = next((backup for backup in ordered if backup.backup_id == wish.backup_id), None)
+    if request.backup_id is not None:
+        named = next((backup for backup in ordered if backup.backup_id == request.backup_id), None)
         if named is None:
             raise ObjectMissing(
-                f"{where} holds no backup {wish.backup_id} of {wish.target}",
+                f"{where} holds no backup {request.backup_id} of {request.target}",
                 hint=_nearest([backup.backup_id for backup in ordered]),
             )
         if named.failed:
             raise ProofFailed(
-                f"the backup {wish.backup_id} of {wish.target} is damaged: a proof of it failed",
+                f"the backup {request.backup_id} of {request.target} is damaged: a proof of it failed",
                 hint="take another one; if this is the only one, restore it by the line in its manifest (upkeep show) "
                 "into a server of its own and see how far it gets",
             )
         return named
-    before = wish.before and utc(wish.before, "before")
+    before = request.before and utc(request.before, "before")
     early = [backup for backup in ordered if before is None or backup.taken_at <= before]
     proven = [backup for backup in early if is_proven(backup.level, backup.failed, counts_from=counts_from)]
     if proven:
@@ -68,7 +84,7 @@ def choose_backup(backups: Sequence[Candidate], wish: Wish, *, where: str, count
     when = f" before {before:%Y-%m-%d %H:%M:%S}Z" if before else ""
     unproven = [backup.backup_id for backup in early if not backup.failed]
     raise ObjectMissing(
-        f"{where} holds no proven backup of {wish.target}{when}"
+        f"{where} holds no proven backup of {request.target}{when}"
         + (f"; not proven: {', '.join(unproven[-3:])}" if unproven else ""),
         hint="name one by its id to restore it all the same: its hashes and rows are checked on the way"
         if unproven
@@ -142,7 +158,7 @@ class TableLoss:
 class RestorePlan:
     """What would happen, before anything does. ``lines`` are for people."""
 
-    wish: Wish
+    request: RestoreRequest
     backup_id: str
     taken_at: datetime
     standing: str
@@ -163,7 +179,7 @@ class RestorePlan:
 
     def lines(self) -> Iterator[str]:
         yield (
-            f"{self.wish.target}: backup {self.backup_id} of {self.taken_at:%Y-%m-%d %H:%M:%S}Z, "
+            f"{self.request.target}: backup {self.backup_id} of {self.taken_at:%Y-%m-%d %H:%M:%S}Z, "
             f"{human_seconds(max(0, self.age_s))} old, {self.standing}, {human_bytes(self.size)} stored, about "
             f"{human_bytes(self.plain_bytes)} plain; from {self.source}"
         )
@@ -175,7 +191,7 @@ class RestorePlan:
             alike = len(self.losses) - len(changed)
             what = (
                 "would be lost or changed by going back"
-                if self.wish.destination == "over"
+                if self.request.destination == "over"
                 else "differ from the backup"
             )
             yield f"tables that {what}: {len(changed)} of {len(self.losses)}" + (

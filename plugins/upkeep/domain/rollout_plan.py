@@ -38,7 +38,7 @@ def image_wanted(current: str, asked: str) -> str:
     if _DIGEST.fullmatch(asked.removeprefix("@")):
         return f"{repository}@{asked.removeprefix('@')}"
     if asked.startswith(("sha256:", "@")):
-        raise ValueError(f"{asked!r} is no digest: sha256: and 64 hexadecimal digits")
+        raise ValueError(f"{asked!r} is not a digest: sha256: and 64 hexadecimal digits")
     if _TAG.fullmatch(asked.removeprefix(":")):
         return f"{repository}:{asked.removeprefix(':')}"
     if _REFERENCE.fullmatch(asked) and "//" not in asked:
@@ -57,11 +57,11 @@ def quantity(text: Any) -> Fraction:
     """Kubernetes' own notation: ``500m``, ``1Gi``, ``2``. Errors: ``ValueError``."""
     found = _QUANTITY.fullmatch(str(text))
     if not found:
-        raise ValueError(f"{text!r} is no quantity")
+        raise ValueError(f"{text!r} is not a quantity")
     try:
         return Fraction(Decimal(found[1])) * _SUFFIXES[found[2] or ""]
     except InvalidOperation as error:
-        raise ValueError(f"{text!r} is no quantity") from error
+        raise ValueError(f"{text!r} is not a quantity") from error
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ def _why_no_room(live: Live, around: Surroundings) -> Iterator[str]:
         if allowed == 0 and unavailable:
             yield (
                 f"PodDisruptionBudget {budget['metadata']['name']} allows no disruption now, and the rollout would "
-                f"take up to {unavailable} pods away at once: set maxUnavailable to 0, or mend the pods first"
+                f"take up to {unavailable} pods away at once: set maxUnavailable to 0, or fix the pods first"
             )
     if surge and not unavailable:
         yield from _quotas_in_the_way(live, around)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from xml.parsers import expat
 
-from upkeep.domain.findings import SEVERITIES, Finding, Looked, Severity
+from upkeep.domain.findings import SEVERITIES, Finding, Inspection, Severity
 from upkeep.errors import SourceError
 
 MOST = 300
@@ -22,16 +22,16 @@ MOST = 300
 WORDS = 220
 WHERE = 160
 
-Parser = Callable[[str, bytes], Looked]
-"""From a scan's name and its report to what it found. Errors: ``SourceError`` for what is no such report."""
+Parser = Callable[[str, bytes], Inspection]
+"""From a scan's name and its report to what it found. Errors: ``SourceError`` for what is not such a report."""
 
 
-def lynis_findings(scan: str, report: bytes) -> Looked:
+def lynis_findings(scan: str, report: bytes) -> Inspection:
     """Lynis's ``report.dat``: ``warning[]=TEST|text|details|solution|``, one line each.
 
     Warnings are medium, suggestions low: Lynis says how a machine could be harder, not what is open.
     """
-    looked = Looked()
+    inspection = Inspection()
     lines = [line.partition("=") for line in report.decode("utf-8", "replace").splitlines()]
     if not any(name == "lynis_version" for name, _, _ in lines):
         raise _no_report("lynis")
@@ -40,7 +40,7 @@ def lynis_findings(scan: str, report: bytes) -> Looked:
         if name in severities:
             parts = [part.strip().removeprefix("text:") for part in value.split("|")]
             test, text, details, solution = [*("" if part == "-" else part for part in parts), "", "", "", ""][:4]
-            looked.add(
+            inspection.add(
                 "host-audit",
                 # One test tells several things, by their text or by the details; both may count something.
                 _where(scan, test, re.sub(r"\d+", "#", details or text)),
@@ -49,19 +49,19 @@ def lynis_findings(scan: str, report: bytes) -> Looked:
                 _words(solution or f"lynis show details {test}"),
             )
         elif name in ("hardening_index", "lynis_tests_done") and value.isdigit():
-            looked.figures[f"{scan}_{name.removeprefix('lynis_')}"] = float(value)
+            inspection.figures[f"{scan}_{name.removeprefix('lynis_')}"] = float(value)
     if not any(name == "finish" and value == "true" for name, _, value in lines):
-        looked.unread.append(f"{scan}: lynis did not get to its end")
-    return _bounded(scan, looked)
+        inspection.unread.append(f"{scan}: lynis did not get to its end")
+    return _bounded(scan, inspection)
 
 
-def nmap_findings(scan: str, report: bytes, *, ports: Iterable[int | str] | None = None) -> Looked:
+def nmap_findings(scan: str, report: bytes, *, ports: Iterable[int | str] | None = None) -> Inspection:
     """nmap's ``-oX``: every open port that isn't expected, and what its scripts call vulnerable.
 
     :param ports: those that may be open: 53 is that of TCP, ``53/udp`` another one. Without them each open port is low:
         nobody has said what is meant to be.
     """
-    looked = Looked()
+    inspection = Inspection()
     reader = _NmapReader()
     _read_xml(report, reader)
     if not reader.is_nmap:
@@ -71,7 +71,7 @@ def nmap_findings(scan: str, report: bytes, *, ports: Iterable[int | str] | None
     for host, protocol, port, service in reader.open_ports:
         listed = port if protocol == "tcp" else f"{port}/{protocol}"
         if listed not in expected:
-            looked.add(
+            inspection.add(
                 "open-port",
                 _where(scan, host, f"{protocol}/{port}"),
                 severity,
@@ -79,37 +79,37 @@ def nmap_findings(scan: str, report: bytes, *, ports: Iterable[int | str] | None
                 f"close it, or list {listed} under ports of scan {scan} in the site file",
             )
     for host, place, script in reader.vulnerable:
-        looked.add(
+        inspection.add(
             "vulnerable-service",
             _where(scan, host, place, script),
             "high",
             _words(f"{place} of {host} is vulnerable, says nmap's script {script}"),
             _words(f"nmap --script-help {script}, then update or close the service"),
         )
-    looked.figures = {f"{scan}_open_ports": len(reader.open_ports), f"{scan}_hosts_up": reader.hosts_up}
+    inspection.figures = {f"{scan}_open_ports": len(reader.open_ports), f"{scan}_hosts_up": reader.hosts_up}
     if not reader.finished:
-        looked.unread.append(f"{scan}: nmap did not get to its end")
+        inspection.unread.append(f"{scan}: nmap did not get to its end")
     if not reader.hosts_up:
-        looked.unread.append(f"{scan}: no host answered")
-    return _bounded(scan, looked)
+        inspection.unread.append(f"{scan}: no host answered")
+    return _bounded(scan, inspection)
 
 
-def trivy_findings(scan: str, report: bytes) -> Looked:
+def trivy_findings(scan: str, report: bytes) -> Inspection:
     """``trivy --format json``: vulnerable packages, wrong settings, and secrets that lie about.
 
-    What can't be mended yet counts one step less: nothing is gained by a red light that nobody can turn off.
+    What can't be fixed yet counts one step less: nothing is gained by a red light that nobody can turn off.
     """
     content = _json("trivy", report)
     if "SchemaVersion" not in content:
         raise _no_report("trivy")
-    looked = Looked()
+    inspection = Inspection()
     for result in _objects(content.get("Results")):
         place = _text(result, "Target")
         for one in _objects(result.get("Vulnerabilities")):
-            looked.findings.append(_vulnerable_package(scan, one))
+            inspection.findings.append(_vulnerable_package(scan, one))
         for one in _objects(result.get("Misconfigurations")):
             if one.get("Status", "FAIL") == "FAIL":
-                looked.add(
+                inspection.add(
                     "misconfiguration",
                     _where(scan, _text(one, "ID"), place),
                     _trivy_severity(one),
@@ -118,14 +118,14 @@ def trivy_findings(scan: str, report: bytes) -> Looked:
                 )
         for one in _objects(result.get("Secrets")):
             # Its "Match" is left out: trivy covers the secret in it, or so it says.
-            looked.add(
+            inspection.add(
                 "leaked-secret",
                 _where(scan, _text(one, "RuleID"), place),
                 _trivy_severity(one),
                 _words(f"{place} holds a secret: {_text(one, 'Title')}"),
                 "take it out, and replace it wherever it was valid",
             )
-    return _bounded(scan, looked)
+    return _bounded(scan, inspection)
 
 
 def _vulnerable_package(scan: str, one: Mapping[str, Any]) -> Finding:
@@ -149,7 +149,7 @@ def _trivy_severity(one: Mapping[str, Any]) -> Severity:
     return names.get(_text(one, "Severity").upper(), "low")
 
 
-def zap_findings(scan: str, report: bytes) -> Looked:
+def zap_findings(scan: str, report: bytes) -> Inspection:
     """ZAP's traditional JSON report: one finding for each kind of alert and site, whatever pages show it.
 
     Informational alerts and those that ZAP itself calls false positives (confidence 0) are left out.
@@ -157,7 +157,7 @@ def zap_findings(scan: str, report: bytes) -> Looked:
     content = _json("zap", report)
     if "@version" not in content or "site" not in content:
         raise _no_report("zap")
-    looked = Looked()
+    inspection = Inspection()
     severities: dict[str, Severity] = {"3": "high", "2": "medium", "1": "low"}
     for site in _objects(content.get("site")):
         for alert in _objects(site.get("alerts")):
@@ -166,14 +166,14 @@ def zap_findings(scan: str, report: bytes) -> Looked:
                 continue
             pages = [_text(instance, "uri") for instance in _objects(alert.get("instances"))]
             where = f"{_text(alert, 'count') or len(pages)} times, such as {pages[0]}" if pages else "somewhere"
-            looked.add(
+            inspection.add(
                 "web-alert",
                 _where(scan, _text(alert, "alertRef") or _text(alert, "pluginid"), _text(site, "@name")),
                 severity,
                 _words(f"{_text(site, '@name')}: {_text(alert, 'name') or _text(alert, 'alert')}, {where}"),
                 _words(re.sub(r"<[^>]*>", " ", _text(alert, "solution")) or "see the report of ZAP"),
             )
-    return _bounded(scan, looked)
+    return _bounded(scan, inspection)
 
 
 class _NmapReader:
@@ -299,14 +299,14 @@ def _where(scan: str, *parts: str) -> str:
     return whole if len(whole) <= WHERE else f"{whole[: WHERE - 11]}~{hashlib.sha256(whole.encode()).hexdigest()[:10]}"
 
 
-def _bounded(scan: str, looked: Looked) -> Looked:
+def _bounded(scan: str, inspection: Inspection) -> Inspection:
     """The most severe ``MOST``. The rest is said to be unread, so that nothing of it counts as gone."""
-    each = {finding.id: finding for finding in sorted(looked.findings, key=_least_first)}
+    each = {finding.id: finding for finding in sorted(inspection.findings, key=_least_first)}
     worst = sorted(each.values(), key=_least_first, reverse=True)
-    looked.findings = worst[:MOST]
+    inspection.findings = worst[:MOST]
     if len(worst) > MOST:
-        looked.unread.append(f"{scan}: {len(worst)} findings, of which the {MOST} most severe are kept")
-    return looked
+        inspection.unread.append(f"{scan}: {len(worst)} findings, of which the {MOST} most severe are kept")
+    return inspection
 
 
 def _least_first(finding: Finding) -> tuple[int, str]:
@@ -315,6 +315,6 @@ def _least_first(finding: Finding) -> tuple[int, str]:
 
 def _no_report(tool: str) -> SourceError:
     return SourceError(
-        f"what {tool} wrote is no report of {tool}",
+        f"what {tool} wrote is not a report of {tool}",
         hint="run its command from the task's log by hand and look at what it writes",
     )

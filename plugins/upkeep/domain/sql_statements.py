@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from upkeep.errors import MigrationRefused
 
 MOST_STATEMENTS = 500
-"""Each is an act in the ledger; a file of thousands is data, which belongs into another tool."""
+"""Each is an act in the ledger; a file of thousands is data, which belongs in another tool."""
 WORDS_CHARS, SHOWN_CHARS = 160, 4000
 LEAST_SECRET = 6
 """Shorter strings are looked for in a server's words only where it quotes them: they occur in other words too."""
@@ -49,7 +49,7 @@ _REFUSED = {
          "it changes the whole server, not this database: run it by hand"),
         (r"(GRANT|REVOKE)\b(?!.*\bON\b)", "it changes roles of the whole server: run it by hand"),
         (r"COPY\b.*\b(STDIN|STDOUT|PROGRAM|FROM\s*''|TO\s*'')", "it needs a file or a client beside it: use INSERT"),
-        (r"(CREATE|ALTER|DROP)\s+SUBSCRIPTION\b",
+        (r"(CREATE|ALTER|DROP)\s+SUBSCRIPTION\b|(CREATE|ALTER)\s+EXTENSION\s+(IF\s+NOT\s+EXISTS\s+)?\"?dblink\b",
          "it reaches another server, from the rehearsal's copy too: run it by hand"),
     ],
     "mysql": [
@@ -64,6 +64,8 @@ _REFUSED = {
         (r"SET\s+STATEMENT\b", "it hides what it runs behind settings of its own: give what comes after FOR alone"),
         (r"SET\b.*\bautocommit\b", "it changes who commits, which Upkeep does: take that out"),
         (r"(LOCK|UNLOCK)\s+TABLES?\b", "Upkeep's own statements would wait for its lock: take that out"),
+        (r"(CREATE|ALTER)\b.*\bENGINE\s*=?\s*(CONNECT|FEDERATED|SPIDER)\b",
+         "it reaches another server, from the rehearsal's copy too: run it by hand"),
         (r"LOAD\s+DATA\b|.*\bINTO\s+(OUT|DUMP)FILE\b", "it needs a file beside it: use INSERT"),
     ],
 }  # fmt: skip

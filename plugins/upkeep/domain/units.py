@@ -5,6 +5,7 @@ Sizes are SI, everywhere in Upkeep: 1 kB = 1000 bytes, 1 MB = 1000 kB.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 _SIZES = ("kB", "MB", "GB", "TB", "PB", "EB")
@@ -45,6 +46,14 @@ def counted(count: int, noun: str) -> str:
     if count != 1:
         noun = f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2] not in "aeiou" else f"{noun}s"
     return f"{count:,} {noun}"
+
+
+def first_few(words: Sequence[str], most: int = 5, *, joint: str = ", ") -> str:
+    """``a, b and 3 more``."""
+    rest = len(words) - most
+    if rest <= 0:
+        return joint.join(words)
+    return joint.join(words[:most]) + (" " if joint == ", " else joint) + f"and {rest:,} more"
 
 
 def utc(moment: datetime, what: str) -> datetime:

@@ -38,7 +38,7 @@ class Override:
             if not text.strip():
                 raise WindowClosed(
                     f"an override of the window without a {field}",
-                    hint="say who overrides the window and why: both go into the ledger",
+                    hint="say who overrides the window and why in the form of a new run: both go into the ledger",
                 )
 
     def __str__(self) -> str:
@@ -88,7 +88,7 @@ def judge_window(
         reason = f"the window closed at {_clock(window.closes_at)}, {ago} ago"
         hint = "wait for the next opening"
     if override is None:
-        hint += ", or start the run by hand with the window override, your name and a reason"
+        hint += ", or start the run by hand with 'Work outside the window' and a reason"
         return WindowVerdict(False, reason, window.closes_at, hint)
 
     until = (moment + length).astimezone(last_opening.tzinfo)

@@ -21,12 +21,22 @@ from upkeep.duties.packing import packed_name, packing_tools, unpack_line
 from upkeep.duties.store_streams import store_snapshot
 from upkeep.duties.waiting import ship_waiting
 from upkeep.engines.base import Engine
-from upkeep.errors import BackupSpooled, ManifestBroken, StoreError, StoreFull, StoreUnreachable
+from upkeep.errors import (
+    BackupSpooled,
+    ManifestBroken,
+    ObjectHeld,
+    StoreDenied,
+    StoreError,
+    StoreFull,
+    StoreUnreachable,
+)
 from upkeep.ledger import Hold
 from upkeep.stores.base import Store
 
 log = logging.getLogger(__name__)
 
+AWAY = (StoreUnreachable, StoreFull, StoreDenied)
+"""What a person has to settle outside of Upkeep, and meanwhile a backup in the spool is worth more than none."""
 OWN_BACKUPS_LOOKED_AT = 3
 """How many of the newest backups are looked into for one that this very run made before it was killed."""
 
@@ -35,7 +45,8 @@ def back_up(job: Job, target: str, *, dry_run: bool = False) -> dict[str, Any]:
     """Make one backup of one target, or find the one that this run already made.
 
     What an earlier run left is settled first: backups waiting in the spool are shipped, unfinished ones are removed.
-    Where the store is away or full the backup is finished into the spool, and ``BackupSpooled`` says so.
+    Where the store is away, full, or denies the account, the backup is finished into the spool, and ``BackupSpooled``
+    says so.
 
     Errors: ``Busy``, ``SourceError``, ``ToolError``, ``StoreError``, ``BackupSpooled``.
     """
@@ -78,7 +89,7 @@ def _settle(job: Job, target: str, hold: Hold) -> StoreError | None:
         job.store.check()
         ship_waiting(job, target)
         sweep_orphans(job, target, hold)
-    except (StoreUnreachable, StoreFull) as error:
+    except AWAY as error:
         log.warning("the store is away: %s", error.message)
         return error
     return None
@@ -101,13 +112,16 @@ def sweep_orphans(job: Job, target: str, hold: Hold) -> None:
             continue
         try:
             with job.ledger.record(job.act("sweep", target, command=f"remove unfinished {backup_id}")) as entry:
-                require_hold(job, target, hold)
-                for key in keys:
-                    store.delete(key)
                 entry.note(backup_id=backup_id, objects=len(keys))
+                require_hold(job, target, hold)
+                try:
+                    for key in keys:
+                        store.delete(key)
+                except ObjectHeld as error:
+                    entry.skip(error.message)
         except (StoreUnreachable, StoreFull):
             raise
-        except StoreError as error:  # held (WORM), or keys that may not delete: no reason to go without a backup
+        except StoreError as error:  # keys that may not delete: no reason to go without a backup
             log.warning("the unfinished %s stays: %s", backup_id, error.message)
 
 
@@ -142,7 +156,7 @@ def _make_somewhere(
     if away is None:
         try:
             return (*_make(job, ref, engine, job.store, hold), None)
-        except (StoreUnreachable, StoreFull) as error:
+        except AWAY as error:
             log.warning("the store is away, so the backup goes to the spool: %s", error.message)
             away = error
     try:

@@ -102,10 +102,10 @@ def _told(
 
 def _last_check(job: Job, target: str) -> datetime | None:
     """When the last check that was finished looked."""
-    for record in job.ledger.acts(job.site.name, duty="check_cluster", target=target, limit=5, newest_first=True):
-        if record.state == "done" and record.detail.get("figures"):
-            return datetime.fromisoformat(record.detail["at"])
-    return None
+    last = job.last_act(
+        "check_cluster", target, lambda record: record.state == "done" and bool(record.detail.get("figures")), among=5
+    )
+    return datetime.fromisoformat(last.detail["at"]) if last else None
 
 
 def _with_events(reading: ClusterReading, findings: Iterable[ClusterFinding]) -> list[ClusterFinding]:

@@ -16,9 +16,11 @@ from upkeep.domain.health import (
     judge_database,
     judge_endpoint,
     judge_stop,
+    judge_store,
     unreachable,
 )
 from upkeep.duties.job import Job
+from upkeep.duties.sources import LIMIT_S, answer_within
 from upkeep.errors import UpkeepError
 from upkeep.site import Cache, Database, HttpEndpoint
 
@@ -27,12 +29,16 @@ log = logging.getLogger(__name__)
 STORE = "store"
 
 
-def check_health(job: Job, check: str) -> dict[str, Any]:
-    """Read and judge one thing; what doesn't answer is red, not an error. ``check`` is one of ``Site.checks``."""
+def check_health(job: Job, check: str, *, limit_s: float = LIMIT_S) -> dict[str, Any]:
+    """Read and judge one thing; what doesn't answer is red, not an error. ``check`` is one of ``Site.checks``.
+
+    :param limit_s: for all of it, in seconds: a server that hangs, a resolver or a disk waits longer than any library
+        thinks of.
+    """
     hint = ""
     with job.ledger.record(job.act("check_health", check, command=f"check {check}")) as entry:
         try:
-            health = _examine(job, check)
+            health = answer_within(limit_s, check, lambda: _examine(job, check))
         except UpkeepError as error:
             log.warning("%s: %s", check, error)
             health = unreachable(check.rpartition("/")[2], check.partition("/")[0], error.message)
@@ -41,7 +47,7 @@ def check_health(job: Job, check: str) -> dict[str, Any]:
         found = health.as_dict()
         entry.note(**found, hint=hint)
     log.info("%s is %s: %s", check, health.light, health.summary)
-    return found
+    return {**found, "hint": hint}
 
 
 def _examine(job: Job, check: str) -> Health:
@@ -116,12 +122,11 @@ def _endpoint(endpoint: HttpEndpoint) -> Health:
 def _store(job: Job) -> Health:
     begun = time.monotonic()
     job.store.check()
-    return Health(STORE, STORE, (), {"latency_ms": round((time.monotonic() - begun) * 1000, 1)})
+    figures = {"latency_ms": round((time.monotonic() - begun) * 1000, 1)}
+    return judge_store(figures, latency_ms=job.site.store.latency_ms)
 
 
 def _last_figure(job: Job, check: str, figure: str) -> Any:
     """A figure of the last check that was finished; None when there was none."""
-    for record in job.ledger.acts(job.site.name, duty="check_health", target=check, limit=5, newest_first=True):
-        if record.state == "done":
-            return record.detail.get("figures", {}).get(figure)
-    return None
+    last = job.last_act("check_health", check, lambda record: record.state == "done", among=5)
+    return last.detail.get("figures", {}).get(figure) if last else None

@@ -44,6 +44,11 @@ def folders_to_clean(job: Job) -> dict[str, tuple[LogFolder, CleaningRule]]:
     return {label_of(job.site, folder): (folder, _rule(folder)) for folder in job.site.logs if folder.is_cleaned}
 
 
+def _listed(job: Job) -> list[str]:
+    """What lies below another of the site's log folders goes by its own rule, or by none."""
+    return [folder.path for folder in job.site.logs]
+
+
 def _rule(folder: LogFolder) -> CleaningRule:
     return CleaningRule(tuple(folder.patterns), folder.keep_days, folder.compress_over_mb, folder.compress_after_days)
 
@@ -53,7 +58,7 @@ def plan_clean_logs(job: Job) -> dict[str, Cleaned | SourceError]:
     plans: dict[str, Cleaned | SourceError] = {}
     for label, (folder, rule) in folders_to_clean(job).items():
         try:
-            plans[label] = clean_folder(folder.path, rule, now=job.now(), dry_run=True)
+            plans[label] = clean_folder(folder.path, rule, now=job.now(), dry_run=True, others=_listed(job))
         except SourceError as error:
             plans[label] = error
     return plans
@@ -112,7 +117,7 @@ def _clean(
 ) -> dict[str, Any]:
     if dry_run:
         try:
-            plan = clean_folder(folder.path, rule, now=job.now(), dry_run=True, enough=enough)
+            plan = clean_folder(folder.path, rule, now=job.now(), dry_run=True, enough=enough, others=_listed(job))
         except SourceError as error:
             return _skipped(error)
         _log(label, plan)
@@ -122,7 +127,10 @@ def _clean(
         lists, unreached = GoneLists(job, label), None
         try:
             with lists:
-                clean_folder(folder.path, rule, now=job.now(), enough=enough, on_gone=lists.add, cleaned=cleaned)
+                clean_folder(
+                    folder.path, rule, now=job.now(), enough=enough, on_gone=lists.add, cleaned=cleaned,
+                    others=_listed(job),
+                )  # fmt: skip
         except SourceError as error:
             unreached = error
         finally:

@@ -141,7 +141,7 @@ def require_progress(job: Job, live: Live, mark: Mark, timeout_s: float) -> bool
         raise RolloutFailed(
             f"the rollout of {live.name} failed: no controller has looked at it within {human_seconds(timeout_s)}: "
             "no pod was changed, so the image isn't to blame",
-            hint="is kube-controller-manager at work? kubectl -n kube-system get pods,leases; "
+            hint="is kube-controller-manager running? kubectl -n kube-system get pods,leases; "
             "what is set on the Deployment takes effect once it is back",
         )
     why = f"not finished within {human_seconds(timeout_s)}: {progress.why}" if late else progress.why
@@ -149,5 +149,5 @@ def require_progress(job: Job, live: Live, mark: Mark, timeout_s: float) -> bool
     raise RolloutFailed(
         "; ".join([f"the rollout of {live.name} failed: {why}", *troubles]),
         hint=f"kubectl -n {namespace} describe deployment/{live.name}; "
-        + ("the pods' own words are above" if troubles else "no pod says why: is kube-controller-manager at work?"),
+        + ("the pods' own words are above" if troubles else "no pod says why: is kube-controller-manager running?"),
     )

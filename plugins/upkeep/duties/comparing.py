@@ -11,7 +11,7 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any, TypeVar
 
-from upkeep.domain.findings import SEVERITIES, Comparison, Finding, Looked, compare
+from upkeep.domain.findings import SEVERITIES, Comparison, Finding, Inspection, compare
 from upkeep.duties.job import Job
 from upkeep.duties.sources import read_sources
 from upkeep.errors import StoreError
@@ -55,16 +55,17 @@ class Review:
     @cached_property
     def last(self) -> Record | None:
         """The last one that was finished."""
-        records = self.job.ledger.acts(self.job.site.name, duty=self.duty, limit=LAST_RECORDS, newest_first=True)
-        return next((record for record in records if record.state == "done" and "at" in record.detail), None)
+        return self.job.last_act(
+            self.duty, fits=lambda record: record.state == "done" and "at" in record.detail, among=LAST_RECORDS
+        )
 
     def carry_out(
         self,
         entry: Entry,
-        sources: Mapping[str, Callable[[], Looked]],
+        sources: Mapping[str, Callable[[], Inspection]],
         *,
         at: datetime,
-        besides: Callable[[Mapping[str, Looked]], Mapping[str, Any]] = lambda given: {},
+        besides: Callable[[Mapping[str, Inspection]], Mapping[str, Any]] = lambda given: {},
     ) -> tuple[Comparison, dict[str, Any]]:
         """Read every source, compare with the last review, and note it all; gives what is open, and what was told.
 
@@ -74,16 +75,16 @@ class Review:
         problems: list[str] = []
         previous = self.previous(problems)
         given, failed = read_sources(sources)
-        current = [replace(one, source=name) for name, looked in given.items() for one in looked.findings]
-        partly = [name for name, looked in given.items() if looked.unread]
+        current = [replace(one, source=name) for name, inspection in given.items() for one in inspection.findings]
+        partly = [name for name, inspection in given.items() if inspection.unread]
         compared = compare(previous, current, at=at, unread={*failed, *partly})
         problems += [f"{name}: {why}" for name, why in failed.items()]
-        problems += [why for looked in given.values() for why in looked.unread]
+        problems += [why for inspection in given.values() for why in inspection.unread]
         found = {**self.tell(compared, problems), **besides(given)}
         entry.note(
             at=at.isoformat(),
             **found,
-            figures={name: value for looked in given.values() for name, value in looked.figures.items()},
+            figures={name: value for inspection in given.values() for name, value in inspection.figures.items()},
             **self.moved(),
             **self.keep(compared),
         )

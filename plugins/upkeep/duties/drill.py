@@ -1,6 +1,6 @@
 """Rebuild a whole site from its backups into scratch, measure how long that takes and what would be lost, take it away.
 
-Every target's backup is chosen, trusted, and its bench found fit before the first byte is fetched -> one target after
+Every target's backup is chosen, trusted, and its scratch found fit before the first byte is fetched -> one target after
 the other is restored and compared, in the order in which the site's parts need each other -> while all copies stand,
 the site's own checks are asked of them -> the newest rows are looked for -> all is taken away, whatever happened.
 
@@ -33,11 +33,12 @@ from upkeep.domain.drill import STEPS, Goals, Rebuilt, Verdict, judge_drill, pic
 from upkeep.domain.proof import ProofLevel
 from upkeep.domain.recovery import recovered_until
 from upkeep.domain.units import human_seconds
-from upkeep.duties.benches import NoScratch, bench_of
 from upkeep.duties.catalogue import Backup, candidates, read_catalogue
 from upkeep.duties.comparing import first
 from upkeep.duties.job import Job, never
 from upkeep.duties.rebuilding import Rebuilding, RemovedMeanwhile, infrastructure, sweep
+from upkeep.duties.scratch import NoScratch
+from upkeep.duties.scratches import scratch_of
 from upkeep.errors import (
     ConnectionUnknown,
     DrillFailed,
@@ -146,14 +147,14 @@ class _Drill:
         return [target for target in self.targets if target.outcome == "rebuilt"]
 
     def prepare(self, names: Sequence[str]) -> None:
-        """Choose backups and find the benches fit for them, all together."""
+        """Choose backups and find the scratches fit for them, all together."""
         self.targets = [_Target(name) for name in names]
         self.last = self._last()
-        benches = {}
+        scratches = {}
         for target in self.targets:
             try:
-                benches[target.name] = bench_of(self.job, target.name)
-                sweep(self.job, target.name, benches[target.name])
+                scratches[target.name] = scratch_of(self.job, target.name)
+                sweep(self.job, target.name, scratches[target.name])
             except NoScratch as error:
                 target.failed("no scratch", error)
             except (RestoreUnavailable, ConnectionUnknown) as error:
@@ -162,13 +163,13 @@ class _Drill:
         beside: dict[str, int] = {}
         for target in self.targets:
             backup = self._choose(target)
-            bench = benches.get(target.name)
-            if backup is None or bench is None:
+            scratch = scratches.get(target.name)
+            if backup is None or scratch is None:
                 continue
-            rebuilding = Rebuilding(self.job, backup, bench)
+            rebuilding = Rebuilding(self.job, backup, scratch)
             with _Outcome(target):
-                rebuilding.check(self.entry, beside=beside.get(bench.place, 0))
-                beside[bench.place] = beside.get(bench.place, 0) + rebuilding.plain_bytes
+                rebuilding.check(self.entry, beside=beside.get(scratch.place, 0))
+                beside[scratch.place] = beside.get(scratch.place, 0) + rebuilding.plain_bytes
                 target.rebuilding = rebuilding
 
     def _choose(self, target: _Target) -> Backup | None:
@@ -214,7 +215,7 @@ class _Drill:
         self._judge()
 
     def _restore(self, target: _Target, rebuilding: Rebuilding, copies: ExitStack) -> None:
-        backup_id, place = rebuilding.backup.ref.backup_id, rebuilding.bench.place
+        backup_id, place = rebuilding.backup.ref.backup_id, rebuilding.scratch.place
         command = f"restore {backup_id} into {place}"
         with _Outcome(target), self.job.ledger.record(self.job.act("rebuild", target.name, command=command)) as entry:
             entry.note(backup_id=backup_id, where=place)
@@ -242,7 +243,7 @@ class _Drill:
         manifest = rebuilding.manifest
         with _Outcome(target):
             try:
-                stamps = rebuilding.bench.stamps(manifest)
+                stamps = rebuilding.scratch.stamps(manifest)
             except RestoreUnavailable as error:
                 raise infrastructure(error) from error
             rebuilding.restored.notes += stamps.remarks

@@ -127,7 +127,7 @@ def gather_evidence(job: Job, span: Span, target: str | None, noted: Sequence[He
 def _json_beside(out: Path) -> Path:
     if out.suffix == ".json" or out.is_dir() or not out.name:
         raise EvidenceRefused(
-            f"{out} is no name for the page", hint="name a file .html; its JSON comes to lie beside it"
+            f"{out} is not a file name for the page", hint="name a file .html; its JSON is written beside it"
         )
     return out.with_suffix(".json")
 

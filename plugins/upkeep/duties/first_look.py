@@ -15,15 +15,17 @@ from zoneinfo import ZoneInfo
 
 from croniter import croniter
 
-from upkeep.domain.first_site import Looked
+from upkeep.domain.first_site import FoundDatabase
 from upkeep.domain.proving import is_foreign
-from upkeep.duties.benches import open_restorer
+from upkeep.duties.database_copy import open_restorer
 from upkeep.duties.job import Job
+from upkeep.duties.restore_place import live_name
 from upkeep.duties.tend_tables import plan_tables
 from upkeep.errors import RestoreUnavailable, StoreUnreachable, UpkeepError
 from upkeep.site import Database
 
 if TYPE_CHECKING:
+    from upkeep.domain.endpoint import Endpoint
     from upkeep.engines.survey import Surveyed
 
 PLANNED = 10
@@ -57,8 +59,26 @@ def look_at(job: Job, name: str) -> Surveyed:
     return postgres_survey(engine, parts, tables)
 
 
-def looked_at(surveyed: Surveyed, database: str) -> Looked:
-    return Looked(
+def look_at_restorer(job: Job, name: str) -> Surveyed:
+    """The same as the account of ``restore_conn_id``, for restores by hand. Errors: as ``look_at``."""
+    section = job.database(name)
+    # On MySQL its rights are the server's: it may not be let into the database before it has them.
+    database = "" if section.engine == "mysql" else live_name(job, section)
+    return _surveyed(section.engine, job.connect(str(section.restore_conn_id)), database, "restore")
+
+
+def _surveyed(engine: str, endpoint: Endpoint, database: str, part: str) -> Surveyed:
+    from upkeep.engines.mysql_engine import MySqlEngine
+    from upkeep.engines.postgres_engine import PostgresEngine
+    from upkeep.engines.survey import mysql_survey, postgres_survey
+
+    if engine == "mysql":
+        return mysql_survey(MySqlEngine(endpoint, database), [part])
+    return postgres_survey(PostgresEngine(endpoint, database), [part])
+
+
+def looked_at(surveyed: Surveyed, database: str) -> FoundDatabase:
+    return FoundDatabase(
         surveyed.server,
         database,
         tuple((table.name, table.bytes) for table in surveyed.tables),
@@ -137,10 +157,6 @@ def _spool(folder: Path) -> None:
 
 def _scratch(job: Job, section: Database) -> Iterator[Missing]:
     """Errors: ``RestoreUnavailable``, ``ConnectionUnknown``, ``SourceError``."""
-    from upkeep.engines.mysql_engine import MySqlEngine
-    from upkeep.engines.postgres_engine import PostgresEngine
-    from upkeep.engines.survey import mysql_survey, postgres_survey
-
     conn_id = str(section.scratch_conn_id)
     scratch, live = open_restorer(job, section.engine, conn_id), open_restorer(job, section.engine, section.conn_id)
     if scratch.identity() in ("", live.identity()):
@@ -154,9 +170,6 @@ def _scratch(job: Job, section: Database) -> Iterator[Missing]:
             hint="name an empty server, or move these away: a restored copy can fill its disk",
         )
     endpoint = job.connect(conn_id)
-    if section.engine == "mysql":
-        there = mysql_survey(MySqlEngine(endpoint, endpoint.schema), ["scratch"])
-    else:
-        there = postgres_survey(PostgresEngine(endpoint, endpoint.schema or "postgres"), ["scratch"])
-    for grant in there.lacking:
+    database = endpoint.schema or ("" if section.engine == "mysql" else "postgres")
+    for grant in _surveyed(section.engine, endpoint, database, "scratch").lacking:
         yield Missing("a grant on the scratch server", grant.line)

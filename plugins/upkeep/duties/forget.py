@@ -68,8 +68,19 @@ def _remove(job: Job, ref: BackupRef, decision: Decision) -> None:
     with job.ledger.record(job.act("forget", ref.target, command=f"remove {ref.backup_id}")) as entry:
         entry.note(backup_id=ref.backup_id, bytes=decision.backup.size, reasons=list(decision.reasons))
         job.store.delete(ref.prefix + MANIFEST)
-        for stored in list(job.store.list(ref.prefix)):
-            job.store.delete(stored.key)
+        # A proof is younger than its backup, and so is its lock (WORM): it stays as an orphan, and the backup is gone.
+        left = [stored.key for stored in list(job.store.list(ref.prefix)) if not _deleted(job, stored.key)]
+        if left:
+            entry.note(left=len(left))
+
+
+def _deleted(job: Job, key: str) -> bool:
+    try:
+        job.store.delete(key)
+    except ObjectHeld as error:
+        log.info("%s stays until a later night: %s", key, error.message)
+        return False
+    return True
 
 
 def _tonight(job: Job, catalogue: Catalogue, backup_id: str | None) -> Tonight:

@@ -38,7 +38,7 @@ def require_fresh_backup(job: Job, target: str, refused: str) -> str:
         raise NoFreshBackup(
             f"{refused}: its newest backup {backup_id} is {newest.standing}; "
             f"proven means {counts_from.label} or better",
-            hint="mend what failed in the last back_up or verify task and clear it, then clear this one",
+            hint="fix what failed in the last back_up or verify task and clear it, then clear this one",
         )
     if (age := now - newest.taken_at) > MAX_AGE:
         raise NoFreshBackup(

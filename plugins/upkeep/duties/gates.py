@@ -54,7 +54,7 @@ def check_gates_before(job: Job, names: Sequence[str], deployments: Deployments)
             light="amber" if bad else "green",
             summary="; ".join(f"{gate.name} fails already: {gate.said}" for gate in bad)[:SUMMARY_CHARS]
             or _hold(gates),
-            hint="these will not be blamed on the rollout; mend them first if you can" if bad else "",
+            hint="these will not be blamed on the rollout; fix them first if you can" if bad else "",
         )
     return gates
 
@@ -101,7 +101,7 @@ def compare(before: Iterable[Gate], after: Iterable[Gate]) -> tuple[Compared, ..
 
 
 def note_after(entry: Entry, compared: Sequence[Compared], **detail: Any) -> None:
-    told = [one for one in compared if one.said or one.verdict == "mended"]
+    told = [one for one in compared if one.said or one.verdict == "fixed"]
     bad = [one for one in compared if one.bad]
     failing = [one for one in compared if one.verdict == "was already failing"]
     entry.note(

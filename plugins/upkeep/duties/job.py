@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from upkeep.domain.endpoint import Endpoint
 from upkeep.errors import Busy, SiteFileError
-from upkeep.ledger import Act, Hold, Ledger
+from upkeep.ledger import Act, Hold, Ledger, Record
 from upkeep.site import Cache, Cluster, Database, Folder, Site
 from upkeep.stores.base import Store
 from upkeep.stores.local_store import LocalStore
@@ -91,6 +91,21 @@ class Job:
             approver=approver,
         )
 
+    def last_act(
+        self,
+        duty: str,
+        target: str | None = None,
+        fits: Callable[[Record], bool] = lambda record: True,
+        *,
+        among: int = 50,
+    ) -> Record | None:
+        """The newest act of the site by ``duty`` that ``fits``, looked for among the newest ``among``; None: none does.
+
+        :param target: of this one only; None: of all.
+        """
+        records = self.ledger.acts(self.site.name, duty=duty, target=target, limit=among, newest_first=True)
+        return next((record for record in records if fits(record)), None)
+
     def database(self, name: str) -> Database:
         """What the site file says of one database. Errors: ``SiteFileError`` when the target of that name is none."""
         section = self.site.section(name)
@@ -107,7 +122,7 @@ class Job:
                 raise SiteFileError(
                     f"{target!r} of site {self.site.name!r} is {section.engine}, and its connection "
                     f"{section.conn_id!r} is of type {endpoint.kind}",
-                    hint="name the connection of that server in conn_id, or mend engine",
+                    hint="name the connection of that server in conn_id, or fix engine",
                 )
             name = _fit_for_lines(section.database or endpoint.schema or section.name, target)
             if section.engine == "mysql":

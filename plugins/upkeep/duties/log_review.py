@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from upkeep.domain.log_tally import KINDS, Tally, Told, remember, select
+from upkeep.domain.log_tally import KINDS, ListedKind, Tally, remember, select
 from upkeep.domain.units import human_bytes
 from upkeep.duties.log_memory import FolderMemory
 from upkeep.engines.log_content import Content, Damaged, content_of
@@ -40,7 +40,7 @@ class Review:
     """``bytes`` or ``time`` when the limit ended it; then ``unread`` bytes of ``unfinished`` files are left."""
     unfinished: int = 0
     unread: int = 0
-    told: list[Told] = field(default_factory=list)
+    told: list[ListedKind] = field(default_factory=list)
     new: int = 0
     remarks: list[str] = field(default_factory=list)
     memory: FolderMemory = field(default_factory=FolderMemory)

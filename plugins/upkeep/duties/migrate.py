@@ -146,7 +146,7 @@ def _rehearsal(job: Job, plan: MigrationPlan, target: str, *, resumed: bool = Fa
     if plan.on_failure == "rollback" and (unlike := record.detail.get("unlike")):
         raise MigrationRefused(
             f"in the rehearsal the rollback script did not bring back what was: {some(unlike)}",
-            hint="mend the rollback script and rehearse it, or choose restore or stop",
+            hint="fix the rollback script and rehearse it, or choose restore or stop",
         )
     return record
 

@@ -19,22 +19,8 @@ def first_statement(
     job: Job, server: LiveDatabase, plan: MigrationPlan, target: str, earlier: Record | None, start_at: int | None
 ) -> int:
     """The statement to begin with. Errors: ``MigrationRefused`` for one that was begun before, unless it is said."""
-    count = len(plan.statements)
-    if start_at is not None and not 1 <= start_at <= count:
-        raise MigrationRefused(f"there is no statement {start_at}: it has {count}", hint="see the plan")
-    if start_at is not None and start_at > 1 and plan.whole:
-        raise MigrationRefused(
-            "this migration is one transaction, none of whose statements can stand alone", hint="start at 1"
-        )
-    if start_at is not None and start_at > 1 and (earlier is None or earlier.state == "done"):
-        why = "was done to its end" if earlier else "was not begun, or was taken back"
-        raise MigrationRefused(f"it can't start at {start_at}: it {why}", hint="start at 1, or not at all")
-    if start_at is not None and (missing := missing_from_session(plan.engine, plan.statements, start_at)):
-        raise MigrationRefused(
-            f"it can't start at {start_at}: what it needs of {missing} was known to a session that is gone",
-            hint="run what is left as a migration of its own, with the value written out",
-        )
     if start_at is not None:
+        _require_start(plan, earlier, start_at)
         return start_at
     if earlier is None:
         return 1
@@ -44,8 +30,27 @@ def first_statement(
             f"{told} was done on {when}Z by {earlier.started.actor}",
             hint="nothing is to be done; to run it once more all the same, say start at 1",
         )
-    what, hint = _half(job, server, plan, target, earlier)
+    what, hint = _what_stands(job, server, plan, target, earlier)
     raise MigrationRefused(f"{told} was begun on {when}Z and {what}", hint=hint)
+
+
+def _require_start(plan: MigrationPlan, earlier: Record | None, start_at: int) -> None:
+    """Errors: ``MigrationRefused`` where the migration can't begin at that statement."""
+    count = len(plan.statements)
+    if not 1 <= start_at <= count:
+        raise MigrationRefused(f"there is no statement {start_at}: it has {count}", hint="see the plan")
+    if start_at > 1 and plan.whole:
+        raise MigrationRefused(
+            "this migration is one transaction, none of whose statements can stand alone", hint="start at 1"
+        )
+    if start_at > 1 and (earlier is None or earlier.state == "done"):
+        why = "was done to its end" if earlier else "was not begun, or was taken back"
+        raise MigrationRefused(f"it can't start at {start_at}: it {why}", hint="start at 1, or not at all")
+    if missing := missing_from_session(plan.engine, plan.statements, start_at):
+        raise MigrationRefused(
+            f"it can't start at {start_at}: what it needs of {missing} was known to a session that is gone",
+            hint="run what is left as a migration of its own, with the value written out",
+        )
 
 
 def earlier_attempt(job: Job, target: str, plan: MigrationPlan) -> Record | None:
@@ -59,9 +64,8 @@ def _attempts(job: Job, target: str, plan: MigrationPlan) -> list[Record]:
     return [one for one in records if one.started.command.startswith(f"migrate {plan.digest} ")]
 
 
-def _half(job: Job, server: LiveDatabase, plan: MigrationPlan, target: str, earlier: Record) -> tuple[str, str]:
+def _what_stands(job: Job, server: LiveDatabase, plan: MigrationPlan, target: str, earlier: Record) -> tuple[str, str]:
     """What stands of a migration that did not end well, and how to go on."""
-    count = len(plan.statements)
     ended = "was killed" if earlier.state == "died" else "failed"
     if _own_acts(job, target, "undo_migration", plan, earlier, "undo "):
         return (
@@ -81,21 +85,34 @@ def _half(job: Job, server: LiveDatabase, plan: MigrationPlan, target: str, earl
             "look at the database; if the command itself knows how to go on, say start at 1",
         )
     if plan.whole:
-        commits = _own_acts(job, target, "commit_migration", plan, earlier)
-        if not commits:
-            if tables := server.tables_without_transactions():
-                kept = f"but what it did to tables without transactions ({some(tables)})"
-                look = "look at those of them that it changes; say start at 1 to run it"
-                return f"{ended} before its commit: the server took all of it back {kept}", look
-            return f"{ended} before its commit: the server took all of it back", "say start at 1 to run it"
-        number = commits[0].started.command.rpartition(" commit ")[2]
-        with server.session() as session:
-            committed = session.was_committed(number) if number.isdigit() else None
-        if committed is None:
-            return f"{ended} in its commit: nobody knows whether it stands", "look; if it doesn't, say start at 1"
-        if committed:
-            return f"{ended} after its commit: all of it stands", "nothing is to be done; look at the checks"
-        return "its commit was taken back: nothing of it stands", "say start at 1 to run it"
+        return _of_transaction(job, server, plan, target, earlier, ended)
+    return _of_statements(job, plan, target, earlier, ended)
+
+
+def _of_transaction(
+    job: Job, server: LiveDatabase, plan: MigrationPlan, target: str, earlier: Record, ended: str
+) -> tuple[str, str]:
+    """What stands of one transaction: the server is asked whether its commit took."""
+    commits = _own_acts(job, target, "commit_migration", plan, earlier)
+    if not commits:
+        if tables := server.tables_without_transactions():
+            kept = f"but what it did to tables without transactions ({some(tables)})"
+            look = "look at those of them that it changes; say start at 1 to run it"
+            return f"{ended} before its commit: the server took all of it back {kept}", look
+        return f"{ended} before its commit: the server took all of it back", "say start at 1 to run it"
+    number = commits[0].started.command.rpartition(" commit ")[2]
+    with server.session() as session:
+        committed = session.was_committed(number) if number.isdigit() else None
+    if committed is None:
+        return f"{ended} in its commit: nobody knows whether it stands", "look; if it doesn't, say start at 1"
+    if committed:
+        return f"{ended} after its commit: all of it stands", "nothing is to be done; look at the checks"
+    return "its commit was taken back: nothing of it stands", "say start at 1 to run it"
+
+
+def _of_statements(job: Job, plan: MigrationPlan, target: str, earlier: Record, ended: str) -> tuple[str, str]:
+    """What stands of statements that each commit by themselves: up to which one they came."""
+    count = len(plan.statements)
     acts = _own_acts(job, target, "migrate_statement", plan, earlier)
     if not acts:
         first = int(earlier.started.command.partition(" from statement ")[2].partition(" ")[0])

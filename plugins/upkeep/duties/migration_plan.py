@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from upkeep.domain.migration import MigrationPlan, OnFailure, command_text, plan_of
 from upkeep.domain.sql_statements import Statement, is_whole
-from upkeep.duties.benches import CHECK_LIMIT_S, open_restorer
+from upkeep.domain.units import first_few
+from upkeep.duties.database_copy import CHECK_LIMIT_S, open_restorer
 from upkeep.duties.job import Job
-from upkeep.duties.restore import live_name
+from upkeep.duties.restore_place import live_name
 from upkeep.duties.same_server import require_same_server
 from upkeep.engines.migration_command import environment_of
 from upkeep.engines.restore_base import Restorer
@@ -121,7 +122,7 @@ def plan_migration(job: Job, migration: Migration) -> MigrationPlan:
 def section_of(job: Job, target: str) -> Database:
     section = job.site.section(target)
     if not isinstance(section, Database):
-        raise MigrationRefused(f"{job.site.name}/{target} is no database", hint="migrations are for databases only")
+        raise MigrationRefused(f"{job.site.name}/{target} is not a database", hint="migrations are for databases only")
     return section
 
 
@@ -177,7 +178,7 @@ def open_session(section: Database, restorer: Restorer, name: str, mode: str) ->
         except MigrationLost as lost:
             left = "its session was ended there" if session.end() else "its session may run on there"
             raise MigrationLost(f"{lost.message}; {left}", hint=lost.hint) from None
-        except (MigrationFailed, Stopped):
+        except (MigrationFailed, MigrationRefused, Stopped):
             raise
         except BaseException:
             session.end()
@@ -210,5 +211,4 @@ def rehearse_command(plan: MigrationPlan, backup_id: str) -> str:
 
 
 def some(lines: list[str]) -> str:
-    rest = len(lines) - MOST_TOLD
-    return "; ".join(lines[:MOST_TOLD]) + (f"; and {rest} more" if rest > 0 else "")
+    return first_few(lines, MOST_TOLD, joint="; ")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from upkeep.domain.likeness import compare_catalogues
+from upkeep.domain.copy_comparison import compare_catalogues
 from upkeep.domain.migration import MigrationPlan, stands
-from upkeep.domain.restoring import Wish
+from upkeep.domain.restoring import RestoreRequest
 from upkeep.duties.job import Job
 from upkeep.duties.migration_history import leaves_nothing
 from upkeep.duties.migration_plan import run_rollback, section_of, server_of, some
@@ -58,7 +58,7 @@ def recover(
     try:
         if plan.on_failure == "rollback":
             return _undo(job, plan, target, approver, progress, ran)
-        done = restore_over(job, Wish(target, "over", backup_id), approver=approver)
+        done = restore_over(job, RestoreRequest(target, "over", backup_id), approver=approver)
     except UpkeepError as second:
         raise MigrationFailed(
             f"failed, and the {plan.on_failure} failed too: {ran}; {second.message}; the migration itself: "
@@ -89,7 +89,7 @@ def _undo(job: Job, plan: MigrationPlan, target: str, approver: str, progress: P
             with server.session() as session:
                 run_rollback(session, plan.rollback)
             if unlike := compare_catalogues(progress.before, server.catalogue())[0]:
-                raise MigrationFailed(f"after the rollback script {some(unlike)}", hint="compare, and mend by hand")
+                raise MigrationFailed(f"after the rollback script {some(unlike)}", hint="compare, and fix by hand")
             entry.note(light="amber", summary=f"failed, rolled back by the rehearsed script: {ran} before it")
     return "failed, rolled back by the rehearsed script"
 

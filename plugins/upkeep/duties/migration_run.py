@@ -52,7 +52,7 @@ def look_before(server: LiveDatabase, first: int, progress: Progress) -> dict[st
         raise MigrationRefused(error.message, hint=error.hint) from error
     if failed:
         raise MigrationRefused(
-            f"before it begins the site's checks don't hold: {some(failed)}", hint="mend that first, or the checks"
+            f"before it begins the site's checks don't hold: {some(failed)}", hint="fix that first, or the checks"
         )
     return server.count()
 
@@ -95,7 +95,7 @@ def run_statements(
             failed += rows_missed(changed, before, server.count())
         if failed:
             raise MigrationFailed(
-                f"all statements ran, but {some(failed)}", hint="see what the application says; then mend by hand"
+                f"all statements ran, but {some(failed)}", hint="see what the application says; then fix by hand"
             )
         unlike = otherwise_shaped(rehearsal.detail.get("shapes"), server.catalogue())
         seconds = round(time.monotonic() - begun, 3)

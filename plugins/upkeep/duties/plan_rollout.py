@@ -48,7 +48,7 @@ def plan_rollout(job: Job, asked: Mapping[str, str], strategy: Strategy = "all")
         waves = order_waves([deployment.name for deployment in cluster.deployments if deployment.name in changes],
                             after, strategy)  # fmt: skip
         if strategy == "canary" and len(waves) == 1:
-            lines.append("note: this is no canary: one deployment is changed, so none follows that it could warn")
+            lines.append("note: this is not a canary: one deployment is changed, so none follows that it could warn")
         for line in lines:
             log.info("%s", line)
         entry.note(lines=[line[:LINE_CHARS] for line in lines[:SHOWN]], waves=waves, strategy=strategy, **_light(items))
@@ -56,7 +56,7 @@ def plan_rollout(job: Job, asked: Mapping[str, str], strategy: Strategy = "all")
             raise RolloutRefused(
                 f"the rolling update of {cluster.namespace} is refused, nothing was changed: "
                 + "; ".join(f"{item.name}: {', '.join(item.reasons)}" for item in refused),
-                hint="mend what is named, or leave these deployments out of the form",
+                hint="fix what is named, or leave these deployments out of the form",
             )
     return {"strategy": strategy, "changes": changes, "waves": waves, "lines": lines}
 

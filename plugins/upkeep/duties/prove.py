@@ -28,11 +28,12 @@ from typing import Any
 
 from upkeep.domain.proof import ProofLevel
 from upkeep.domain.proving import Choice, choose_backups
-from upkeep.duties.benches import Bench, NoScratch, bench_of
 from upkeep.duties.catalogue import Backup, Catalogue, candidates, read_catalogue
 from upkeep.duties.job import Job, never
 from upkeep.duties.read_back import key_of, plain_bytes, trusted_manifest
 from upkeep.duties.rebuilding import Rebuilding, RemovedMeanwhile, infrastructure, sweep
+from upkeep.duties.scratch import NoScratch, Scratch
+from upkeep.duties.scratches import scratch_of
 from upkeep.errors import (
     ConnectionUnknown,
     ManifestBroken,
@@ -78,19 +79,19 @@ def prove(
     if not chosen:
         return {**result, "restored": {}, "reason": _nothing(job, target, choices)}
     try:
-        bench = bench_of(job, target)
+        scratch = scratch_of(job, target)
     except (RestoreUnavailable, ConnectionUnknown) as error:
-        reason = _no_bench(job, target, error)
+        reason = _no_scratch(job, target, error)
         if backup_id:
             raise
         return {**result, "restored": {}, "reason": reason}
     if dry_run:
-        return {**result, "would_restore": _rehearse(job, bench, chosen), "into": bench.place}
+        return {**result, "would_restore": _rehearse(job, scratch, chosen), "into": scratch.place}
     restored: dict[str, float] = {}
     bad: list[ProofFailed | ManifestBroken] = []
     unable: list[RestoreUnavailable] = []
     with job.hold(f"{target}/scratch"):
-        sweep(job, target, bench)
+        sweep(job, target, scratch)
         for turn, backup in enumerate(chosen):
             if told_to_stop():
                 raise Stopped(
@@ -101,7 +102,7 @@ def prove(
                 _leave(job, target, len(chosen) - turn, closes_at)
                 break
             try:
-                if (seconds := _prove(job, backup, bench)) is not None:
+                if (seconds := _prove(job, backup, scratch)) is not None:
                     restored[backup.ref.backup_id] = seconds
             except (ProofFailed, ManifestBroken) as error:
                 log.error("%s: %s", backup.ref.backup_id, error)
@@ -158,12 +159,18 @@ def _nothing(job: Job, target: str, choices: tuple[Choice, ...]) -> str:
                 summary=f"{len(without_key)} backups can't be restored: {without_key[0].reason}",
                 hint="name the connection that holds the private key under encryption.identity_conn_id",
             )
+        elif not choices[0].reason.endswith("already"):
+            entry.note(
+                light="amber",
+                summary=f"nothing is restored: the newest is {choices[0].reason}",
+                hint=f"see upkeep backups {job.site.name} {target}; fix the nightly run, then prove what it makes",
+            )
         else:
             entry.note(light="green", summary=f"nothing to restore: the newest is {choices[0].reason}")
     return choices[0].reason if choices else "there is no backup"
 
 
-def _no_bench(job: Job, target: str, error: UpkeepError) -> str:
+def _no_scratch(job: Job, target: str, error: UpkeepError) -> str:
     """A database without a scratch server is a remark; one whose scratch can't be used is an error."""
     with job.ledger.record(job.act("prove", target, command="look for the scratch server")) as entry:
         light = "amber" if isinstance(error, NoScratch) else "red"
@@ -173,11 +180,11 @@ def _no_bench(job: Job, target: str, error: UpkeepError) -> str:
     return error.message
 
 
-def _prove(job: Job, backup: Backup, bench: Bench) -> float | None:
+def _prove(job: Job, backup: Backup, scratch: Scratch) -> float | None:
     """The measured restore time in seconds; None when the backup is no longer there."""
-    ref, rebuilding = backup.ref, Rebuilding(job, backup, bench)
+    ref, rebuilding = backup.ref, Rebuilding(job, backup, scratch)
     with job.ledger.record(job.act("prove", ref.target, command=f"restore {ref.backup_id} to prove it")) as entry:
-        entry.note(backup_id=ref.backup_id, where=bench.place)
+        entry.note(backup_id=ref.backup_id, where=scratch.place)
         try:
             rebuilding.check(entry)
             with rebuilding.standing(entry):
@@ -191,12 +198,12 @@ def _prove(job: Job, backup: Backup, bench: Bench) -> float | None:
         return rebuilding.restored.seconds["total"]
 
 
-def _rehearse(job: Job, bench: Bench, chosen: list[Backup]) -> list[str]:
+def _rehearse(job: Job, scratch: Scratch, chosen: list[Backup]) -> list[str]:
     """All of it up to the restore. Errors: ``ManifestBroken``, ``RestoreUnavailable``."""
     for backup in chosen:
         manifest = trusted_manifest(job, backup)
         key_of(job, manifest)
-        for note in bench.check(manifest, plain_bytes(job, backup, manifest)):
+        for note in scratch.check(manifest, plain_bytes(job, backup, manifest)):
             log.warning("%s", note)
-        log.info("%s: would be restored into %s", backup.ref.backup_id, bench.place)
+        log.info("%s: would be restored into %s", backup.ref.backup_id, scratch.place)
     return [backup.ref.backup_id for backup in chosen]

@@ -17,6 +17,7 @@ from upkeep.domain.sealed import digest
 from upkeep.duties.catalogue import PROOFS, Backup, read_manifest
 from upkeep.duties.job import Job
 from upkeep.duties.packing import is_about_the_key, unpack
+from upkeep.duties.progress import Progress
 from upkeep.duties.row_archives import identity_of
 from upkeep.engines.pipeline import Pipeline
 from upkeep.errors import (
@@ -80,7 +81,7 @@ class HashedReader:
     def __init__(self, job: Job, key: str, file: StoredFile) -> None:
         self._key, self._file = key, file
         self._chunks = job.store.read(key)
-        self._sha256, self._size = hashlib.sha256(), 0
+        self._sha256, self._progress = hashlib.sha256(), Progress(key, "read back")
         self._damage: ObjectDamaged | ObjectMissing | None = None
         self.waits = Waits()
 
@@ -88,7 +89,7 @@ class HashedReader:
         try:
             for chunk in self.waits.over(self._chunks):
                 self._sha256.update(chunk)
-                self._size += len(chunk)
+                self._progress.add(len(chunk))
                 yield chunk
         except (ObjectDamaged, ObjectMissing) as error:
             self._damage = error
@@ -99,9 +100,9 @@ class HashedReader:
             pass
         if isinstance(self._damage, ObjectMissing):
             raise ProofFailed(f"{self._key} is missing from the store", hint=DAMAGED) from self._damage
-        if self._size != self._file.size:
+        if self._progress.size != self._file.size:
             raise ProofFailed(
-                f"{self._key} has {self._size} bytes, its manifest says {self._file.size}", hint=DAMAGED
+                f"{self._key} has {self._progress.size} bytes, its manifest says {self._file.size}", hint=DAMAGED
             ) from self._damage
         if self._damage or self._sha256.hexdigest() != self._file.sha256:
             raise ProofFailed(f"{self._key} has another SHA-256 than its manifest says", hint=DAMAGED) from self._damage

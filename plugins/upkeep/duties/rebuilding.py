@@ -1,4 +1,4 @@
-"""One backup restored on a bench, whatever for: errors told apart, the proof written beside the backup.
+"""One backup restored in scratch, whatever for: errors told apart, the proof written beside the backup.
 
 The week proves each backup by itself (``prove``), the month lets a whole site stand at once (``drill``): both go
 through here, so what is a bad backup for the one is one for the other.
@@ -15,11 +15,11 @@ from typing import Any
 from upkeep.domain.manifest import NAME as MANIFEST
 from upkeep.domain.manifest import Manifest
 from upkeep.domain.proof import ProofLevel
-from upkeep.domain.units import human_seconds
-from upkeep.duties.benches import Bench, Restored
+from upkeep.domain.units import first_few, human_seconds
 from upkeep.duties.catalogue import Backup, write_proof
 from upkeep.duties.job import Job
 from upkeep.duties.read_back import Streams, key_of, plain_bytes, trusted_manifest
+from upkeep.duties.scratch import Restored, Scratch
 from upkeep.errors import (
     LedgerError,
     ManifestBroken,
@@ -35,7 +35,6 @@ log = logging.getLogger(__name__)
 
 MOST_KEPT = 200
 """Differences that a proof lists; a copy of another database could have thousands."""
-MOST_TOLD = 5
 
 
 class RemovedMeanwhile(Exception):
@@ -48,8 +47,8 @@ class Rebuilding:
     ``Stopped``.
     """
 
-    def __init__(self, job: Job, backup: Backup, bench: Bench) -> None:
-        self.backup, self.bench = backup, bench
+    def __init__(self, job: Job, backup: Backup, scratch: Scratch) -> None:
+        self.backup, self.scratch = backup, scratch
         self.restored = Restored()
         self._job = job
         self._manifest: Manifest | None = None
@@ -68,11 +67,11 @@ class Rebuilding:
         return plain_bytes(self._job, self.backup, self.manifest)
 
     def check(self, entry: Entry, *, beside: int = 0) -> None:
-        """Before anything is restored: the manifest, the key, and whether the bench is fit for it."""
+        """Before anything is restored: the manifest, the key, and whether the scratch is fit for it."""
         with self._judged(entry):
             self._manifest = trusted_manifest(self._job, self.backup)
             self._streams = Streams(self._job, self._manifest, key_of(self._job, self._manifest))
-            self.restored.notes += self.bench.check(self._manifest, self.plain_bytes, beside=beside)
+            self.restored.notes += self.scratch.check(self._manifest, self.plain_bytes, beside=beside)
 
     @contextmanager
     def standing(self, entry: Entry) -> Iterator[None]:
@@ -82,7 +81,7 @@ class Rebuilding:
             with self._judged(entry):
                 if self._streams is None:
                     raise ValueError(f"{self.backup.ref.backup_id} was not checked")
-                stack.enter_context(self.bench.standing(self.manifest, self._streams, self.restored))
+                stack.enter_context(self.scratch.standing(self.manifest, self._streams, self.restored))
                 self._count()
             yield
 
@@ -90,7 +89,7 @@ class Rebuilding:
         """What the site wants to be true of the copy."""
         with self._judged(entry):
             begun = time.monotonic()
-            self.bench.ask(self.manifest, self.restored)
+            self.scratch.ask(self.manifest, self.restored)
             spent = time.monotonic() - begun
             for phase in ("verify", "total"):
                 self.restored.seconds[phase] = round(self.restored.seconds.get(phase, 0.0) + spent, 3)
@@ -99,11 +98,9 @@ class Rebuilding:
         with self._judged(entry):
             if not self.restored.differences:
                 return
-            told = self.restored.differences[:MOST_TOLD]
-            rest = len(self.restored.differences) - len(told)
+            told = first_few(self.restored.differences, joint="; ")
             raise ProofFailed(
-                f"the restored copy of {self.backup.ref.backup_id} differs from its source: {'; '.join(told)}"
-                + (f"; and {rest} more" if rest else ""),
+                f"the restored copy of {self.backup.ref.backup_id} differs from its source: {told}",
                 hint="don't rely on this backup: the proof beside it lists every difference; back up again and prove "
                 "that one",
             )
@@ -119,8 +116,7 @@ class Rebuilding:
             phases=restored.seconds,
             figures=restored.figures,
             notes=restored.notes[:20],
-            light="green",
-            summary=f"restored in {human_seconds(seconds)} and alike: {_counted(restored.figures)}",
+            **_verdict(restored.figures, human_seconds(seconds)),
             **more,
         )
         ref = self.backup.ref
@@ -146,7 +142,7 @@ class Rebuilding:
     @contextmanager
     def _judged(self, entry: Entry) -> Iterator[None]:
         """Says whose fault an error is."""
-        entry.hide(*self.bench.secrets)
+        entry.hide(*self.scratch.secrets)
         try:
             yield
         except (ProofFailed, ManifestBroken, ObjectMissing) as error:
@@ -178,29 +174,40 @@ class Rebuilding:
         write_proof(job.store, self.backup.ref, level, ok=ok, at=job.now(), run=job.run.as_dict(), figures=figures)
 
 
-def sweep(job: Job, target: str, bench: Bench) -> None:
+def sweep(job: Job, target: str, scratch: Scratch) -> None:
     """What a killed run left. Where that can't be, the restore itself will meet the same trouble and tell it."""
     try:
-        left = bench.leftovers()
+        left = scratch.leftovers()
     except RestoreUnavailable as error:
         log.warning("leftovers of earlier runs were not looked for: %s", error.message)
         return
     if left:
         with job.ledger.record(job.act("sweep", target, command=f"remove {', '.join(left)}")) as entry:
             try:
-                bench.sweep(left)
+                scratch.sweep(left)
             except RestoreUnavailable as error:
                 entry.skip(f"{error.message}; {error.hint}")
             else:
-                entry.note(where=bench.place, summary=f"{len(left)} restored copies of a killed run removed")
+                entry.note(where=scratch.place, summary=f"{len(left)} restored copies of a killed run removed")
 
 
 def infrastructure(error: UpkeepError | OSError) -> RestoreUnavailable:
     message = error.message if isinstance(error, UpkeepError) else str(error)
-    hint = error.hint if isinstance(error, UpkeepError) else "see the task's log, mend it, then run the task again"
+    hint = error.hint if isinstance(error, UpkeepError) else "see the task's log, fix it, then run the task again"
     prefix = "" if message.startswith("infrastructure: ") else "infrastructure: "
     suffix = "this says nothing about the backup"
     return RestoreUnavailable(f"{prefix}{message}", hint=hint if hint.endswith(suffix) else f"{hint}; {suffix}")
+
+
+def _verdict(figures: Mapping[str, Any], took: str) -> dict[str, str]:
+    """A copy whose rows nobody could compare may be an empty one."""
+    if why := figures.get("rows_are"):
+        return {
+            "light": "amber",
+            "summary": f"restored in {took}, but its rows are not compared: its manifest has {why}",
+            "hint": "fix what kept the backup from counting them, back up again and prove that one",
+        }
+    return {"light": "green", "summary": f"restored in {took} and alike: {_counted(figures)}", "hint": ""}
 
 
 def _counted(figures: Mapping[str, Any]) -> str:

@@ -16,13 +16,13 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from upkeep.domain.likeness import compare_catalogues, compare_tables
+from upkeep.domain.copy_comparison import compare_catalogues, compare_tables
 from upkeep.domain.manifest import Manifest
 from upkeep.domain.migration import MigrationPlan, rehearsal_lines, shapes_changed, tables_changed, within
 from upkeep.domain.proving import scratch_name
-from upkeep.domain.restoring import Wish
+from upkeep.domain.restoring import RestoreRequest
 from upkeep.domain.units import human_seconds
-from upkeep.duties.benches import bench_of, open_restorer
+from upkeep.duties.database_copy import open_restorer
 from upkeep.duties.job import Job
 from upkeep.duties.migration_plan import (
     MOST_TOLD,
@@ -39,7 +39,8 @@ from upkeep.duties.migration_plan import (
     sql_mode,
 )
 from upkeep.duties.rebuilding import Rebuilding, RemovedMeanwhile, sweep
-from upkeep.duties.restore import find_backup
+from upkeep.duties.restore_source import find_backup
+from upkeep.duties.scratches import scratch_of
 from upkeep.engines.restore_base import Restorer
 from upkeep.errors import MigrationFailed, NoFreshBackup, ObjectMissing
 from upkeep.site import Database
@@ -84,20 +85,20 @@ def rehearse_migration(job: Job, migration: Migration) -> dict[str, Any]:
     plan, section, target = plan_migration(job, migration), section_of(job, migration.target), migration.target
     for line in plan.lines():
         log.info("%s", line)
-    found = find_backup(job, Wish(target))
+    found = find_backup(job, RestoreRequest(target))
     if job.now() - found.backup.taken_at > YOUNG:
         raise NoFreshBackup(
             f"the newest proven backup of {target} is of {found.backup.taken_at:%Y-%m-%d %H:%M}Z: what is rehearsed on "
             "it says little about today",
             hint=f"back it up first: run {job.site.name}_daily, or see why it has not",
         )
-    bench = bench_of(job, target)
+    scratch = scratch_of(job, target)
     rehearsed = _Rehearsed()
     with job.ledger.hold(f"{job.site.name}/{target}/scratch"):
-        sweep(job, target, bench)
+        sweep(job, target, scratch)
         act = job.act("rehearse_migration", target, command=rehearse_command(plan, found.backup_id))
-        with job.ledger.record(act, secrets=bench.secrets) as entry:
-            rebuilding = Rebuilding(found.job, found.backup, bench)
+        with job.ledger.record(act, secrets=scratch.secrets) as entry:
+            rebuilding = Rebuilding(found.job, found.backup, scratch)
             try:
                 rebuilding.check(entry)
                 with rebuilding.standing(entry):
@@ -114,7 +115,7 @@ def rehearse_migration(job: Job, migration: Migration) -> dict[str, Any]:
             seconds = sum(ran[0] for ran in rehearsed.ran)
             entry.note(
                 backup_id=found.backup_id,
-                where=bench.place,
+                where=scratch.place,
                 seconds=round(seconds, 3),
                 **_kept(rehearsed),
                 light="amber" if rehearsed.unlike else "green",
@@ -124,7 +125,7 @@ def rehearse_migration(job: Job, migration: Migration) -> dict[str, Any]:
             if rehearsed.unlike and migration.on_failure == "rollback":
                 raise MigrationFailed(
                     f"the rollback script does not bring back what was: {some(rehearsed.unlike)}",
-                    hint="mend the rollback script, or choose restore or stop",
+                    hint="fix the rollback script, or choose restore or stop",
                 )
     return {
         "site": job.site.name, "target": target, "sha256": plan.digest, "backup_id": found.backup_id,
@@ -175,7 +176,7 @@ def _rehearse(job: Job, section: Database, plan: MigrationPlan, manifest: Manife
     if failed := checks_missed(section, restorer, name):
         raise MigrationFailed(
             f"after the rehearsal the site's checks don't hold: {some(failed)}",
-            hint="mend the migration, or the checks in the site file if they no longer fit",
+            hint="fix the migration, or the checks in the site file if they no longer fit",
         )
     if plan.rollback:
         again = partial(_rehearse_rollback, section, plan, restorer, name, mode, look, before)

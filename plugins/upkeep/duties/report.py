@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from upkeep.duties.job import Job
 from upkeep.duties.pages import keep_pages
+from upkeep.duties.sources import answer_within
 from upkeep.duties.status import standing, tallies
 from upkeep.duties.waiting import waiting
-from upkeep.errors import UpkeepError
+from upkeep.errors import StoreError, UpkeepError
 from upkeep.reports import RunReport, Status, build_run_report, to_html, to_markdown, to_text
 from upkeep.reports.month import MONTH, tell_month
 from upkeep.reports.section import Section
@@ -18,24 +20,32 @@ from upkeep.reports.sending import send
 
 log = logging.getLogger(__name__)
 
+TELL_WITHIN_S = 60.0
+"""For each message: the report isn't in the ledger before all are told, or can't be."""
 _FROM = {"red": Status.RED, "amber": Status.AMBER, "always": Status.SKIPPED}
 
 
-def report_run(job: Job, rhythm: str, *, chosen: Sequence[str] = (), dry_run: bool = False) -> dict[str, Any]:
+def report_run(
+    job: Job, rhythm: str, *, chosen: Sequence[str] = (), left_out: Sequence[str] = (), dry_run: bool = False
+) -> dict[str, Any]:
     """Build the run's page, keep it in the store as Markdown and HTML, and log the short text.
 
     A store that is away doesn't stop the report: it goes to the spool, and says so.
+
+    :param chosen: the targets to work on; all of them, which is what the form names by itself, are no choice.
+    :param left_out: parts of the rhythm that the form took out.
     """
+    chosen = () if {target.name for target in job.site.targets} <= set(chosen) else chosen
     with job.ledger.record(job.act("report", rhythm, command=f"report {rhythm}")) as entry:
-        found = _report(job, rhythm, chosen, dry_run)
-        partial = bool(chosen) and not {target.name for target in job.site.targets} <= set(chosen)
+        found = _report(job, rhythm, chosen, left_out, dry_run)
         entry.note(
-            ok=found["ok"], headline=found["headline"], page=found["page"], dry_run=dry_run, partial=partial
+            ok=found["ok"], headline=found["headline"], page=found["page"], dry_run=dry_run,
+            partial=bool(chosen or left_out),
         )  # fmt: skip
     return found
 
 
-def _report(job: Job, rhythm: str, chosen: Sequence[str], dry_run: bool) -> dict[str, Any]:
+def _report(job: Job, rhythm: str, chosen: Sequence[str], left_out: Sequence[str], dry_run: bool) -> dict[str, Any]:
     targets = [target.name for target in job.site.targets]
     report = build_run_report(
         site=job.site,
@@ -45,20 +55,29 @@ def _report(job: Job, rhythm: str, chosen: Sequence[str], dry_run: bool) -> dict
         now=job.now(),
         # The week makes no backups: a target without one in its run isn't missing anything.
         expected_targets=targets if rhythm == "daily" else (),
-        waiting={target: [ref.backup_id for ref in waiting(job, target)] for target in targets},
+        waiting={target: _waiting(job, target) for target in targets},
         chosen=chosen,
+        left_out=left_out,
         dry_run=dry_run,
         also=_month(job) if rhythm == "monthly" else (),
         # What is only started by hand can't be missed.
         missed=standing(job.site, rhythm, job.ledger, job.now()).missed if _is_scheduled(job, rhythm) else (),
     )
     text = to_text(report)
-    for line in text.splitlines():
-        log.info("%s", line)
     pages = {"md": to_markdown(report), "html": to_html(report)}
     page = keep_pages(job, rhythm, pages)
-    _tell(job, report, f"{text}\n{page}", pages["html"])
-    return {"ok": report.ok, "headline": report.headline, "text": text, "page": page}
+    for line in (*text.splitlines(), f"the page: {page or 'neither the store nor the spool takes it'}"):
+        log.info("%s", line)
+    unsent = _tell(job, report, f"{text}\n{page}", pages["html"])
+    return {"ok": report.ok, "headline": report.headline, "text": text, "page": page, "unsent": unsent}
+
+
+def _waiting(job: Job, target: str) -> list[str]:
+    try:
+        return [ref.backup_id for ref in waiting(job, target)]
+    except StoreError as error:  # shipping met the same, and its row in the ledger tells of it
+        log.warning("the spool can't be looked through: %s", error.message)
+        return []
 
 
 def _month(job: Job) -> tuple[Section, ...]:
@@ -71,13 +90,17 @@ def _is_scheduled(job: Job, rhythm: str) -> bool:
     return getattr(job.site.rhythms, rhythm, None) is not None
 
 
-def _tell(job: Job, report: RunReport, text: str, html: str) -> None:
-    """Tell those who want to know of this light. A message that isn't taken is recorded; the rest are still sent."""
+def _tell(job: Job, report: RunReport, text: str, html: str) -> list[str]:
+    """Tell those who want to know of this light; returns why some of them weren't told. The rest still are."""
+    unsent = []
     for person in job.site.notify:
         if report.status > _FROM[person.when]:
             continue
         try:
             with job.ledger.record(job.act("notify", person.conn_id, command=f"send to {person.conn_id}")):
-                send(job.connect(person.conn_id), f"[{report.site}] {report.headline}", text, html)
+                message = partial(send, job.connect(person.conn_id), f"[{report.site}] {report.headline}", text, html)
+                answer_within(TELL_WITHIN_S, person.conn_id, message)
         except UpkeepError as error:
             log.error("%s", error)
+            unsent.append(f"{person.conn_id}: {error.message}")
+    return unsent

@@ -21,28 +21,18 @@ from typing import Any
 
 from upkeep.domain.names import quoted
 from upkeep.domain.proof import ProofLevel, is_proven
-from upkeep.domain.restoring import Wish, replaced_name, restored_name
+from upkeep.domain.restoring import RestoreRequest, replaced_name, restored_name
 from upkeep.domain.units import human_seconds
 from upkeep.duties.back_up import back_up
-from upkeep.duties.benches import open_restorer
 from upkeep.duties.catalogue import read_catalogue
+from upkeep.duties.database_copy import open_restorer
 from upkeep.duties.job import Job
-from upkeep.duties.restore import (
-    SAFETY,
-    Found,
-    check_room,
-    compare_again,
-    find_backup,
-    hold_name,
-    last_act,
-    live_name,
-    load_copy,
-    open_live,
-    place_of,
-)
+from upkeep.duties.restore_copy import compare_again, load_copy
 from upkeep.duties.restore_others import bring_other_beside, swap_other
+from upkeep.duties.restore_place import check_room, hold_name, live_name, open_live, place_of
+from upkeep.duties.restore_source import SAFETY, Found, find_backup
 from upkeep.duties.verify import verify
-from upkeep.duties.write_stops import GO_ON, WriteStop, last_stop, stop_that_did, stopped_at, write_stop_of
+from upkeep.duties.write_stops import GO_ON, last_stop, stop_that_did, stopped_at, write_stop_of
 from upkeep.engines.live_base import LiveServer, State
 from upkeep.errors import NoFreshBackup, RestoreRefused, UpkeepError
 from upkeep.site import Database, ScaleToZero
@@ -81,11 +71,11 @@ def plan_over(job: Job, section: Database, found: Found) -> tuple[str, tuple[str
     """Where to, the steps, and what a person has to know. Errors: ``RestoreUnavailable``."""
     live, server = live_name(job, section), open_live(job, section)
     _refuse_own_ledger(job, section, live)
-    place = place_of(job, section, found, Wish(section.name, "over"))
+    place = place_of(job, section, found, RestoreRequest(section.name, "over"))
     there = server.exists(live)
     remarks = []
     if place.name not in place.restorer.databases():
-        remarks += check_room(job, section, found, place, Wish(section.name, "over"))
+        remarks += check_room(job, section, found, place, RestoreRequest(section.name, "over"))
     else:
         remarks.append(f"{place.name} is there already: it is compared again, not loaded again")
     if there:
@@ -117,18 +107,18 @@ def plan_over(job: Job, section: Database, found: Found) -> tuple[str, tuple[str
     return f"over the live database {live} on {place.label}", tuple(steps), tuple(remarks)
 
 
-def secure_live(job: Job, wish: Wish, *, waived: str = "", dry_run: bool = False) -> dict[str, Any]:
+def secure_live(job: Job, request: RestoreRequest, *, waived: str = "", dry_run: bool = False) -> dict[str, Any]:
     """Have a proven backup of what is live now, so that even the old state could be had back from the store.
 
     Errors: ``RestoreRefused`` where a foreign key, say, forbids the swap; those of ``back_up`` and ``verify``.
     """
-    section, target = job.site.section(wish.target), wish.target
+    section, target = job.site.section(request.target), request.target
     result = {"site": job.site.name, "target": target, "dry_run": dry_run}
     if isinstance(section, Database):
         server, live = open_live(job, section), live_name(job, section)
         if not server.exists(live):
             return {**result, "backup_id": None, "reason": f"there is no database {live} now"}
-        if _swapped_already(job, wish) or unfinished(job, section, server):
+        if _swapped_already(job, request) or unfinished(job, section, server):
             return {**result, "backup_id": None, "reason": "the swap was begun behind a backup"}
         _refuse_own_ledger(job, section, live)
         refuse_obstacles(server, live)
@@ -150,29 +140,33 @@ def secure_live(job: Job, wish: Wish, *, waived: str = "", dry_run: bool = False
     return {**result, "backup_id": made, "reason": "made for this restore"}
 
 
-def stop_writes(job: Job, wish: Wish, *, approver: str, waived: str = "", dry_run: bool = False) -> dict[str, Any]:
+def stop_writes(
+    job: Job, request: RestoreRequest, *, approver: str, waived: str = "", dry_run: bool = False
+) -> dict[str, Any]:
     """Keep applications from writing, by the site's hook. Errors: ``RestoreRefused`` where there is neither hook nor
     waiver.
     """
-    section, target = job.site.section(wish.target), wish.target
+    section, target = job.site.section(request.target), request.target
     result = {"site": job.site.name, "target": target, "dry_run": dry_run}
-    if isinstance(section, Database) and not open_live(job, section).exists(live_name(job, section)):
-        return {**result, "how": "there is no live database"}
-    begun = unfinished(job, section, open_live(job, section)) if isinstance(section, Database) else None
-    if _swapped_already(job, wish) or (begun and begun.state == "done" and begun.backup_id == wish.backup_id):
+    begun: _Begun | None = None
+    if isinstance(section, Database):
+        server, live = open_live(job, section), live_name(job, section)
+        if not server.exists(live):
+            return {**result, "how": "there is no live database"}
+        begun = unfinished(job, section, server)
+    if _swapped_already(job, request) or (begun and begun.state == "done" and begun.backup_id == request.backup_id):
         return {**result, "how": "nothing is left to be done"}
     if waived and not dry_run:
         with job.ledger.record(job.act("stop_writes", target, command=GO_ON, approver=approver)) as entry:
             entry.note(light="amber", summary=f"writes go on: waived, {waived}", waived=waived)
     if waived:
         return {**result, "how": f"waived: {waived}"}
-    if not isinstance(section, Database) or section.stop_writes is None:
+    hook = write_stop_of(job, section, server, live) if isinstance(section, Database) else None
+    if hook is None:
         raise RestoreRefused(
             f"nothing keeps applications from writing to {job.site.name}/{target} while it is replaced",
             hint="set stop_writes for it in the site file, or stop the applications by hand and say so in the waiver",
         )
-    live = live_name(job, section)
-    hook = _hook(job, section, open_live(job, section), live)
     stop = last_stop(job, target)
     holds = hook.holds()
     if holds and stop is None:
@@ -223,46 +217,46 @@ def finish_swap(job: Job, target: str, *, approver: Callable[[], str]) -> dict[s
             f"the ledger knows of no swap of {job.site.name}/{target} that was begun and not finished",
             hint=f"upkeep restore backup {job.site.name} {target} --to over --backup ID finishes one of another ledger",
         )
-    done = swap_live(job, Wish(target, "over", begun.backup_id), approver=begun.approver or approver())
+    done = swap_live(job, RestoreRequest(target, "over", begun.backup_id), approver=begun.approver or approver())
     return {**done, **let_write(job, target)}
 
 
-def bring_beside(job: Job, wish: Wish) -> dict[str, Any]:
+def bring_beside(job: Job, request: RestoreRequest) -> dict[str, Any]:
     """The copy that is going to be live, loaded and compared; nothing to do where the swap was begun already."""
-    section = job.site.section(wish.target)
-    backup_id = _require_named(wish)
+    section = job.site.section(request.target)
+    backup_id = _require_named(request)
     if not isinstance(section, Database):
-        return bring_other_beside(job, section, find_backup(job, wish))
-    with job.ledger.hold(hold_name(job, wish.target)):
+        return bring_other_beside(job, section, find_backup(job, request))
+    with job.ledger.hold(hold_name(job, request.target)):
         if begun := _begun(job, section, open_live(job, section), backup_id):
-            return {"site": job.site.name, "target": wish.target, "backup_id": begun.backup_id, "found": True}
-        if done := _swapped_already(job, wish):
+            return {"site": job.site.name, "target": request.target, "backup_id": begun.backup_id, "found": True}
+        if done := _swapped_already(job, request):
             return {**done, "found": True}
-        found = find_backup(job, wish)
-        return load_copy(job, section, found, place_of(job, section, found, wish), ())
+        found = find_backup(job, request)
+        return load_copy(job, section, found, place_of(job, section, found, request), ())
 
 
-def swap_live(job: Job, wish: Wish, *, approver: str, waivers: Waivers = Waivers()) -> dict[str, Any]:
+def swap_live(job: Job, request: RestoreRequest, *, approver: str, waivers: Waivers = Waivers()) -> dict[str, Any]:
     """Put the copy in the place of the live database, which stays under a dated name.
 
     Errors: ``RestoreRefused`` when something that has to hold before no longer does; ``ProofFailed`` when the copy was
     changed since it was restored; ``NoFreshBackup``; ``RestoreUnavailable``; ``Busy``.
     """
-    section, target = job.site.section(wish.target), wish.target
-    backup_id = _require_named(wish)
+    section, target = job.site.section(request.target), request.target
+    backup_id = _require_named(request)
     if not isinstance(section, Database):
-        return swap_other(job, section, find_backup(job, wish), approver=approver, waived=waivers.writes)
+        return swap_other(job, section, find_backup(job, request), approver=approver, waived=waivers.writes)
     server, live = open_live(job, section), live_name(job, section)
     result = {"site": job.site.name, "target": target, "backup_id": backup_id, "database": live}
     # The night's backup must not read while names change under it.
     with job.ledger.hold(hold_name(job, target)), job.hold(target):
         begun = _begun(job, section, server, backup_id)
-        if begun is None and (done := _swapped_already(job, wish)):
+        if begun is None and (done := _swapped_already(job, request)):
             return {**result, **done, "found": True}
         new, counted = begun.new if begun else restored_name(live, backup_id), ""
         if begun is None:  # what was begun is finished without the store, which may be away
-            found = find_backup(job, wish)
-            place = place_of(job, section, found, wish)
+            found = find_backup(job, request)
+            place = place_of(job, section, found, request)
             _require_all(job, section, server, live, waivers)
             server.tidy(new)
             compare_again(section, found, place)
@@ -290,23 +284,23 @@ def swap_live(job: Job, wish: Wish, *, approver: str, waivers: Waivers = Waivers
     return {**result, "old": swapped.old, "notes": list(swapped.notes[:20]), "found": False}
 
 
-def restore_over(job: Job, wish: Wish, *, approver: str, waivers: Waivers = Waivers()) -> dict[str, Any]:
+def restore_over(job: Job, request: RestoreRequest, *, approver: str, waivers: Waivers = Waivers()) -> dict[str, Any]:
     """All of it in one go, for the command line. Applications may write again however it ends, unless it is killed:
     then the next run, or ``let_write``, sees to it.
     """
-    _require_named(wish)
-    secured = secure_live(job, wish, waived=waivers.backup)
+    _require_named(request)
+    secured = secure_live(job, request, waived=waivers.backup)
     try:
-        stop_writes(job, wish, waived=waivers.writes, approver=approver)
-        beside = bring_beside(job, wish)
-        swapped = swap_live(job, wish, approver=approver, waivers=waivers)
+        stop_writes(job, request, waived=waivers.writes, approver=approver)
+        beside = bring_beside(job, request)
+        swapped = swap_live(job, request, approver=approver, waivers=waivers)
     except BaseException as error:
         try:
-            let_write(job, wish.target)
+            let_write(job, request.target)
         except UpkeepError as second:
             error.add_note(f"writes are still stopped: {second}")
         raise
-    let_write(job, wish.target)
+    let_write(job, request.target)
     return {**beside, **swapped, "secured": secured["backup_id"]}
 
 
@@ -347,7 +341,7 @@ def _refuse_own_ledger(job: Job, section: Database, live: str) -> None:
 
 def unfinished(job: Job, section: Database, server: LiveServer) -> _Begun | None:
     """The last swap of the target, if it neither ended well nor left everything as it was."""
-    last = last_act(job, section.name, "swap")
+    last = job.last_act("swap", section.name)
     if last is None or last.state == "done" or not (found := _SWAP.fullmatch(last.started.command)):
         return None
     new, live, old = (str(json.loads(text)) for text in found.groups()[:3])
@@ -375,16 +369,6 @@ def _require_all(job: Job, section: Database, server: LiveServer, live: str, wai
         )
 
 
-def _hook(job: Job, section: Database, server: LiveServer, live: str) -> WriteStop:
-    hook = write_stop_of(job, section, server, live)
-    if hook is None:
-        raise RestoreRefused(
-            f"nothing keeps applications from writing to {job.site.name}/{section.name} while it is replaced",
-            hint="set stop_writes for it in the site file, or stop the applications by hand and say so in the waiver",
-        )
-    return hook
-
-
 def _begun(job: Job, section: Database, server: LiveServer, backup_id: str) -> _Begun | None:
     """An unfinished swap of this very backup. Errors: ``RestoreRefused`` for one of another that has to be finished."""
     begun = unfinished(job, section, server)
@@ -404,27 +388,27 @@ def _begun(job: Job, section: Database, server: LiveServer, backup_id: str) -> _
     return None
 
 
-def _swapped_already(job: Job, wish: Wish) -> dict[str, Any] | None:
+def _swapped_already(job: Job, request: RestoreRequest) -> dict[str, Any] | None:
     """A cleared task must not restore a second time over what people have written since. Nor must a command that was
     killed after the swap: it is the same restore until applications may write again.
     """
-    last = last_act(job, wish.target, "swap")
-    if last is None or last.state != "done" or last.detail.get("backup_id") != wish.backup_id:
+    last = job.last_act("swap", request.target)
+    if last is None or last.state != "done" or last.detail.get("backup_id") != request.backup_id:
         return None
-    stopped = stopped_at(job, wish.target)
+    stopped = stopped_at(job, request.target)
     if last.started.run_id != job.run.run_id and not (stopped and stopped.seq < last.started.seq):
         return None
     old = last.detail.get("old")
-    return {"site": job.site.name, "target": wish.target, "backup_id": wish.backup_id, "old": old}
+    return {"site": job.site.name, "target": request.target, "backup_id": request.backup_id, "old": old}
 
 
-def _require_named(wish: Wish) -> str:
+def _require_named(request: RestoreRequest) -> str:
     """The newest backup may be the one that was just made of what is to be replaced."""
-    if wish.backup_id is None:
+    if request.backup_id is None:
         raise RestoreRefused(
-            f"no backup is named to restore over {wish.target}", hint="name one by its id: see the plan"
+            f"no backup is named to restore over {request.target}", hint="name one by its id: see the plan"
         )
-    return wish.backup_id
+    return request.backup_id
 
 
 def _command(new: str, live: str, old: str, backup_id: str) -> str:

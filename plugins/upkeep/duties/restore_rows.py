@@ -43,9 +43,9 @@ def restore_rows(
     the latest comes first: where two hold a row, its last state is the one that is restored. Rows that the purge had
     left in the table, because they changed before they could be deleted, are passed over.
 
-    Errors: ``ObjectMissing`` for an unknown archive, ``ObjectDamaged`` before any of its rows is restored,
-    ``PurgeRefused`` when the table has other columns, ``SourceError`` when a row doesn't fit (nothing of its batch of
-    500 is kept).
+    Errors: ``ObjectMissing`` for an unknown archive or none at all, ``ObjectDamaged`` before any of its rows is
+    restored, ``PurgeRefused`` when the table has other columns, ``SourceError`` when a row doesn't fit (nothing of
+    its batch of 500 is kept).
     """
     shelf = Archives(job, database, table)
     into = into_table or table
@@ -71,6 +71,11 @@ def restore_rows(
 
 def _chosen(shelf: Archives, found: list[RowArchive], wanted: Sequence[str] | Literal["all"]) -> list[RowArchive]:
     if wanted == "all":
+        if not found:
+            raise ObjectMissing(
+                f"{shelf.folder} holds no committed archive: no purged row of that table was kept",
+                hint="check the table's name; only purge rules with archive: true keep what they delete",
+            )
         return found
     unknown = sorted(set(wanted) - {archive.archive_id for archive in found})
     if unknown:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from upkeep.domain.findings import Looked
-from upkeep.domain.review import Reviewed, top
+from upkeep.domain.findings import Inspection
+from upkeep.domain.review_statements import Reviewed, top
 from upkeep.duties.check_security import Machine
 from upkeep.duties.comparing import Review, Room, first
 from upkeep.duties.job import Job
@@ -46,14 +46,14 @@ def review_databases(job: Job, *, machine: Machine | None = None) -> dict[str, A
     return found
 
 
-def _statements(given: Mapping[str, Looked]) -> Iterator[dict[str, object]]:
-    for name, looked in given.items():
-        if isinstance(looked, Reviewed):
-            for statement in top(looked.statements, STATEMENTS):
+def _statements(given: Mapping[str, Inspection]) -> Iterator[dict[str, object]]:
+    for name, inspection in given.items():
+        if isinstance(inspection, Reviewed):
+            for statement in top(inspection.statements, STATEMENTS):
                 yield {"database": name.partition("/")[2], **statement.as_dict()}
 
 
-def _sources(job: Job, machine: Machine) -> Iterator[tuple[str, Callable[[], Looked]]]:
+def _sources(job: Job, machine: Machine) -> Iterator[tuple[str, Callable[[], Inspection]]]:
     yield "updates", partial(_updates, machine)
     yield "kernel", partial(_kernel, job, machine)
     servers = set()
@@ -66,11 +66,11 @@ def _sources(job: Job, machine: Machine) -> Iterator[tuple[str, Callable[[], Loo
             yield f"settings/{database.name}", partial(_review, job, database, "settings")
 
 
-def _review(job: Job, section: Database, what: str) -> Looked:
+def _review(job: Job, section: Database, what: str) -> Inspection:
     from upkeep.engines import mysql_review, postgres_review
 
     engine: Any = job.engine(section.name)
-    readers: dict[str, Callable[[Any], Looked]]
+    readers: dict[str, Callable[[Any], Inspection]]
     if section.engine == "mysql":
         readers = {
             "index": mysql_review.mysql_index_review,
@@ -88,20 +88,20 @@ def _review(job: Job, section: Database, what: str) -> Looked:
     return readers[what](engine)
 
 
-def _updates(machine: Machine) -> Looked:
+def _updates(machine: Machine) -> Inspection:
     from upkeep.engines.security_updates import pending_updates
 
     return pending_updates(program=machine.apt)
 
 
-def _kernel(job: Job, machine: Machine) -> Looked:
+def _kernel(job: Job, machine: Machine) -> Inspection:
     """This machine's, where one of the databases runs on it."""
     from upkeep.engines.postgres_review import postgres_backend
     from upkeep.engines.review_host import is_local, kernel_settings
 
     local = [one for one in job.site.databases if not one.via and is_local(job.connect(one.conn_id))]
     if not local:
-        return Looked()
+        return Inspection()
     proc = machine.root / "proc"
     section = next((one for one in local if one.engine == "postgres"), None)
     if section is None:  # MySQL tells no process of its own
@@ -111,6 +111,6 @@ def _kernel(job: Job, machine: Machine) -> Looked:
         with postgres_backend(engine) as pid:
             return kernel_settings(job.run.host, pid=pid, proc=proc)
     except UpkeepError as error:
-        looked = kernel_settings(job.run.host, proc=proc)
-        looked.unread.append(f"limits of {section.name}'s server ({error.message})")
-        return looked
+        inspection = kernel_settings(job.run.host, proc=proc)
+        inspection.unread.append(f"limits of {section.name}'s server ({error.message})")
+        return inspection

@@ -208,7 +208,7 @@ class _Rollback:
             if wrong:
                 raise RollbackFailed(
                     f"{verdict}: {'; '.join(wrong)}",
-                    hint="see 'still failing' in docs/runbooks/rolling_update.md; once it is mended, clear this task",
+                    hint="see 'still failing' in docs/runbooks/rolling_update.md; once it is fixed, clear this task",
                 )
         log.warning("%s", result["summary"])
         return result

@@ -32,7 +32,7 @@ def require_same_server(
     if _identity(job, section) != restorer.identity():
         raise refusal(
             f"the connections {section.conn_id} and {other} of {section.name} lead to two servers",
-            hint=f"{setting} is another account on the server of conn_id: mend it in the site file",
+            hint=f"{setting} is another account on the server of conn_id: fix it in the site file",
         )
 
 

@@ -6,6 +6,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,7 @@ from upkeep.domain.manifest import NAME as MANIFEST
 from upkeep.duties.catalogue import PIN
 from upkeep.duties.job import Job
 from upkeep.duties.sources import LIMIT_S, read_sources
-from upkeep.ledger.samples import KEEP, Samples
+from upkeep.ledger.samples import Samples
 from upkeep.site import Cache, Cluster, Database, Site
 from upkeep.stores.base import StoredObject
 from upkeep.stores.local_store import LocalStore
@@ -42,7 +43,7 @@ def sample_capacity(job: Job, *, limit_s: float = LIMIT_S) -> dict[str, Any]:
         week = samples.series(job.site.name, since=at - TREND_SPAN)
         health = judge_capacity(readings, week, limits_of(job.site), now=at, unread=unread)
         kept = samples.append(job.site.name, at, readings)
-        old = samples.thin_out(job.site.name, before=at - KEEP)
+        old = samples.thin_out(job.site.name, before=at - timedelta(days=job.site.keep_samples_days))
         fullest = sorted(health.figures.items(), key=lambda share: -share[1])[:TOLD]
         found: dict[str, Any] = {
             "name": health.name,

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from upkeep.domain.findings import Looked, compare
+from upkeep.domain.findings import Inspection, compare
 from upkeep.domain.units import counted
 from upkeep.duties.comparing import LONGEST_TEXT, Review, Room, first
 from upkeep.duties.job import Job
@@ -46,16 +46,16 @@ def scan_vulnerabilities(job: Job, *, dry_run: bool = False) -> dict[str, Any]:
         problems: list[str] = []
         previous = review.previous(problems)
         given, failed = _run(job.site.scans, commands)
-        current = [replace(one, source=name) for name, looked in given.items() for one in looked.findings]
-        partly = [name for name, looked in given.items() if looked.unread]
+        current = [replace(one, source=name) for name, inspection in given.items() for one in inspection.findings]
+        partly = [name for name, inspection in given.items() if inspection.unread]
         compared = compare(previous, current, at=at, unread={*failed, *missing, *partly})
         problems += missing.values()
         problems += [f"{name}: {why}" for name, why in failed.items()]
-        problems += [why for looked in given.values() for why in looked.unread]
+        problems += [why for inspection in given.values() for why in inspection.unread]
         found = review.tell(compared, problems)
         if not job.site.scans:
             found["summary"] = "the site names no scans"
-        found["figures"] = {name: value for looked in given.values() for name, value in looked.figures.items()}
+        found["figures"] = {name: value for inspection in given.values() for name, value in inspection.figures.items()}
         entry.note(at=at.isoformat(), **found, **_told(commands), **review.moved(), **review.keep(compared))
     log.info("the scans are %s: %s", found["light"], found["summary"])
     for finding in compared.open:
@@ -78,10 +78,10 @@ def _commands(scans: Iterable[Scan]) -> tuple[dict[str, list[str]], dict[str, st
     return commands, missing
 
 
-def _run(scans: Iterable[Scan], commands: Mapping[str, list[str]]) -> tuple[dict[str, Looked], dict[str, str]]:
+def _run(scans: Iterable[Scan], commands: Mapping[str, list[str]]) -> tuple[dict[str, Inspection], dict[str, str]]:
     from upkeep.engines.scan_tools import run_scan
 
-    given: dict[str, Looked] = {}
+    given: dict[str, Inspection] = {}
     failed: dict[str, str] = {}
     for scan in scans:
         if scan.name not in commands:

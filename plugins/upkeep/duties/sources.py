@@ -28,7 +28,7 @@ def read_sources(
     unread: dict[str, str] = {}
     for name, read in sources.items():
         try:
-            given[name] = _within(limit_s, name, read)
+            given[name] = answer_within(limit_s, name, read)
         except Stopped:
             raise
         except UpkeepError as error:
@@ -41,8 +41,11 @@ def read_sources(
     return given, unread
 
 
-def _within(limit_s: float, name: str, read: Callable[[], T]) -> T:
-    """In a thread, which is left behind when the limit is over: a call into a dead network disk can't be ended."""
+def answer_within(limit_s: float, name: str, read: Callable[[], T]) -> T:
+    """What ``read`` gives, or its error. Errors: ``SourceError`` once the limit is over.
+
+    In a thread, which is left behind then: a call into a dead network disk, or a resolver that hangs, can't be ended.
+    """
     outcome: queue.SimpleQueue[T | BaseException] = queue.SimpleQueue()
 
     def work() -> None:

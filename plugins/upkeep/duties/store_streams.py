@@ -11,16 +11,14 @@ from dataclasses import dataclass
 
 from upkeep.domain.backup import BackupRef
 from upkeep.domain.manifest import StoredFile
-from upkeep.domain.units import human_bytes, human_seconds
 from upkeep.duties.job import Job
 from upkeep.duties.packing import pack, packed_name
+from upkeep.duties.progress import Progress
 from upkeep.engines.base import Engine, Snapshot, StartAgain, Stream
 from upkeep.engines.pipeline import Ended, Pipeline, together
 from upkeep.stores.base import ObjectWriter, Store
 
 log = logging.getLogger(__name__)
-
-PROGRESS_EVERY_S = 10
 
 
 @dataclass(frozen=True)
@@ -101,19 +99,17 @@ class _FirstFailure:
 
 
 class _Meter:
-    """Counts and hashes what goes into the store, and says now and then how far it is."""
+    """Counts and hashes what goes into the store."""
 
     def __init__(self, sink: ObjectWriter, what: str) -> None:
-        self._sink, self._what = sink, what
+        self._sink, self._progress = sink, Progress(what, "stored")
         self.sha256 = hashlib.sha256()
-        self.size = 0
-        self._begun = self._said = time.monotonic()
+
+    @property
+    def size(self) -> int:
+        return self._progress.size
 
     def write(self, chunk: bytes) -> None:
         self.sha256.update(chunk)
         self._sink.write(chunk)
-        self.size += len(chunk)
-        now = time.monotonic()
-        if now - self._said >= PROGRESS_EVERY_S:
-            self._said = now
-            log.info("%s: %s stored after %s", self._what, human_bytes(self.size), human_seconds(now - self._begun))
+        self._progress.add(len(chunk))

@@ -17,7 +17,8 @@ from typing import Any
 
 from upkeep.domain.backup import BackupRef
 from upkeep.domain.health import Light
-from upkeep.domain.partitions import Archived, Layout, Measured, PartitionPlan, Rule, Step, find_old, make_plan
+from upkeep.domain.partition_plan import find_old, make_plan
+from upkeep.domain.partitions import Archived, Layout, Measured, PartitionPlan, Rule, Step
 from upkeep.domain.proof import is_proven
 from upkeep.domain.purge import Refusal
 from upkeep.duties.catalogue import read_catalogue, read_manifest

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from upkeep.domain.plan_care import plan_care
 from upkeep.domain.purge import Limits, why_wait
-from upkeep.domain.table_care import REBUILDS, Care, CarePlan, Item, Past, Rebuilt, plan_care
+from upkeep.domain.table_care import REBUILDS, Care, CarePlan, Item, Past, Rebuilt
 from upkeep.domain.units import human_bytes, human_seconds
 from upkeep.duties.fresh_backup import require_fresh_backup
 from upkeep.duties.job import Job, never, require_hold
@@ -96,7 +97,8 @@ class _Judging:
 
     def again(self, table: str) -> tuple[Item, ...]:
         """The verdicts about one table as it is now."""
-        plan = plan_care(self._session.server, self._session.measure(table), self._care, self._past)
+        tables = self._session.measure(table)  # first: it also measures the server's free disk
+        plan = plan_care(self._session.server, tables, self._care, self._past)
         return tuple(item for item in plan.items if item.table == table)
 
 

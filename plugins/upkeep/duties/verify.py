@@ -20,7 +20,7 @@ from upkeep.duties.read_back import HashedReader, trusted_manifest, unpacking_fa
 from upkeep.duties.row_archives import identity_of
 from upkeep.engines.base import StructureCheck
 from upkeep.engines.pipeline import Pipeline
-from upkeep.errors import BackupShrunk, ManifestBroken, ObjectMissing, ProofFailed, ToolFailed
+from upkeep.errors import BackupShrunk, ManifestBroken, ObjectMissing, ProofFailed, RestoreUnavailable, ToolFailed
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,9 @@ def verify(job: Job, target: str, backup_id: str) -> dict[str, Any]:
             hint=f"upkeep backups {job.site.name} {target} lists what it holds",
         )
     identity = identity_of(job)
-    unproven = [b for b in catalogue.backups if b.failure is None and b.level < _reachable(job, identity)]
+    # Without a key nothing is to be learned of one whose bytes were read already: it is encrypted.
+    looked_into = ProofLevel.STRUCTURE if identity else ProofLevel.CHECKSUM
+    unproven = [b for b in catalogue.backups if b.failure is None and b.level < looked_into]
     failures: dict[str, ProofFailed | ManifestBroken] = {}
     for backup in [wanted, *(other for other in reversed(unproven) if other.ref != wanted.ref)]:
         try:
@@ -50,7 +52,8 @@ def verify(job: Job, target: str, backup_id: str) -> dict[str, Any]:
         except (ProofFailed, ManifestBroken) as error:
             failures[backup.ref.backup_id] = error
             log.error("%s: %s", backup.ref.backup_id, error)
-        except ToolFailed as error:  # says nothing about the backup: a changed key, a program that was killed
+        except (ToolFailed, RestoreUnavailable) as error:
+            # Says nothing about the backup: a changed key, a program that was killed, a worker's full disk.
             if backup.ref == wanted.ref:
                 raise
             log.warning("%s could not be looked into: %s", backup.ref.backup_id, error.message)

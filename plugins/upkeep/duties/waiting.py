@@ -4,34 +4,50 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from upkeep.domain.backup import BackupRef
 from upkeep.domain.manifest import NAME as MANIFEST
 from upkeep.duties.catalogue import read_catalogue, read_manifest
 from upkeep.duties.job import Job
-from upkeep.errors import ManifestBroken, ObjectDamaged, ObjectMissing
+from upkeep.duties.progress import Progress
+from upkeep.errors import ManifestBroken, ObjectDamaged, ObjectMissing, StoreError
 
 log = logging.getLogger(__name__)
+
+_MOVE_IT_AWAY = "its disk may be failing: look at the file, then move its folder out of the spool by hand"
 
 
 def waiting(job: Job, target: str) -> tuple[BackupRef, ...]:
     """Finished backups of one target in this worker's spool, oldest first."""
-    if not job.spool.root.is_dir():
-        return ()  # nothing ever had to wait here
+    if not has_spool(job):
+        return ()
     return tuple(backup.ref for backup in read_catalogue(job.spool, job.site.name, target).backups)
+
+
+def has_spool(job: Job) -> bool:
+    """Whether anything can wait here: something once had to, and the spool isn't the store under another name.
+
+    Where a link or a mount makes it so, what lies in the store would be taken for shipped, and removed.
+    """
+    spool, store = job.spool.root, urlsplit(job.site.store.url)
+    if not spool.is_dir():
+        return False
+    return not (store.scheme == "file" and Path(store.path).is_dir() and spool.samefile(store.path))
 
 
 def ship_waiting(job: Job, target: str) -> None:
     """Move what waits to the store, manifest last; the spool's copy goes only after the store holds all of it.
 
-    One that was damaged in the spool stays there, as a failed act in the ledger, and keeps nothing else waiting.
+    One that was damaged in the spool stays there, as a failed act in the ledger, and keeps nothing else waiting. A
+    spool that can't be looked through is told in the same way.
 
     Errors: ``StoreUnreachable`` and ``StoreFull`` when the store still doesn't take it; then it goes on waiting.
     """
-    if not job.spool.root.is_dir():
-        return
-    _tidy(job, target)
-    for ref in waiting(job, target):
+    for ref in _found(job, target):
         try:
             with job.ledger.record(job.act("ship", target, command=f"ship {ref.backup_id} from the spool")) as entry:
                 entry.note(backup_id=ref.backup_id, bytes=_ship(job, ref))
@@ -39,6 +55,20 @@ def ship_waiting(job: Job, target: str) -> None:
             log.error("%s stays in the spool: %s", ref.backup_id, error)  # red in the report; tonight's is made anyway
             continue
         log.info("shipped %s from the spool to %s", ref.backup_id, job.store.url)
+
+
+def _found(job: Job, target: str) -> tuple[BackupRef, ...]:
+    if not has_spool(job):
+        return ()
+    look = job.act("ship", target, command=f"look for backups that wait in {job.spool.root}")
+    try:
+        _tidy(job, target)
+        return waiting(job, target)
+    except StoreError as error:
+        log.error("the spool can't be looked through: %s", error)
+        with suppress(StoreError), job.ledger.record(look):
+            raise  # so that the report tells of it
+        return ()
 
 
 def _tidy(job: Job, target: str) -> None:
@@ -52,7 +82,10 @@ def _tidy(job: Job, target: str) -> None:
 
 def _ship(job: Job, ref: BackupRef) -> int:
     """Copy one backup; returns its bytes. A copy that an earlier, killed try had already completed isn't made again."""
-    manifest, sealed = read_manifest(job.spool, ref)
+    try:
+        manifest, sealed = read_manifest(job.spool, ref)
+    except StoreError as error:
+        raise _damaged(job, f"the manifest of {ref.backup_id}", error) from error
     if not _is_there(job, ref, sealed):
         for file in manifest.files:
             _copy(job, ref.prefix + file.name, file.sha256)
@@ -71,13 +104,25 @@ def _is_there(job: Job, ref: BackupRef, sealed: bytes) -> bool:
 
 
 def _copy(job: Job, key: str, sha256: str) -> None:
-    found = hashlib.sha256()
+    found, progress = hashlib.sha256(), Progress(key, "shipped")
     with job.store.writer(key) as sink:
-        for chunk in job.spool.read(key):
+        for chunk in _read(job, key):
             found.update(chunk)
             sink.write(chunk)
+            progress.add(len(chunk))
         if found.hexdigest() != sha256:
             raise ObjectDamaged(
-                f"{key} in the spool {job.spool.root} is not what was written there",
-                hint="its disk may be failing: look at the file, then move its folder out of the spool by hand",
+                f"{key} in the spool {job.spool.root} is not what was written there", hint=_MOVE_IT_AWAY
             )
+
+
+def _read(job: Job, key: str) -> Iterator[bytes]:
+    """A spool that can't be read is no store that is away: it must not keep tonight's backup from the store."""
+    try:
+        yield from job.spool.read(key)
+    except StoreError as error:
+        raise _damaged(job, key, error) from error
+
+
+def _damaged(job: Job, what: str, error: StoreError) -> ObjectDamaged:
+    return ObjectDamaged(f"{what} in the spool {job.spool.root} can't be read: {error.message}", hint=_MOVE_IT_AWAY)

@@ -8,10 +8,9 @@ from abc import ABC, abstractmethod
 from datetime import timedelta
 
 from upkeep.domain.rollout import Live, Mark
-from upkeep.domain.units import human_seconds
+from upkeep.domain.units import first_few, human_seconds
 from upkeep.duties.cluster_work import opened
 from upkeep.duties.job import Job
-from upkeep.duties.restore import last_act
 from upkeep.engines.live_base import LiveServer
 from upkeep.errors import RestoreRefused, RestoreUnavailable, RolloutRefused, SourceError
 from upkeep.ledger import Record, Row
@@ -22,14 +21,7 @@ LOOK_EVERY_S = 1.0
 GO_ON = "let writes go on"
 """The command of a stop that was waived."""
 _COUNT = re.compile(r"([a-z0-9.-]+)=(\d+)")
-
-MOST_TOLD = 5
 _END_THEM = "end these sessions and keep their accounts away; or stop the applications by hand and give a waiver"
-
-
-def _told(names: list[str]) -> str:
-    rest = len(names) - MOST_TOLD
-    return ", ".join(names[:MOST_TOLD]) + (f" and {rest} more" if rest > 0 else "")
 
 
 class WriteStop(ABC):
@@ -85,10 +77,10 @@ class ReadOnly(WriteStop):
     def remarks(self) -> list[str]:
         remarks = []
         if accounts := self._server.exempt():
-            remarks.append(f"these accounts may write although the server is read only: {_told(accounts)}")
+            remarks.append(f"these accounts may write although the server is read only: {first_few(accounts)}")
         try:
             if writers := self._server.writers(self._live):
-                remarks.append(f"in the way: {_told(writers)} could go on writing; {_END_THEM}")
+                remarks.append(f"in the way: {first_few(writers)} could go on writing; {_END_THEM}")
         except RestoreUnavailable as error:
             remarks.append(f"in the way: nobody can see who could go on writing: {error.message}")
         return remarks
@@ -97,7 +89,7 @@ class ReadOnly(WriteStop):
         if writers := self._server.writers(self._live):
             raise RestoreRefused(
                 f"{len(writers)} sessions on {self._live} could write although the server is read only: "
-                f"{_told(writers)}",
+                f"{first_few(writers)}",
                 hint=_END_THEM,
             )
 
@@ -191,6 +183,6 @@ def stopped_at(job: Job, target: str) -> Row | None:
 
 
 def last_stop(job: Job, target: str) -> Record | None:
-    stop = last_act(job, target, "stop_writes", lambda record: record.started.command != GO_ON)
-    undone = last_act(job, target, "let_write", lambda record: record.state == "done")
+    stop = job.last_act("stop_writes", target, lambda record: record.started.command != GO_ON)
+    undone = job.last_act("let_write", target, lambda record: record.state == "done")
     return None if stop and undone and undone.started.seq > stop.started.seq else stop

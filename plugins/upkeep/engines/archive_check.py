@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -41,9 +41,7 @@ class ArchiveCheck(StructureCheck):
     def close(self) -> dict[str, Any]:
         for reader in self._readers:
             reader.close()
-        # An entry ends with its owner, which pg_restore doesn't separate from a name that has spaces.
-        entries = _ENTRY.findall(self._listing.decode(self._encoding, "backslashreplace"))
-        missing = [full for full in self._tables if not any(_names(entry, full) for entry in entries)]
+        missing = tables_missing(self._listing.decode(self._encoding, "backslashreplace"), self._tables)
         if missing:
             raise ProofFailed(
                 f"{len(missing)} of {len(self._tables)} tables have no data in the archive: {', '.join(missing[:5])}",
@@ -145,14 +143,16 @@ class _Reader:
         self._pipeline.end()
 
 
-def _names(entry: str, full: str) -> bool:
-    """Whether a listing's ``schema table owner`` is about ``schema.table``; either name may itself hold spaces or dots.
+def tables_missing(listing: str, tables: Iterable[str]) -> list[str]:
+    """Those of ``tables`` (``schema.table``) whose rows ``pg_restore --list`` doesn't show.
 
-    pg_restore prints newlines in names as spaces.
+    An entry is ``schema table owner``, and any of the three names may itself hold spaces, the first two also dots. So
+    whatever stands before a space may be a schema and a table. pg_restore prints newlines in names as spaces.
     """
-    flat = " ".join(full.split("\n"))
-    return any(entry.startswith(f"{flat[:dot]} {flat[dot + 1 :]} ") for dot in _dots(flat))
+    shown = {entry[:place] for entry in _ENTRY.findall(listing) for place, letter in enumerate(entry) if letter == " "}
 
+    def is_shown(full: str) -> bool:
+        flat = " ".join(full.split("\n"))
+        return any(f"{flat[:dot]} {flat[dot + 1 :]}" in shown for dot, letter in enumerate(flat) if letter == ".")
 
-def _dots(text: str) -> list[int]:
-    return [place for place, letter in enumerate(text) if letter == "."]
+    return [full for full in tables if not is_shown(full)]

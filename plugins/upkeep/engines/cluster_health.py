@@ -131,6 +131,6 @@ class ClusterReading:
                     first = min(x509.load_pem_x509_certificates(pem), key=lambda one: one.not_valid_after_utc)
                     found = SecretCertificate(name, name_of(first), first.not_valid_after_utc)
                 except ValueError:
-                    seen.unread.append(f"certificate in secret {name} (its tls.crt is no certificate)")
+                    seen.unread.append(f"certificate in secret {name} (its tls.crt is not a certificate)")
                     continue
                 seen.certificates.append(found)

@@ -89,7 +89,7 @@ def run_checks(connection: Any, engine: str, checks: Sequence[Check], limit_s: i
     if ok and unable and len(unable) == len(failed):
         raise RestoreUnavailable(
             f"all that was restored is like its source, but {'; '.join(unable)}",
-            hint="mend it in the site file: one SELECT with one number, whose tables are named without their database",
+            hint="fix it in the site file: one SELECT with one number, whose tables are named without their database",
         )
     return failed
 
@@ -119,7 +119,8 @@ def _number(rows: Sequence[Any]) -> float | None:
     if len(rows) != 1 or len(rows[0]) != 1:
         return None
     (value,) = rows[0].values()
-    return float(value) if isinstance(value, int | float | Decimal) else None
+    # NaN breaks no bound.
+    return float(value) if isinstance(value, int | float | Decimal) and value == value else None
 
 
 def _shown(connection: Any, name: str) -> str:

@@ -21,6 +21,7 @@ from upkeep.errors import SourceError
 NEWEST, OLDEST = (1, 47), (1, 24)
 """The releases of the API that this module was written for."""
 BUILD_PRUNE_SINCE = (1, 39)
+NEVER = datetime.min.replace(tzinfo=UTC)
 CONNECT_S, ANSWER_S = 5.0, 180.0
 """Adding up what is on the disk takes a busy engine a minute or two."""
 
@@ -81,8 +82,9 @@ class DockerApi:
             return None
         with self._understood():
             tagged = moment((found.get("Metadata") or {}).get("LastTagTime") or "")
-            built = moment(found["Created"])
-            return Image(found["Id"], _tags(found), max(built, tagged), int(found.get("Size") or 0))
+            built = moment(found.get("Created") or "")  # left out since API 1.44 where the build says nothing
+            since, size = max(built, tagged), int(found.get("Size") or 0)
+            return Image(found["Id"], _tags(found), since, size, came=tagged > NEVER)
 
     def container(self, container_id: str) -> tuple[str, datetime] | None:
         """Its state, and when it stopped or was created; None when it is gone."""
@@ -160,7 +162,8 @@ class DockerApi:
         found = None if used else self.image(listed["Id"])  # its age only matters where nothing uses it
         built = datetime.fromtimestamp(int(listed["Created"]), UTC)
         size = int(listed.get("Size") or 0)
-        return Image(listed["Id"], _tags(listed), found.since if found else built, size)
+        since, came = (found.since, found.came) if found else (built, False)
+        return Image(listed["Id"], _tags(listed), since, size, came)
 
     def _inspect(self, path: str) -> dict[str, Any] | None:
         answer = self._ask("GET", path)
@@ -190,13 +193,13 @@ class DockerApi:
         except httpx.ConnectError as error:
             if "Permission denied" in str(error) or "Errno 13" in str(error):
                 raise SourceError(
-                    f"the Docker socket {self.url} lets this worker in not: permission denied",
+                    f"the Docker socket {self.url} refuses this worker: permission denied",
                     hint="add the worker's account to the group docker, which makes it as good as root, or take "
                     "docker out of the site file",
                 ) from error
             raise SourceError(
                 f"no Docker engine answers at {self.url}: {error}",
-                hint="start it, mend docker.url in the site file, or run this task on the machine that has it",
+                hint="start it, fix docker.url in the site file, or run this task on the machine that has it",
             ) from error
         except httpx.HTTPError as error:
             raise SourceError(
@@ -228,7 +231,7 @@ class _Understood:
 def moment(text: str) -> datetime:
     """``2026-10-01T02:00:00.123456789+08:00``; the year 1, which is Go's word for never, when there is none."""
     if not text or text.startswith("0001-"):
-        return datetime.min.replace(tzinfo=UTC)
+        return NEVER
     # Nanoseconds are more than Python takes.
     return datetime.fromisoformat(re.sub(r"(\.\d{1,6})\d*", r"\1", text).replace("Z", "+00:00")).astimezone(UTC)
 

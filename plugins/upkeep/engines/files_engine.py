@@ -57,7 +57,7 @@ class FilesEngine(Engine):
         if not os.path.lexists(path):
             raise SourceError(
                 f"the path {path} does not exist on {socket.gethostname()}",
-                hint="mend it in the site file, or list it under optional_paths",
+                hint="fix it in the site file, or list it under optional_paths",
             )
         if Path(path).is_symlink():
             raise SourceError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -123,6 +124,15 @@ def _feed(commands: list[Command], chunks: Iterable[bytes], *, what: str) -> Non
             pipeline.finish()
     except ToolFailed as error:
         raise _told(error, what) from error
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove an unpacked copy; one that isn't there is no error. Errors: ``OSError``."""
+    if not folder.exists():
+        return
+    for inner, _, _ in os.walk(folder):
+        Path(inner).chmod(0o700)  # folders that nobody may write to hold their files fast
+    shutil.rmtree(folder)
 
 
 def _told(error: ToolFailed, what: str) -> ProofFailed | RestoreUnavailable:

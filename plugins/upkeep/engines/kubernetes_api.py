@@ -84,7 +84,7 @@ def told(endpoint: Endpoint, what: str) -> Iterator[None]:
         ) from error
     except json.JSONDecodeError as error:
         raise SourceError(
-            f"can't {what} (connection {endpoint.conn_id}): the answer is no JSON",
+            f"can't {what} (connection {endpoint.conn_id}): the answer is not JSON",
             hint="does the connection lead to the API server itself, or to a proxy's page?",
         ) from error
     except (urllib3.exceptions.HTTPError, OSError) as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -35,6 +35,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NON
 
 _DEEP = Verdict("keep", f"it lies more than {MAX_DEPTH} folders deep")
 _MOUNT = Verdict("keep", "another filesystem, or another part of this one, is mounted there")
+_LISTED = Verdict("keep", "the site file lists this folder by itself")
 
 
 @dataclass
@@ -60,12 +61,14 @@ def clean_folder(
     enough: Callable[[], str] = lambda: "",
     on_gone: Callable[[Gone], None] = lambda _: None,
     cleaned: Cleaned | None = None,
+    others: Collection[str] = (),
 ) -> Cleaned:
     """Work through all that lies below ``path``.
 
     :param enough: asked now and then; a reason to stop here, or nothing. May raise.
     :param on_gone: told what is gone, after each portion and whatever ended it.
     :param cleaned: where to count; what was done is in there even if this ends by an error.
+    :param others: folders that are left where they lie below ``path``: the site file says by itself what they are for.
     Errors: ``SourceError`` when the folder itself can't be opened, ``Stopped``. What can't be
     done to one file is counted among the troubles; a missing zstd is one of them.
     """
@@ -73,7 +76,7 @@ def clean_folder(
     with LogFiles(path) as logs:
         cleaned.free_before = _free_bytes(logs.root)
         try:
-            work = _Work(path, logs.device, rule, now, cleaned, dry_run=dry_run, enough=enough, on_gone=on_gone)
+            work = _Work(path, logs.device, rule, now, cleaned, others, dry_run=dry_run, enough=enough, on_gone=on_gone)
             work.folder("", logs.root, 0)
         finally:
             cleaned.free_after = _free_bytes(logs.root)
@@ -88,6 +91,7 @@ class _Work:
         rule: CleaningRule,
         now: datetime,
         cleaned: Cleaned,
+        others: Collection[str],
         *,
         dry_run: bool,
         enough: Callable[[], str],
@@ -97,6 +101,7 @@ class _Work:
         self._enough, self._on_gone = enough, on_gone
         self._judge = Judge(rule, now=now, scan_began_ns=time.time_ns(), device=device)
         self._mounts = _mounts_below(path)
+        self._others = frozenset(_identities(others))
         self._looked_at = float("-inf")
         self._open_files: OpenFiles
 
@@ -144,8 +149,11 @@ class _Work:
             self._cleaned.add_trouble(f"the folder can't be opened: {error.strerror}", full)
             return
         try:
-            if os.fstat(descriptor).st_dev != self._device or full in self._mounts:
+            state = os.fstat(descriptor)
+            if state.st_dev != self._device or full in self._mounts:
                 self._cleaned.add(_MOUNT, full, 0)
+            elif (state.st_dev, state.st_ino) in self._others:
+                self._cleaned.add(_LISTED, full, 0)
             elif depth > MAX_DEPTH:
                 self._cleaned.add(_DEEP, full, 0)
             else:
@@ -191,7 +199,13 @@ class _Work:
                     state = os.stat(name, dir_fd=folder, follow_symlinks=False)
                     verdict = of(name, state, "open" if (state.st_dev, state.st_ino) in found else otherwise)
                     if not plain or verdict.action == "compress":
-                        self._take_with_care(above, folder, name, state, open_files, gone)
+                        try:
+                            self._take_with_care(above, folder, name, state, open_files, gone)
+                        finally:
+                            if verdict.action == "compress":  # minutes, in which others may have been opened
+                                open_files = self._look()
+                                plain = open_files.complete and not self._mounts
+                                found, otherwise = open_files.found, open_files.otherwise
                         if self._cleaned.stopped:
                             return
                         continue
@@ -241,7 +255,8 @@ class _Work:
     def _look(self) -> OpenFiles:
         if time.monotonic() - self._looked_at > LOOK_EVERY_S:
             self._open_files = OpenFiles()
-            self._looked_at = time.monotonic()
+            # One that hangs would hang again; without it the kernel is asked about each file.
+            self._looked_at = float("inf") if self._open_files.hangs else time.monotonic()
         return self._open_files
 
     def _verdict(self, name: str, state: os.stat_result, use: Use) -> Verdict:
@@ -270,6 +285,14 @@ def _ask(folder: int, name: str, state: os.stat_result) -> Use:
 def _free_bytes(folder: int) -> int:
     place = os.fstatvfs(folder)
     return place.f_bavail * place.f_frsize
+
+
+def _identities(folders: Collection[str]) -> Iterator[tuple[int, int]]:
+    """Device and inode of each that is there, whatever names lead to it."""
+    for folder in folders:
+        with suppress(OSError):
+            state = Path(folder).stat()
+            yield state.st_dev, state.st_ino
 
 
 def _mounts_below(path: str) -> frozenset[str]:

@@ -184,7 +184,7 @@ class LogFiles:
         if isinstance(error, FileNotFoundError):
             return SourceError(
                 f"{where} does not exist on {socket.gethostname()}",
-                hint="mend it in the site file, or run this task on the machine that has it",
+                hint="fix it in the site file, or run this task on the machine that has it",
             )
         if Path(self.path).is_symlink():
             return SourceError(
@@ -193,5 +193,5 @@ class LogFiles:
             )
         return SourceError(
             f"{where} can't be opened: {error.strerror}",
-            hint=f"let the account that this worker runs as (user id {os.geteuid()}) read it, or mend the site file",
+            hint=f"let the account that this worker runs as (user id {os.geteuid()}) read it, or fix the site file",
         )

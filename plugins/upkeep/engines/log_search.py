@@ -96,7 +96,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     except (re.error, ValueError) as error:
         raise SiteFileError(
             f"the log error pattern {pattern!r} is not a regular expression: {error}",
-            hint="mend it under logs, errors in the site file, then run: upkeep check",
+            hint="fix it under logs, errors in the site file, then run: upkeep check",
         ) from error
 
 

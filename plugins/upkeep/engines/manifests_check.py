@@ -113,7 +113,7 @@ def _object(path: str, content: bytes, listed: dict[str, dict[str, Any]]) -> dic
         manifest = yaml.load(content, Loader=yaml.CSafeLoader)
         said = {key: manifest[key] for key in ("apiVersion", "kind")} | {"name": manifest["metadata"]["name"]}
     except (yaml.YAMLError, KeyError, TypeError) as error:
-        raise ProofFailed(f"{path} is no manifest: {error}", hint=_HINT) from error
+        raise ProofFailed(f"{path} is not a manifest: {error}", hint=_HINT) from error
     if any(said[key] != entry[key] for key in said):
         raise ProofFailed(f"{path} is {said['kind']} {said['name']}, the index says otherwise", hint=_HINT)
     found: dict[str, Any] = manifest

@@ -21,7 +21,15 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from upkeep.domain.endpoint import Endpoint
-from upkeep.domain.manifests import Surroundings, Verdict, cleaned, judge, kind_left_out, place_of
+from upkeep.domain.manifests import (
+    Surroundings,
+    Verdict,
+    cleaned,
+    cleaned_namespace,
+    judge,
+    kind_left_out,
+    place_of,
+)
 from upkeep.domain.sealed import digest
 from upkeep.engines.base import Engine, Facts, Snapshot, Stream, StructureCheck
 from upkeep.engines.kubernetes_api import connect_cluster, reason_of, told
@@ -34,7 +42,8 @@ from upkeep.errors import SourceError
 
 STREAM = "manifests.tar"
 FORMAT = 1
-FOLDERS = ("large", "objects", "pods", "finished")
+NAMESPACE = "namespace"
+FOLDERS = (NAMESPACE, "large", "objects", "pods", "finished")
 """In the order in which they are taken back, but for the last, which is taken back by hand only."""
 ANNOTATION = 250_000
 """Bytes of JSON that kubectl can keep in an annotation: 256 KiB, less what else stands there."""
@@ -67,7 +76,7 @@ class ManifestsEngine(Engine):
     def restore_command(self, files: Mapping[str, str], facts: Facts) -> str:
         """Into a folder of its own: what an earlier try or another backup left there would be applied as well. The mark
         at the archive's end is looked for, since tar takes one that was cut between two entries for whole. An account
-        that may neither see nor make a namespace goes on: whether it is there, the next step tells.
+        that may neither change, see nor make a namespace goes on: whether it is there, the next step tells.
 
         By the server's side only where it must be: kubectl keeps what it applied in an annotation, which is limited;
         on the other side control characters in texts are refused or changed (kubectl 1.32, server 1.20).
@@ -76,11 +85,12 @@ class ManifestsEngine(Engine):
         kubectl = f"kubectl --namespace={namespace} apply --recursive"
         there = facts.contents["folders"]
         small = "".join(f' --filename="$restored/{name}"' for name in ("objects", "pods") if name in there)
+        its_own = 'kubectl apply --recursive --filename="$restored/namespace" || ' if NAMESPACE in there else ""
         lines = [
             'restored=$(mktemp -d "$PWD/restored.XXXXXX")',
             f'{files[STREAM]} | tar --extract --directory="$restored"',
             f'test -e "$restored/{END}"',
-            f"{{ kubectl get namespace {namespace} || kubectl create namespace {namespace} || true; }}",
+            f"{{ {its_own}kubectl get namespace {namespace} || kubectl create namespace {namespace} || true; }}",
             *([f'{kubectl} --server-side --force-conflicts --filename="$restored/large"'] if "large" in there else []),
             *([f"{kubectl}{small}"] if small else []),
         ]
@@ -139,6 +149,7 @@ class _Gathered:
 
     def lay_down(self, body: IO[bytes]) -> None:
         with tarfile.open(fileobj=body, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+            self._keep_namespace(archive)
             for kind in self._kinds:
                 try:
                     for page in pages(self._api, kind, self.engine.namespace, warnings=self.warnings):
@@ -153,6 +164,22 @@ class _Gathered:
             _add(archive, END, b"")
         body.flush()
 
+    def _keep_namespace(self, archive: tarfile.TarFile) -> None:
+        name = self.engine.namespace
+        try:
+            found = ask(self._api, "GET", f"/api/v1/namespaces/{name}")
+        except ApiException as error:
+            if error.status != 403:
+                raise
+            self.warnings.append(
+                "labels and annotations of the namespace itself are missing: the account may not get it; add the rule "
+                '{apiGroups: [""], resources: [namespaces], verbs: [get]}'
+            )
+            return
+        if clean := cleaned_namespace(found):
+            line = {"apiVersion": "v1", "kind": "Namespace", "name": name}
+            self._lay(archive, place_of("", "Namespace", name, folder=NAMESPACE), line, clean)
+
     def _keep(self, item: dict[str, Any], kind: Kind, archive: tarfile.TarFile) -> None:
         name = str(item["metadata"]["name"])
         if (kind.group, kind.kind) == ("", "Service") and (item.get("spec") or {}).get("selector"):
@@ -163,14 +190,15 @@ class _Gathered:
             self.left_out.append({**line, "reason": verdict.reason})
             return
         clean = cleaned(item)
-        content = to_yaml(clean)
         path = place_of(kind.group, kind.kind, name, folder=_folder(verdict, clean))
-        entry: dict[str, Any] = {"path": path, **line, "sha256": digest(content)}
-        if verdict.reason:
-            entry["reason"] = verdict.reason
-        if volume := _volume(item, kind):
-            entry["volume"] = volume
-        self.entries.append(entry)
+        more = {"reason": verdict.reason, "volume": _volume(item, kind)}
+        self._lay(archive, path, line, clean, **{key: value for key, value in more.items() if value})
+
+    def _lay(
+        self, archive: tarfile.TarFile, path: str, line: Mapping[str, str], clean: dict[str, Any], **more: str
+    ) -> None:
+        content = to_yaml(clean)
+        self.entries.append({"path": path, **line, "sha256": digest(content), **more})
         _add(archive, path, content)
 
     def write_index(self, head: IO[bytes]) -> None:
@@ -205,7 +233,8 @@ class _ManifestsSnapshot(Snapshot):
 
     def facts(self, ended: Mapping[str, list[Ended]]) -> Facts:
         found = self._gathered
-        kinds = Counter(f"{entry['apiVersion']}/{entry['kind']}" for entry in found.entries)
+        objects = [entry for entry in found.entries if not entry["path"].startswith(f"{NAMESPACE}/")]
+        kinds = Counter(f"{entry['apiVersion']}/{entry['kind']}" for entry in objects)
         reasons = Counter(f"{line['kind']}: {line['reason']}" for line in found.left_out)
         finished = sum(entry["path"].startswith("finished/") for entry in found.entries)
         return Facts(
@@ -217,7 +246,7 @@ class _ManifestsSnapshot(Snapshot):
             },
             tools={},
             contents={
-                "objects": len(found.entries),
+                "objects": len(objects),
                 "kinds": dict(sorted(kinds.items())),
                 "folders": found.folders,
                 "index": found.index_digest,

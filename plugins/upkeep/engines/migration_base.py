@@ -138,7 +138,10 @@ class MigrationSession(ABC):
 
     @abstractmethod
     def cut_off(self) -> list[str]:
-        """Take from a copy what logs in to other servers: what is tried out on it would be done there. Their names."""
+        """Take from a copy what logs in to other servers: what is tried out on it would be done there. Their names.
+
+        Errors: ``MigrationRefused`` where nothing can be taken away.
+        """
 
     @abstractmethod
     def _end_statement(self) -> None:

@@ -57,4 +57,4 @@ def run_command(
                 f"{what} failed: it was ended after {limit_s:g} s, its limit",
                 hint="live is larger or busier than the copy: see what it waited for, and rehearse again",
             ) from error
-        raise MigrationFailed(f"{what} failed: {error.message}", hint="mend it, then rehearse it again") from error
+        raise MigrationFailed(f"{what} failed: {error.message}", hint="fix it, then rehearse it again") from error

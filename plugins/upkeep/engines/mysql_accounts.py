@@ -243,7 +243,7 @@ class GrantsCheck(StructureCheck):
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         if len(self._rest) > LONGEST_LINE:
             raise ProofFailed(
-                f"{GRANTS} has a line of more than {LONGEST_LINE} bytes", hint="it is no such script: back up again"
+                f"{GRANTS} has a line of more than {LONGEST_LINE} bytes", hint="it is not such a script: back up again"
             )
         for line in lines:
             self._found += _STATEMENT.fullmatch(line) is not None

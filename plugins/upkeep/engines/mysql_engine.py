@@ -25,7 +25,7 @@ from upkeep.engines.mysql_accounts import GRANTS, GrantsCheck, read_accounts
 from upkeep.engines.mysql_catalogue import gather
 from upkeep.engines.mysql_dump import KEEPS_HISTORY, MAIN, dump_words, has_sequences, shares_of, stream_names
 from upkeep.engines.mysql_dump_programs import LocalPrograms, PodPrograms, Programs
-from upkeep.engines.mysql_errors import is_about_the_connection
+from upkeep.engines.mysql_errors import is_about_the_connection, turns_away
 from upkeep.engines.mysql_grants import blind_spots
 from upkeep.engines.mysql_statements import quoted, rows_of, run
 from upkeep.engines.pipeline import Command, Ended, hint_for
@@ -34,13 +34,15 @@ from upkeep.engines.private_file import private_file
 from upkeep.engines.sql_check import SqlDumpCheck
 from upkeep.engines.tools import Tool, numbers
 from upkeep.engines.writes_held import NO_PRIVILEGE, NotHeld, writes_held
-from upkeep.errors import SourceError
+from upkeep.errors import LoginRefused, SourceError
 from upkeep.resources import sql
 
 if TYPE_CHECKING:
     from upkeep.engines.pod import Pod
 
 CONNECT_TIMEOUT_S = 10
+LOGIN_WITHIN_S = 30
+"""A server that hangs still takes connections, and then says nothing: so long may each answer of a login take."""
 _KEEP_ALIVE = {
     socket.TCP_KEEPIDLE: keep_alive.IDLE_S,
     socket.TCP_KEEPINTVL: keep_alive.EVERY_S,
@@ -93,6 +95,7 @@ class MySqlEngine(Engine):
                 sql_mode="NO_ENGINE_SUBSTITUTION",  # a server's ANSI_QUOTES would change how it prints names
                 autocommit=True,
                 connect_timeout=CONNECT_TIMEOUT_S,
+                read_timeout=LOGIN_WITHIN_S,
                 cursorclass=DictCursor,
                 defer_connect=tunnel is not None,
             )
@@ -101,9 +104,11 @@ class MySqlEngine(Engine):
             elif not where.extra.get("unix_socket"):
                 for option, value in _KEEP_ALIVE.items():
                     connection._sock.setsockopt(socket.IPPROTO_TCP, option, value)  # type: ignore[attr-defined]
+            connection._read_timeout = None  # type: ignore[attr-defined]  # statements may take their time
             return connection
         except (pymysql.MySQLError, WireCut) as error:
-            raise self.failed("log in to", error, beside=tunnel.said if tunnel else "") from error
+            kind = LoginRefused if turns_away(error) else SourceError
+            raise self.failed("log in to", error, beside=tunnel.said if tunnel else "", kind=kind) from error
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
@@ -164,13 +169,20 @@ class MySqlEngine(Engine):
             return LocalPrograms(stack, option_file(self.endpoint))
         return PodPrograms(stack, option_file(replace(self.endpoint, host="127.0.0.1")), self.pod)
 
-    def failed(self, verb: str, error: pymysql.MySQLError | WireCut, *, beside: str = "") -> SourceError:
+    def failed(
+        self,
+        verb: str,
+        error: pymysql.MySQLError | WireCut,
+        *,
+        beside: str = "",
+        kind: type[SourceError] = SourceError,
+    ) -> SourceError:
         """``beside``: what else was said on the way there."""
         said = str(error.args[-1] if error.args else error)
         words = mask("; ".join(text for text in (said, beside) if text), self.secrets)
-        return SourceError(
-            f"can't {verb} database {self.database!r} on {self.endpoint.host}:{self.endpoint.port or 3306} "
-            f"(connection {self.endpoint.conn_id}): {words}",
+        place = f"{self.endpoint.host}:{self.endpoint.port or 3306} (connection {self.endpoint.conn_id})"
+        return kind(
+            f"can't {verb} {f'database {self.database!r} on ' if self.database else ''}{place}: {words}",
             hint=hint_for(words, 1),
         )
 

@@ -205,7 +205,7 @@ class MySqlLive(LiveServer):
                     still = self._take_back(connection, live, new, book)
                     raise unavailable(
                         f"can't rename the tables of {live!r} on {self._where}: {said(error)[1]}",
-                        hint="mend what it says, or end who holds their locks (SHOW PROCESSLIST), then run it again: "
+                        hint="fix what it says, or end who holds their locks (SHOW PROCESSLIST), then run it again: "
                         f"{still}",
                     ) from error
                 with suppress(pymysql.MySQLError, RestoreUnavailable):  # the old stays live for now, with its triggers

@@ -15,9 +15,10 @@ from upkeep.domain.sql_statements import Statement, without_strings
 from upkeep.engines import mysql_catalogue
 from upkeep.engines.migration_base import REHEARSAL_LIMIT_S, MigrationSession
 from upkeep.engines.mysql_errors import is_about_the_connection
-from upkeep.errors import MigrationFailed, MigrationLost, Stopped, UpkeepError
+from upkeep.errors import MigrationFailed, MigrationLost, MigrationRefused, Stopped, UpkeepError
 from upkeep.resources import sql
 
+MOST_TOLD = 10
 LOCK_NOT_HAD = (ER.LOCK_WAIT_TIMEOUT, ER.LOCK_DEADLOCK)
 _NOT_THIS_WAY = (1845, 1846, 1221, ER.PARSE_ERROR)
 """ER_ALTER_OPERATION_NOT_SUPPORTED and its kin: nothing was done, another way may do."""
@@ -85,7 +86,15 @@ class MySqlMigration(MigrationSession):
         return [f"{row['name']} ({row['engine']})" for row in found if not row["transactional"]]
 
     def cut_off(self) -> list[str]:
-        return []  # a table of another server's (FEDERATED) has its address in its own definition
+        with self._told("a look for tables of other servers"):
+            far = self._rows(self._connection, "list_far_tables")
+        if far:
+            raise MigrationRefused(
+                "tables of the copy lie on other servers, where the rehearsal would change what it tries out: "
+                + ", ".join(f"{row['name']} ({row['engine']})" for row in far[:MOST_TOLD]),
+                hint="run this migration by hand; Upkeep migrates this database once they have left it",
+            )
+        return []
 
     def _end_statement(self) -> None:
         with suppress(pymysql.MySQLError, UpkeepError, OSError), closing(self._beside()) as beside:
@@ -189,7 +198,7 @@ class MySqlMigration(MigrationSession):
                 f"{self._lock_timeout_s} s (lock_timeout_s)",
                 hint="see who it is (SHOW PROCESSLIST, INNODB_TRX); try again when it is quiet",
             )
-        return MigrationFailed(f"{what} failed: {words}", hint="mend the migration, then rehearse it again")
+        return MigrationFailed(f"{what} failed: {words}", hint="fix the migration, then rehearse it again")
 
 
 def _number(error: BaseException | None) -> int:

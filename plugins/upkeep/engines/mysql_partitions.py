@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 import pymysql
@@ -100,7 +100,9 @@ class MySqlPartitioning(MySqlSession, Partitioning):
                 for row in self.dicts(sql("mysql", "list_partitions"), *layout.place)
                 if str(row["name"]) == partition and isinstance(row["changed_at"], datetime)
             ]
-        return Measured(changed_at=max(moments).replace(tzinfo=UTC) if moments else None)  # the session speaks UTC
+            uptime = timedelta(seconds=int(self.dicts(sql("mysql", "measure_uptime"))[0]["Value"]))
+        changed_at = max(moments).replace(tzinfo=UTC) if moments else None  # the session speaks UTC
+        return Measured(changed_at=changed_at, known_since=datetime.now(UTC) - uptime)
 
     def _holds_undated(self, layout: Layout, rule: Rule, partition: str) -> bool:
         names = {

@@ -183,7 +183,7 @@ def _make_all(connection: Any, database: str, todo: Sequence[Program], *, must: 
             raise unavailable(
                 f"can't make {refused[0][0].kind} {refused[0][0].name!r} in database {database!r}: "
                 f"{refused[0][1].args[-1]}",
-                hint="mend what it says, then run it again: it goes on where it stopped",
+                hint="fix what it says, then run it again: it goes on where it stopped",
             ) from refused[0][1]
         todo = [program for program, _ in refused]  # a view may need another one first
     return []

@@ -35,13 +35,7 @@ class MySqlReplicas:
         ask: Callable[..., list[dict[str, Any]]],
     ) -> None:
         self._engine = engine
-        # Only MySQL has the new names everywhere; MariaDB keeps the old ones beside them.
-        self._new_words = flavour == "mysql" and tuple(version) >= (8, 0, 22)
-        self._status = (
-            "list_replica_status" if self._new_words
-            else "list_all_slaves_status" if flavour == "mariadb"
-            else "list_slave_status"
-        )  # fmt: skip
+        self._status = status_statement(flavour, version)
         self._connections: dict[str, Connection[DictCursor] | None] = {}
         unseen: list[str] = []
         try:
@@ -60,7 +54,7 @@ class MySqlReplicas:
                     connection.close()
 
     def _find(self, ask: Callable[..., list[dict[str, Any]]], unseen: list[str]) -> None:
-        registered = ask(sql("mysql", "list_replicas" if self._new_words else "list_slave_hosts"))
+        registered = ask(sql("mysql", "list_replicas" if self._status == "list_replica_status" else "list_slave_hosts"))
         dumping = [
             str(session["Host"] or "").rpartition(":")[0]
             for session in ask(sql("mysql", "list_sessions"))
@@ -114,6 +108,16 @@ class MySqlReplicas:
         except (pymysql.MySQLError, SourceError, OSError):
             self._connections[name] = None
             return None
+
+
+def status_statement(flavour: str, version: Sequence[int]) -> str:
+    """What a replica is asked how far it is behind: the name of a statement that answers with a row for each primary.
+
+    Only MySQL has the new names everywhere; MariaDB keeps the old ones beside them.
+    """
+    if flavour == "mariadb":
+        return "list_all_slaves_status"
+    return "list_replica_status" if tuple(version) >= (8, 0, 22) else "list_slave_status"
 
 
 def _worst(connection: Connection[DictCursor], status: str) -> float | None:

@@ -48,6 +48,7 @@ _ABOUT_THE_SERVER = {
     1836,  # read only
     1969,  # MariaDB's max_statement_time
     3161,  # MySQL's disabled_storage_engines
+    3675,  # MySQL's words for a tablespace that fills the disk
     4031,  # MySQL's disconnect for idleness
 }  # fmt: skip
 """Error numbers that say something about the server or the account there, and nothing about the backup."""

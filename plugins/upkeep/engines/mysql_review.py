@@ -13,24 +13,12 @@ import pymysql
 from pymysql.constants import ER
 from pymysql.cursors import DictCursor
 
-from upkeep.domain.findings import Looked
+from upkeep.domain.findings import Inspection
 from upkeep.domain.masking import mask
 from upkeep.domain.names import quoted
-from upkeep.domain.review import (
-    MYSQL_RULES,
-    Advice,
-    Index,
-    Reviewed,
-    Server,
-    Statement,
-    Wait,
-    judge_indexes,
-    judge_settings,
-    judge_statements,
-    judge_use,
-    judge_wait,
-    without_values,
-)
+from upkeep.domain.review_indexes import Index, judge_indexes, judge_use
+from upkeep.domain.review_settings import MYSQL_RULES, Advice, Server, judge_settings
+from upkeep.domain.review_statements import Reviewed, Statement, Wait, judge_statements, judge_wait, without_values
 from upkeep.engines.degrading import in_a_line
 from upkeep.engines.mysql_engine import MySqlEngine, server_release
 from upkeep.engines.review_host import memory_of
@@ -86,22 +74,22 @@ def mysql_statement_review(engine: MySqlEngine) -> Reviewed:
     return reviewed
 
 
-def mysql_lock_review(engine: MySqlEngine) -> Looked:
+def mysql_lock_review(engine: MySqlEngine) -> Inspection:
     """Who waits for rows, and who for a table's definition."""
-    looked = Looked()
+    inspection = Inspection()
     with _session(engine) as session:
         newer = session.flavour == "mysql" and session.version >= (8,)
         grant = "PROCESS ON *.*" + (" and SELECT ON performance_schema.*" if newer else "")
-        with session.reading(looked, "lock waits", grant):
+        with session.reading(inspection, "lock waits", grant):
             for row in session.all("list_lock_waits" if newer else "list_lock_waits_mariadb"):
-                _judge_wait(looked, session, row)
-        with session.reading(looked, "metadata lock waits", "PROCESS ON *.* and SELECT ON performance_schema.*"):
+                _judge_wait(inspection, session, row)
+        with session.reading(inspection, "metadata lock waits", "PROCESS ON *.* and SELECT ON performance_schema.*"):
             for row in session.metadata_waits():
-                _judge_wait(looked, session, row, what="the definition of ")
-    return looked
+                _judge_wait(inspection, session, row, what="the definition of ")
+    return inspection
 
 
-def _judge_wait(looked: Looked, session: _Session, row: Mapping[str, Any], *, what: str = "") -> None:
+def _judge_wait(inspection: Inspection, session: _Session, row: Mapping[str, Any], *, what: str = "") -> None:
     table = str(row["table_name"] or "a table").replace("`", "").rpartition(".")[2]
     wait = Wait(
         int(row["waiting"]),
@@ -112,22 +100,23 @@ def _judge_wait(looked: Looked, session: _Session, row: Mapping[str, Any], *, wh
         mask(without_values(str(row["query"] or ""), quotes_are_text=True), session.engine.secrets),
     )
     judge_wait(
-        looked, wait, server=session.where, lock_timeout_s=session.engine.lock_timeout_s, end=f"KILL {wait.blocking}",
+        inspection, wait, server=session.where, lock_timeout_s=session.engine.lock_timeout_s,
+        end=f"KILL {wait.blocking}",
         find="look for a transaction on it that is open for long (SHOW PROCESSLIST); INSTALL SONAME "
         "'metadata_lock_info' on MariaDB names it next time",
     )  # fmt: skip
 
 
-def mysql_settings_review(engine: MySqlEngine) -> Looked:
-    looked = Looked()
-    with _session(engine) as session, session.reading(looked, "settings", "SELECT"):
+def mysql_settings_review(engine: MySqlEngine) -> Inspection:
+    inspection = Inspection()
+    with _session(engine) as session, session.reading(inspection, "settings", "SELECT"):
         values = session.settings()
         if "innodb_redo_log_capacity" in values:
             values.pop("innodb_log_file_size", None)  # shown still, and not used
         data = int(session.all("measure_data")[0]["size"])
         server = Server(memory_of(engine.endpoint), data, values.get("log_bin", "OFF").upper() in ("ON", "1"))
-        judge_settings(looked, MYSQL_RULES, values, server, where=session.server, how=_how)
-    return looked
+        judge_settings(inspection, MYSQL_RULES, values, server, where=session.server, how=_how)
+    return inspection
 
 
 @dataclass
@@ -238,15 +227,15 @@ class _Session:
         return f"ALTER TABLE {quoted('mysql', index.table)} {hide}, and a week later {_drop(index)}"
 
     @contextmanager
-    def reading(self, looked: Looked, what: str, grant: str) -> Iterator[None]:
+    def reading(self, inspection: Inspection, what: str, grant: str) -> Iterator[None]:
         """What can't be read is said, with the grant that is missing, and the rest is read."""
         try:
             yield
         except pymysql.MySQLError as error:
             if error.args and error.args[0] in _NO_GRANT:
-                looked.unread.append(f"{what} of {self.where} (the account may not read them: GRANT {grant} to it)")
+                inspection.unread.append(f"{what} of {self.where} (the account may not read them: GRANT {grant} to it)")
             else:
-                looked.unread.append(f"{what} of {self.where} ({mask(in_a_line(error), self.engine.secrets)})")
+                inspection.unread.append(f"{what} of {self.where} ({mask(in_a_line(error), self.engine.secrets)})")
 
 
 @contextmanager
@@ -292,8 +281,8 @@ def _drop(index: Index) -> str:
     return f"ALTER TABLE {quoted('mysql', index.table)} DROP INDEX {quoted('mysql', index.name)}"
 
 
-def _unmeasured(looked: Looked, what: str, where: str) -> None:
-    looked.add(
+def _unmeasured(inspection: Inspection, what: str, where: str) -> None:
+    inspection.add(
         "not-measured",
         f"{what} of {where}",
         "low",

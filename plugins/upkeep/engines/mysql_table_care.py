@@ -22,6 +22,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,7 +37,7 @@ from upkeep.engines.host_figures import disk_figures
 from upkeep.engines.mysql_engine import server_release
 from upkeep.engines.mysql_session import MySqlSession
 from upkeep.engines.mysql_statements import rows_of
-from upkeep.engines.table_care import STATEMENT_LIMIT_S, Ended, NotNow, TableCareSession, WhyStop, watched
+from upkeep.engines.table_care import LOOK_EVERY_S, STATEMENT_LIMIT_S, Ended, NotNow, TableCareSession, WhyStop, watched
 from upkeep.engines.writes_held import NO_PRIVILEGE
 from upkeep.errors import SourceError
 from upkeep.resources import sql
@@ -60,6 +61,7 @@ _NOT_HAD = {ER.LOCK_WAIT_TIMEOUT, ER.LOCK_DEADLOCK}
 _TIME_UP = {1969, 3024}
 """MariaDB's max_statement_time, MySQL's max_execution_time."""
 _NOT_HAD_WORDS = ("lock wait timeout", "deadlock")
+_LOG_LIMIT = "innodb_online_alter_log_max_size"
 
 
 class MySqlTableCare(MySqlSession, TableCareSession):
@@ -79,8 +81,7 @@ class MySqlTableCare(MySqlSession, TableCareSession):
         if "information_schema_stats_expiry" in self._facts:
             self._rows(sql("mysql", "set_fresh_statistics"))
         self._limit(STATEMENT_LIMIT_S)
-        free, why = self._free()
-        self.server = Server("mysql", self.version, free, why, why_no_rebuilds=self._why_no_rebuilds())
+        self.server = Server("mysql", self.version, why_no_rebuilds=self._why_no_rebuilds())
 
     def _free(self) -> tuple[int | None, str]:
         """Free bytes below the server's data, if it runs on this machine: it has our name, and its folder is here."""
@@ -110,6 +111,8 @@ class MySqlTableCare(MySqlSession, TableCareSession):
             pages = self._unused_pages(notes)
             own = self._own_files(notes)
             found = self._rows(sql("mysql", "measure_table_care"), table, table)
+        free, why = self._free()
+        self.server = replace(self.server, free=free, why_free_unknown=why)
         self.notes = tuple(notes)
         return [self._described(row, ages, pages, own) for row in found]
 
@@ -237,7 +240,7 @@ class MySqlTableCare(MySqlSession, TableCareSession):
     def apply(self, action: Item, why_stop: WhyStop, seconds: float | None) -> None:
         with self._told(f"{action.kind} {action.label} in"), closing(self.engine.connect()) as beside:
             session = int(self._connection.thread_id())  # type: ignore[no-untyped-call]  # the stubs leave it out
-            queue = _Queue(beside, self.engine.database, session, self.engine.lock_timeout_s)
+            queue = _Queue(beside, (self.engine.database, action.place[-1]), session, self.engine.lock_timeout_s)
             self._limit(max(1.0, seconds) if seconds is not None else 0)
             try:
                 with watched(lambda: why_stop() or queue.why_stop(), lambda: self._kill(session)) as reasons:
@@ -269,6 +272,11 @@ class MySqlTableCare(MySqlSession, TableCareSession):
             )
         if number in _TIME_UP or "max_statement_time" in words:
             raise Ended("the window closed")
+        if _LOG_LIMIT in words:
+            raise NotNow(
+                f"more was written to the table during its rebuild than {_LOG_LIMIT} has room for: raise it on the "
+                "server, or let the window begin at a quieter hour"
+            )
 
     def _failed(self, action: Item, words: str) -> SourceError:
         return self.engine.failed(f"{action.kind} {action.label} in", pymysql.OperationalError(0, words))
@@ -312,8 +320,9 @@ class _Queue:
     meanwhile is caught up with while others wait, and on a server under load that may take its time.
     """
 
-    def __init__(self, beside: Connection[DictCursor], database: str, session: int, limit_s: float) -> None:
-        self._beside, self._database, self._session, self._limit_s = beside, database, session, limit_s
+    def __init__(self, beside: Connection[DictCursor], table: tuple[str, str], session: int, limit_s: float) -> None:
+        """``table``: the name of its database and its own."""
+        self._beside, self._table, self._session, self._limit_s = beside, table, session, limit_s
         self._since: float | None = None
 
     def why_stop(self) -> str:
@@ -325,15 +334,18 @@ class _Queue:
             return ""  # without this session the rebuild still has its own limits
         now = time.monotonic()
         self._since = (self._since or now) if waiting else None
-        if self._since is None or now - self._since < self._limit_s:
+        # Between two looks the first may have waited before it was seen.
+        if self._since is None or now - self._since < self._limit_s - LOOK_EVERY_S:
             return ""
         return f"others had been waiting for a table for lock_timeout_s ({self._limit_s} s)"
 
     def _waits(self, other: Mapping[str, Any]) -> bool:
+        """Sessions of other databases may name the table in full."""
+        database, table = self._table
         return (
-            other["db"] == self._database
-            and int(other["Id"]) != self._session
+            int(other["Id"]) != self._session
             and str(other["State"]).startswith("Waiting for table metadata lock")
+            and (other["db"] == database or re.search(rf"\b{re.escape(table)}\b", str(other["Info"])) is not None)
         )
 
 

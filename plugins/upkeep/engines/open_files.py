@@ -10,15 +10,21 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import re
 import signal
 import stat
+import threading
 from contextlib import suppress
 from pathlib import Path
 
 from upkeep.domain.clean_logs import Use
 
+log = logging.getLogger(__name__)
+
+LOOK_LIMIT_S = 30.0
+"""A file on a network folder that is gone never answers, and no program can take back its question."""
 _INITIAL_NAMESPACE = "pid:[4026531836]"
 """The machine's own; the kernel gives it this number always."""
 _MAPPED = re.compile(rb"^\S+ \S+ \S+ ([0-9a-f]+):([0-9a-f]+) ([1-9]\d*) ", re.MULTILINE)
@@ -27,16 +33,31 @@ _MAPPED = re.compile(rb"^\S+ \S+ \S+ ([0-9a-f]+):([0-9a-f]+) ([1-9]\d*) ", re.MU
 class OpenFiles:
     """One look at ``/proc``, which takes about a millisecond for each process. A file opened later isn't in it.
 
-    ``complete``: whether it shows every process of the machine.
+    ``complete``: whether it shows every process of the machine. ``hangs``: it was given up, and another would hang too.
     """
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
         self.found: set[tuple[int, int]] = set()
         """Device and inode of each."""
-        self.complete = _sees_all_processes(proc)
+        self._seen_all, self._at = False, ""
+        looking = threading.Thread(target=self._look, args=(proc,), name="look at open files", daemon=True)
+        looking.start()
+        looking.join(LOOK_LIMIT_S)
+        self.hangs = looking.is_alive()
+        self.complete = self._seen_all and not self.hangs
+        if self.hangs:
+            log.warning(
+                "process %s has a file open on a folder that does not answer (a network mount that is gone?): the "
+                "kernel is asked about each file instead",
+                self._at,
+            )
+
+    def _look(self, proc: Path) -> None:
+        seen_all = _sees_all_processes(proc)
         for entry in os.scandir(proc):
             if not entry.name.isdigit():
                 continue
+            self._at = entry.name
             try:
                 self._look_into(f"{proc}/{entry.name}")
             except (FileNotFoundError, ProcessLookupError):
@@ -45,7 +66,8 @@ class OpenFiles:
                 # Of all processes a machine's own init is the one that a root of fewer rights may not look into, and
                 # the one that keeps no log of its own open.
                 if entry.name != "1":
-                    self.complete = False
+                    seen_all = False
+        self._seen_all = seen_all
 
     def use_of(self, state: os.stat_result) -> Use:
         return "open" if (state.st_dev, state.st_ino) in self.found else self.otherwise

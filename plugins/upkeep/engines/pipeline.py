@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, ClassVar
 
 from upkeep.domain.masking import mask
-from upkeep.errors import Stopped, ToolFailed
+from upkeep.errors import Stopped, ToolFailed, ToolMissing
 from upkeep.settings import child_environment
 
 CHUNK = 1 << 20
@@ -145,16 +145,21 @@ class Pipeline:
                 upstream.close()  # only the next program may hold it, or a dead reader would never be noticed
 
     def _start(self, command: Command, stdin: int | IO[bytes] | None) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "--", *_collecting(command.collect_kb), *command.argv],
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=child_environment(command.env, foreign=command.foreign),
-            start_new_session=True,
-            pass_fds=command.pass_fds,
-            bufsize=0,
-        )
+        try:
+            process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", "--", *_collecting(command.collect_kb), *command.argv],
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=child_environment(command.env, foreign=command.foreign),
+                start_new_session=True,
+                pass_fds=command.pass_fds,
+                bufsize=0,
+            )
+        except FileNotFoundError as error:
+            raise ToolMissing(
+                "the program setpriv is not installed on this worker", hint="apt-get install util-linux"
+            ) from error
         self.processes.append(process)
         self._tails.append(_Tail(process))
         if process.stdout:
@@ -383,6 +388,23 @@ _HINTS = {
     ),
     "no space left|disk full|disk quota": "free space on the disk named above, then run the task again",
     'unknown database|database ".*" does not exist': "check the database name in the site file and in the connection",
+    "not permitted to log in|not allowed to connect|is blocked because": (
+        "let the connection's account log in from this worker: a role needs LOGIN, a MySQL account a host that fits; "
+        "a host that was blocked is let in again by mariadb-admin flush-hosts"
+    ),
+    "too many (clients|connections)|connection slots are|max number of clients|max_user_connections": (
+        "the server takes no more connections: end idle ones or raise its limit, then run the task again"
+    ),
+    "certificate|support ssl|require_secure_transport|ssl connection error|tls/ssl error": (
+        "this worker and the server don't agree on TLS: check sslmode and the CA (on MySQL: ssl) in the extra of the "
+        "Airflow connection"
+    ),
+    "translate host name|resolve host|name or service not known|name resolution": (
+        "check the host of the Airflow connection, and that this worker's DNS knows it"
+    ),
+    "starting up|shutting down|loading the dataset": (
+        "the server is starting or stopping: wait until it runs, then run the task again"
+    ),
     # Last of all, since PostgreSQL puts "connection to server" before every reason for which it turns a client away.
     "lost connection|gone away|connection refused|can't connect|could not connect|server closed the connection|"
     "terminating connection|connection to server|connection reset": (

@@ -17,7 +17,7 @@ from upkeep.engines.kubernetes_api import connect_cluster, told
 from upkeep.engines.kubernetes_objects import ask
 from upkeep.engines.pipeline import Command, capture
 from upkeep.engines.pod_tunnel import Tunnel
-from upkeep.engines.pod_wire import QUIET_S, Door, Wire
+from upkeep.engines.pod_wire import QUIET_S, PodEndpoint, Wire
 from upkeep.engines.private_file import private_file
 from upkeep.engines.tools import Tool, tool_from
 from upkeep.errors import SourceError, ToolFailed, ToolMissing
@@ -62,7 +62,7 @@ class Pod:
                 f"{self._selector} picks {found} in namespace {self._namespace}, not exactly one",
                 hint="name a label that only the primary has under via.pod_selector in the site file"
                 if ready
-                else "kubectl get pods shows why a pod isn't ready; if none is listed, mend via.pod_selector",
+                else "kubectl get pods shows why a pod isn't ready; if none is listed, fix via.pod_selector",
             )
         return str(ready[0]["metadata"]["name"]), self._pick_container(ready[0])
 
@@ -94,8 +94,8 @@ class Pod:
         query = [("container", container), ("stdout", "true"), ("stderr", "true")]
         query += [("stdin", "true")] if stdin is not None else []
         query += [("command", word) for word in argv]
-        with self._door(name, "exec", query, EXEC) as door:
-            request = {"door": door.to_json(), "program": program, "pod": name, "stdin": stdin, "ready": ready}
+        with self._pod_endpoint(name, "exec", query, EXEC) as endpoint:
+            request = {"endpoint": endpoint.to_json(), "program": program, "pod": name, "stdin": stdin, "ready": ready}
             with private_file(json.dumps(request)) as file:
                 yield Command(
                     # Not -I: it would hide the environment's certificates and proxies as well.
@@ -127,11 +127,13 @@ class Pod:
         return Tunnel(lambda: self._open(name, port))
 
     def _open(self, name: str, port: int) -> Wire:
-        with self._door(name, "portforward", [("ports", str(port))], FORWARD) as door:
-            return door.open()
+        with self._pod_endpoint(name, "portforward", [("ports", str(port))], FORWARD) as endpoint:
+            return endpoint.open()
 
     @contextmanager
-    def _door(self, name: str, verb: str, query: list[tuple[str, str]], protocols: tuple[str, ...]) -> Iterator[Door]:
+    def _pod_endpoint(
+        self, name: str, verb: str, query: list[tuple[str, str]], protocols: tuple[str, ...]
+    ) -> Iterator[PodEndpoint]:
         """The certificates that it names are there until the block ends."""
         with connect_cluster(self._cluster) as api:
             settings = api.configuration
@@ -150,7 +152,7 @@ class Pod:
                 if value is not None
             }
             path = f"/api/v1/namespaces/{self._namespace}/pods/{name}/{verb}"
-            yield Door(
+            yield PodEndpoint(
                 url=f"{re.sub('^http', 'ws', settings.host)}{path}?{urlencode(query)}",
                 headers=tuple(f"{name}: {value}" for name, value in headers.items()),
                 tls=tls,

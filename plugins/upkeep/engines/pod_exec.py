@@ -14,7 +14,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from upkeep.engines.pod_wire import Door, Wire, WireCut
+from upkeep.engines.pod_wire import PodEndpoint, Wire, WireCut
 
 STDIN, STDOUT, STDERR, STATUS = range(4)
 NOT_RUN = 125
@@ -27,7 +27,7 @@ def main(argv: list[str]) -> int:
     request = json.loads(Path(argv[0]).read_text(encoding="utf-8"))
     program, pod, stdin = request["program"], request["pod"], request["stdin"]
     try:
-        wire = Door.from_json(request["door"]).open()
+        wire = PodEndpoint.from_json(request["endpoint"]).open()
     except WireCut as error:
         return _failed(program, f"can't run in pod {pod}: {error}")
     if stdin is not None:

@@ -25,7 +25,7 @@ class WireCut(Exception):
 
 
 @dataclass(frozen=True)
-class Door:
+class PodEndpoint:
     """Where a websocket leads, and how the API lets us in. Holds the account's token: never shown."""
 
     url: str
@@ -36,13 +36,13 @@ class Door:
     quiet_s: float = QUIET_S
 
     def __repr__(self) -> str:
-        return f"Door({self.url.partition('?')[0]})"
+        return f"PodEndpoint({self.url.partition('?')[0]})"
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> Door:
+    def from_json(cls, text: str) -> PodEndpoint:
         fields = json.loads(text)
         return cls(**{**fields, "headers": tuple(fields["headers"]), "protocols": tuple(fields["protocols"])})
 

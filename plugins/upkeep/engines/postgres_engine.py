@@ -22,7 +22,7 @@ from upkeep.engines.pipeline import Ended, hint_for
 from upkeep.engines.postgres_catalogue import gather
 from upkeep.engines.postgres_dump_programs import LocalPrograms, PodPrograms, Programs
 from upkeep.engines.tools import Tool, postgres_tool
-from upkeep.errors import SourceError
+from upkeep.errors import LoginRefused, SourceError
 from upkeep.resources import sql
 
 if TYPE_CHECKING:
@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 10
 NO_ENCODING = "SQL_ASCII"
 """A database whose server doesn't know which characters its bytes are."""
+_TURNED_AWAY = re.compile(
+    r"authentication failed|no password supplied|pg_hba\.conf|role .* (does not exist|is not permitted to log in)"
+)
+"""What a server says to an account that it won't have until a person acts. By its words, for libpq gives no SQLSTATE of
+a login that failed; a server that speaks another language is asked again. Not among them: too many clients.
+"""
 
 
 class PostgresEngine(Engine):
@@ -85,7 +91,8 @@ class PostgresEngine(Engine):
                 connection.commit()
             return connection
         except psycopg.Error as error:
-            raise self.failed("log in to", error, beside=tunnel.said if tunnel else "") from error
+            kind = LoginRefused if _TURNED_AWAY.search(str(error)) else SourceError
+            raise self.failed("log in to", error, beside=tunnel.said if tunnel else "", kind=kind) from error
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
@@ -155,10 +162,12 @@ class PostgresEngine(Engine):
         except psycopg.Error as error:
             raise self.failed(verb, error) from error
 
-    def failed(self, verb: str, error: psycopg.Error, *, beside: str = "") -> SourceError:
+    def failed(
+        self, verb: str, error: psycopg.Error, *, beside: str = "", kind: type[SourceError] = SourceError
+    ) -> SourceError:
         """``beside``: what else was said on the way there."""
         words = mask("; ".join(text for text in (str(error).strip(), beside) if text), self.secrets)
-        return SourceError(
+        return kind(
             f"can't {verb} database {self.database!r} on {self.endpoint.host}:{self.endpoint.port or 5432} "
             f"(connection {self.endpoint.conn_id}): {words}",
             hint=hint_for(words, 1),

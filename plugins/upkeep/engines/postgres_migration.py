@@ -97,10 +97,10 @@ class PostgresMigration(MigrationSession):
 
     def cut_off(self) -> list[str]:
         with self._told("the cutting off of other servers"):
-            mappings = self._connection.execute(sql("postgres", "list_user_mappings").encode()).fetchall()
-            for mapping in mappings:
-                self._connection.execute(str(mapping["statement"]).encode())
-        return sorted({str(mapping["server"]) for mapping in mappings})
+            ways = self._connection.execute(sql("postgres", "list_ways_out").encode()).fetchall()
+            for way in ways:
+                self._connection.execute(str(way["statement"]).encode())
+        return sorted({str(way["server"]) for way in ways})
 
     def _end_statement(self) -> None:
         with suppress(psycopg.Error):
@@ -155,7 +155,7 @@ class PostgresMigration(MigrationSession):
                     hint="see the server's log and its sessions",
                 ) from None
             raise MigrationFailed(
-                f"{what} failed: {_words(error, statement)}", hint="mend the migration, then rehearse it again"
+                f"{what} failed: {_words(error, statement)}", hint="fix the migration, then rehearse it again"
             ) from None
 
 

@@ -13,7 +13,8 @@ from psycopg.rows import DictRow
 
 from upkeep.domain.names import quoted
 from upkeep.domain.partition_bounds import NotUnderstood, postgres_kind
-from upkeep.domain.partitions import ROWS_PER_S, CatchAll, Existing, Layout, Measured, New, Rule, Step, months_of
+from upkeep.domain.partition_plan import months_of
+from upkeep.domain.partitions import ROWS_PER_S, CatchAll, Existing, Layout, Measured, New, Rule, Step
 from upkeep.engines.partitions import LOOK_LIMIT_S, Partitioning
 from upkeep.engines.postgres_engine import PostgresEngine
 from upkeep.engines.postgres_session import PostgresSession, identifier, percent, why_read_only

@@ -35,6 +35,8 @@ MADE = "made by Upkeep for a test restore, dropped after it"
 """The comment on roles that loading made: a later run knows by it what a killed one left."""
 ROLES_LOCK = 0x75706B65657072
 """Shared by every load on a server, exclusive while made roles are dropped."""
+OLDEST = 130000
+"""As ``server_version_num``: from 13 on there is DROP DATABASE ... WITH (FORCE)."""
 LARGEST_SCRIPT = 64 << 20
 SETTINGS = {
     "statement_timeout": "0",
@@ -61,7 +63,8 @@ _PROPERTY = re.compile(rb"^((?:ALTER DATABASE|ALTER ROLE|GRANT|REVOKE|COMMENT ON
 _COPIED = re.compile(rb"COPY (" + _QUOTED + rb")\.(" + _QUOTED + rb") ")
 _SERVERS_OWN = " ACL pg_catalog "
 _NEEDS_ALL_ROWS = (" FK CONSTRAINT ", " MATERIALIZED VIEW DATA ")
-_SQLSTATES = ("08", "28", "42501", "53", "55", "57", "58", "25006", "0A", "F0")
+_SQLSTATES = ("08", "28", "42501", "53", "55", "57", "58", "25006", "0A", "F0", "XX")
+"""Classes and codes that say something about the server or the account there, and nothing about the backup."""
 
 
 class PostgresRestorer(Restorer):
@@ -175,6 +178,12 @@ class PostgresRestorer(Restorer):
     def _check_release(self, manifest: Manifest) -> None:
         with self._connected() as connection:
             server = _all(connection, sql("postgres", "list_server"))[0]
+            if int(server["version_num"]) < OLDEST:
+                raise unavailable(
+                    f"{self.place} {self.endpoint.host} is PostgreSQL {server['version']}, where a copy that somebody "
+                    "looks at can't be dropped again",
+                    hint="restore into PostgreSQL 13 or newer",
+                )
             made = numbers(str(manifest.source.get("version", "")))[:1]
             if (int(server["version_num"]) // 10000,) < made:
                 raise unavailable(

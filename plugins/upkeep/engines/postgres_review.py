@@ -11,25 +11,12 @@ from typing import Any
 import psycopg
 from psycopg.rows import DictRow
 
-from upkeep.domain.findings import Looked
+from upkeep.domain.findings import Inspection
 from upkeep.domain.masking import mask
 from upkeep.domain.names import quoted
-from upkeep.domain.review import (
-    POSTGRES_RULES,
-    SMALL_ROWS,
-    Advice,
-    Index,
-    Reviewed,
-    Server,
-    Statement,
-    Wait,
-    judge_indexes,
-    judge_settings,
-    judge_statements,
-    judge_use,
-    judge_wait,
-    without_values,
-)
+from upkeep.domain.review_indexes import SMALL_ROWS, Index, judge_indexes, judge_use
+from upkeep.domain.review_settings import POSTGRES_RULES, Advice, Server, judge_settings
+from upkeep.domain.review_statements import Reviewed, Statement, Wait, judge_statements, judge_wait, without_values
 from upkeep.engines.degrading import in_a_line
 from upkeep.engines.postgres_engine import PostgresEngine
 from upkeep.engines.review_host import memory_of
@@ -98,11 +85,11 @@ def postgres_statement_review(engine: PostgresEngine) -> Reviewed:
     return reviewed
 
 
-def postgres_lock_review(engine: PostgresEngine) -> Looked:
-    looked = Looked()
-    with _session(engine) as session, session.reading(looked, "lock waits", "pg_read_all_stats"):
+def postgres_lock_review(engine: PostgresEngine) -> Inspection:
+    inspection = Inspection()
+    with _session(engine) as session, session.reading(inspection, "lock waits", "pg_read_all_stats"):
         if not session.all("list_reviewer")[0]["sees_all"]:
-            looked.unread.append(
+            inspection.unread.append(
                 f"what other accounts of {session.where} wait for (the account may not read it: "
                 "GRANT pg_read_all_stats to it)"
             )
@@ -116,13 +103,13 @@ def postgres_lock_review(engine: PostgresEngine) -> Looked:
                 mask(without_values(str(row["query"] or "")), engine.secrets),
             )
             end = f"SELECT pg_terminate_backend({wait.blocking})"
-            judge_wait(looked, wait, server=session.where, lock_timeout_s=engine.lock_timeout_s, end=end)
-    return looked
+            judge_wait(inspection, wait, server=session.where, lock_timeout_s=engine.lock_timeout_s, end=end)
+    return inspection
 
 
-def postgres_settings_review(engine: PostgresEngine) -> Looked:
-    looked = Looked()
-    with _session(engine) as session, session.reading(looked, "settings"):
+def postgres_settings_review(engine: PostgresEngine) -> Inspection:
+    inspection = Inspection()
+    with _session(engine) as session, session.reading(inspection, "settings"):
         rows = session.all("list_settings")
         values = {str(row["name"]): str(row["value"]) for row in rows}
         restart = {str(row["name"]) for row in rows if row["needs_restart"]}
@@ -134,8 +121,8 @@ def postgres_settings_review(engine: PostgresEngine) -> Looked:
             unit = "B" if advice.setting in sizes else ""
             return f"ALTER SYSTEM SET {advice.setting} = '{advice.value}{unit}', then {then}"
 
-        judge_settings(looked, POSTGRES_RULES, values, server, where=session.server, how=how)
-    return looked
+        judge_settings(inspection, POSTGRES_RULES, values, server, where=session.server, how=how)
+    return inspection
 
 
 @contextmanager
@@ -163,15 +150,15 @@ class _Session:
         return self.connection.execute((text.format(**names) if names else text).encode()).fetchall()
 
     @contextmanager
-    def reading(self, looked: Looked, what: str, grant: str = "SELECT") -> Iterator[None]:
+    def reading(self, inspection: Inspection, what: str, grant: str = "SELECT") -> Iterator[None]:
         """What can't be read is said, with the grant that is missing, and the rest is read."""
         try:
             yield
         except psycopg.errors.InsufficientPrivilege as error:
             said = mask(in_a_line(error), self.engine.secrets)
-            looked.unread.append(f"{what} of {self.where} ({said}: GRANT {grant} to the account)")
+            inspection.unread.append(f"{what} of {self.where} ({said}: GRANT {grant} to the account)")
         except psycopg.Error as error:
-            looked.unread.append(f"{what} of {self.where} ({mask(in_a_line(error), self.engine.secrets)})")
+            inspection.unread.append(f"{what} of {self.where} ({mask(in_a_line(error), self.engine.secrets)})")
 
 
 @contextmanager
@@ -207,11 +194,11 @@ def _drop(index: Index) -> str:
     return f"DROP INDEX CONCURRENTLY {quoted('postgres', schema, index.name)}"
 
 
-def _judge_key(looked: Looked, row: dict[str, Any], where: str) -> None:
+def _judge_key(inspection: Inspection, row: dict[str, Any], where: str) -> None:
     table = quoted("postgres", row["schema"], row["table_name"])
     label = f"{row['schema']}.{row['table_name']}"
     columns = ", ".join(row["columns"])
-    looked.add(
+    inspection.add(
         "bare-foreign-key",
         f"{label}.{row['name']} on {where}",
         "medium" if row["row_estimate"] > SMALL_ROWS else "low",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -46,20 +47,13 @@ class PostgresTableCare(PostgresSession, TableCareSession):
             self._connection = connection
             self._patience(STATEMENT_LIMIT_S)
             self._facts = self._rows("list_care_server")[0]
-            free, why = self._free()
             self.server = Server(
                 "postgres",
                 divmod(int(self._facts["version_num"]), 10_000),
-                free,
-                why,
                 freeze_max=int(self._facts["freeze_max"]),
                 mxid_freeze_max=int(self._facts["mxid_freeze_max"]),
                 xid_age=int(self._facts["database_age"]),
-                why_no_rebuilds=(
-                    "PostgreSQL before 12 can't rebuild an index beside its work"
-                    if int(self._facts["version_num"]) < 120_000
-                    else ""
-                ),
+                why_no_rebuilds=_why_no_rebuilds(int(self._facts["version_num"])),
             )
             self._stack = stack.pop_all()
         return self
@@ -95,6 +89,8 @@ class PostgresTableCare(PostgresSession, TableCareSession):
                 self._table(row, tuple(indexes.get(int(row["oid"]), ())), notes)
                 for row in self._rows("measure_table_care", table, table)
             ]
+        free, why = self._free()
+        self.server = replace(self.server, free=free, why_free_unknown=why)
         self.notes = tuple(dict.fromkeys(notes))
         return found
 
@@ -245,6 +241,15 @@ class PostgresTableCare(PostgresSession, TableCareSession):
     def _rows(self, statement: str, *values: object) -> list[DictRow]:
         with self._connection.cursor(row_factory=dict_row) as cursor:
             return cursor.execute(sql("postgres", statement).encode(), values or None).fetchall()
+
+
+def _why_no_rebuilds(version: int) -> str:
+    """``version``: as ``server_version_num`` says it."""
+    if version < 120_000:
+        return "PostgreSQL before 12 can't rebuild an index beside its work"
+    if 140_000 <= version < 140_004:
+        return "an index that PostgreSQL 14.0 to 14.3 rebuilds beside its work may lack rows: update it first"
+    return ""
 
 
 def _waste(size: int, expected: float | None, fillfactor: int, page: int) -> int | None:

@@ -119,7 +119,7 @@ def _ask(client: httpx.Client, promql: str, secrets: tuple[str, ...]) -> list[di
         ) from error
     if answer.status_code in (401, 403) or answer.is_redirect:
         raise SourceError(
-            f"Prometheus at {client.base_url} lets nobody in: HTTP {answer.status_code}",
+            f"Prometheus at {client.base_url} refuses the login: HTTP {answer.status_code}",
             hint="set host.conn_id in the site file to a connection with its login and password, or its token",
         )
     try:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
+from redis.exceptions import NoPermissionError
 from redis.retry import Retry
 
 from upkeep.domain.endpoint import Endpoint
@@ -17,7 +18,7 @@ from upkeep.domain.masking import mask
 from upkeep.engines.base import Engine, Facts, Snapshot, Stream, StructureCheck
 from upkeep.engines.pipeline import Command, Ended, capture, hint_for
 from upkeep.engines.tools import describe, require
-from upkeep.errors import ProofFailed, SourceError, ToolFailed
+from upkeep.errors import LoginRefused, ProofFailed, RestoreUnavailable, SourceError, ToolFailed
 
 CONNECT_TIMEOUT_S = 10
 
@@ -45,15 +46,28 @@ class RedisEngine(Engine):
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
         with self.connect() as client:
-            try:
-                yield _RedisSnapshot(self, client.info())
-            except redis.RedisError as error:
-                words = mask(str(error), self.secrets)
-                raise SourceError(
-                    f"can't look into Redis {self.endpoint.host}:{self.endpoint.port or 6379} "
-                    f"(connection {self.endpoint.conn_id}): {words}",
-                    hint=hint_for(words, 1),
-                ) from error
+            with self.told("look into"):
+                snapshot = _RedisSnapshot(self, client.info())
+            yield snapshot
+
+    @contextmanager
+    def told(self, verb: str) -> Iterator[None]:
+        """Tell in a sentence what the server refuses in the block: can't <verb> Redis. Errors: ``SourceError``."""
+        try:
+            yield
+        except redis.RedisError as error:
+            words = mask(str(error), self.secrets)
+            kind, hint = SourceError, hint_for(words, 1)
+            # A client logs in when it first has something to ask.
+            if isinstance(error, redis.AuthenticationError | redis.AuthenticationWrongNumberOfArgsError):
+                kind, hint = LoginRefused, "check user and password of the Airflow connection"
+            elif isinstance(error, NoPermissionError):
+                hint = "let the account do it: docs/runbooks/daily.md has the ACL that is enough"
+            raise kind(
+                f"can't {verb} Redis {self.endpoint.host}:{self.endpoint.port or 6379} "
+                f"(connection {self.endpoint.conn_id}): {words}",
+                hint=hint,
+            ) from error
 
     def restore_command(self, files: Mapping[str, str], facts: Facts) -> str:
         return f'{files["dump.rdb"]} > dump.rdb && redis-server --dir "$PWD" --dbfilename dump.rdb'
@@ -111,16 +125,19 @@ class RdbCheck(StructureCheck):
     """
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by abandon
+        with _room():
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by abandon
         self._size = 0
 
     def feed(self, chunk: bytes) -> None:
         self._size += len(chunk)
-        self._file.write(chunk)
+        with _room():
+            self._file.write(chunk)
 
     def close(self) -> dict[str, Any]:
         try:
-            self._file.flush()
+            with _room():
+                self._file.flush()
             number = self._file.fileno()
             program = require("redis-check-rdb", package="redis-tools")
             said = capture(Command([program, f"/dev/fd/{number}"], pass_fds=(number,))).decode()
@@ -141,4 +158,17 @@ class RdbCheck(StructureCheck):
         return {"plain_bytes": self._size, "keys": int(keys[1])}
 
     def abandon(self) -> None:
-        self._file.close()
+        with suppress(OSError):  # the disk that is full can't take the rest at the end either
+            self._file.close()
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """A worker's full disk says nothing about the backup. Errors: ``RestoreUnavailable``."""
+    try:
+        yield
+    except OSError as error:
+        raise RestoreUnavailable(
+            f"an RDB can't be laid down in {tempfile.gettempdir()} of this worker to be looked into: {error.strerror}",
+            hint="free space there, or set TMPDIR of the worker to a larger disk, then run the task again",
+        ) from error

@@ -20,7 +20,7 @@ from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.masking import mask
 from upkeep.engines.redis_engine import RedisEngine
 from upkeep.engines.redis_scratch import ScratchRedis
-from upkeep.errors import RestoreRefused, RestoreUnavailable
+from upkeep.errors import RestoreRefused, RestoreUnavailable, SourceError
 
 MARK_COPY = "upkeep:restoring"
 MARK_OLD = "upkeep:replaced"
@@ -59,9 +59,9 @@ class RedisLive:
             self._exchange(pairs, backup_id, run_id)
             return pairs
         except redis.RedisError as error:
-            raise self._failed(
-                "swap on",
-                error,
+            where = f"{self._endpoint.host}:{self._endpoint.port or 6379}"
+            raise RestoreUnavailable(
+                f"can't swap on Redis {where}: {mask(str(error), self.secrets)}",
                 hint="the account needs DUMP, RESTORE, SELECT, SWAPDB, FLUSHDB; the live server must not be older than "
                 "this worker's redis-server; nothing was swapped",
             ) from error
@@ -127,22 +127,26 @@ class RedisLive:
     def _look(self) -> dict[int, tuple[int, str, str]]:
         """Of each logical database: keys, and the two marks."""
         try:
-            with self._connected() as client:
-                if client.info("cluster").get("cluster_enabled"):
-                    raise RestoreRefused(
-                        "the live Redis is a cluster, which has one logical database only: nothing can be swapped",
-                        hint="restore the file beside, into a new cluster, and lead the applications there",
-                    )
-                count = self._databases(client)
-            found = {}
-            for number in range(count):
-                with self._connected(number) as client:
-                    marks: list[Any] = [client.get(mark) for mark in (MARK_COPY, MARK_OLD)]
-                    copy, old = (mark.decode() if mark else "" for mark in marks)
-                    found[number] = int(client.dbsize()), copy, old
-            return found
-        except redis.RedisError as error:
-            raise self._failed("look at", error, hint="see its log") from error
+            with RedisEngine(self._endpoint).told("look into"):
+                return self._look_into_each()
+        except SourceError as error:
+            raise RestoreUnavailable(error.message, hint=error.hint) from error
+
+    def _look_into_each(self) -> dict[int, tuple[int, str, str]]:
+        with self._connected() as client:
+            if client.info("cluster").get("cluster_enabled"):
+                raise RestoreRefused(
+                    "the live Redis is a cluster, which has one logical database only: nothing can be swapped",
+                    hint="restore the file beside, into a new cluster, and point the applications at it",
+                )
+            count = self._databases(client)
+        found = {}
+        for number in range(count):
+            with self._connected(number) as client:
+                marks: list[Any] = [client.get(mark) for mark in (MARK_COPY, MARK_OLD)]
+                copy, old = (mark.decode() if mark else "" for mark in marks)
+                found[number] = int(client.dbsize()), copy, old
+        return found
 
     def _databases(self, client: Any) -> int:
         try:
@@ -155,7 +159,3 @@ class RedisLive:
         """A client of one logical database: a SELECT would only hold for one of its pool's connections."""
         with RedisEngine(self._endpoint).connect(database) as client:
             yield client
-
-    def _failed(self, verb: str, error: redis.RedisError, *, hint: str) -> RestoreUnavailable:
-        where = f"{self._endpoint.host}:{self._endpoint.port or 6379}"
-        return RestoreUnavailable(f"can't {verb} Redis {where}: {mask(str(error), self.secrets)}", hint=hint)

@@ -149,6 +149,11 @@ def scratch_redis(file: IO[bytes], *, databases: int = LEAST_DATABASES) -> Itera
             server = ScratchRedis(folder / "sock", password, databases)
             _wait_until_loaded(server, pipeline, log)
             yield server
+        except redis.RedisError as error:
+            raise RestoreUnavailable(
+                f"the throwaway redis-server broke off after it had loaded the backup: {error}",
+                hint="look for the kernel's out-of-memory killer in this worker's log, then run the task again",
+            ) from error
         finally:
             pipeline.end()
             log.join()

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 from upkeep.domain.endpoint import Endpoint
-from upkeep.domain.findings import Looked
-from upkeep.domain.review import KERNEL_RULES, Advice, Server, judge_settings
+from upkeep.domain.findings import Inspection
+from upkeep.domain.review_settings import KERNEL_RULES, Advice, Server, judge_settings
 from upkeep.engines.degrading import degrading
 
 _HERE = {"", "localhost", "127.0.0.1", "::1"}
@@ -34,21 +34,21 @@ def memory_of(endpoint: Endpoint) -> int | None:
         return None
 
 
-def kernel_settings(host: str, *, pid: int | None = None, proc: Path = Path("/proc")) -> Looked:
+def kernel_settings(host: str, *, pid: int | None = None, proc: Path = Path("/proc")) -> Inspection:
     """The kernel's settings and a server process's limits against the manual's.
 
     :param pid: a process of PostgreSQL as the server numbers it. One in a container numbers them otherwise, so it is
         looked at only where it is what it should be.
     """
-    looked = Looked()
+    inspection = Inspection()
     values = {}
     for name in _NAMES:
         path = proc / "sys" / name.replace(".", "/")
         if path.exists():  # a container has a network of its own, and not all of these
-            with degrading(looked.unread, f"{name} of {host}", (OSError, ValueError)):
+            with degrading(inspection.unread, f"{name} of {host}", (OSError, ValueError)):
                 values[name] = path.read_text().split()[0]
     if pid is not None and _is_postgres(proc / str(pid)):
-        with degrading(looked.unread, f"limits of process {pid} of {host}", (OSError, ValueError)):
+        with degrading(inspection.unread, f"limits of process {pid} of {host}", (OSError, ValueError)):
             values |= _limits((proc / str(pid) / "limits").read_text())
 
     def how(advice: Advice) -> str:
@@ -57,8 +57,8 @@ def kernel_settings(host: str, *, pid: int | None = None, proc: Path = Path("/pr
             return f"{limit} in the server's systemd unit, or /etc/security/limits.conf; then restart it"
         return f"sysctl -w {advice.setting}={advice.value}, and the same line in /etc/sysctl.conf"
 
-    judge_settings(looked, KERNEL_RULES, values, Server(), where=host, how=how)
-    return looked
+    judge_settings(inspection, KERNEL_RULES, values, Server(), where=host, how=how)
+    return inspection
 
 
 def _is_postgres(process: Path) -> bool:

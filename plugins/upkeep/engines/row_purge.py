@@ -137,7 +137,7 @@ class RowPurge(ABC):
     @property
     @abstractmethod
     def blind_spots(self) -> tuple[str, ...]:
-        """What ``pressure`` can't see, and the grant that mends it."""
+        """What ``pressure`` can't see, and the grant that fixes it."""
 
     @abstractmethod
     def changing(self, table: Table) -> AbstractContextManager[None]:

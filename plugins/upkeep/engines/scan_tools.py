@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from upkeep.domain.findings import Looked
+from upkeep.domain.findings import Inspection
 from upkeep.domain.scan_reports import Parser, lynis_findings, nmap_findings, trivy_findings, zap_findings
 from upkeep.domain.units import human_seconds
 from upkeep.engines.pipeline import Command, Pipeline
@@ -47,7 +47,7 @@ def scan_command(scan: Scan, report: str = "REPORT") -> list[str]:
     return [programs[0], *tool.arguments(scan, report)]
 
 
-def run_scan(scan: Scan) -> Looked:
+def run_scan(scan: Scan) -> Inspection:
     """Run one scan to its end and read its report.
 
     :raises ToolMissing: the worker doesn't have the program.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from upkeep.domain.findings import Looked
+from upkeep.domain.findings import Inspection
 from upkeep.engines.degrading import degrading
 
 SUFFIXES = (".crt", ".cer", ".pem", ".cert")
@@ -23,34 +23,36 @@ URGENT_DAYS = 7
 KIND = "certificate-ending"
 
 
-def certificates_in(paths: Iterable[str | Path], *, now: datetime, days: int) -> Looked:
+def certificates_in(paths: Iterable[str | Path], *, now: datetime, days: int) -> Inspection:
     """Files of certificates, and those in folders by their suffix. Of a chain the one that ends first counts.
 
     Links to files are followed, for that is how ACME clients hand certificates out; links to folders aren't.
     """
-    looked = Looked()
+    inspection = Inspection()
     for path in map(Path, paths):
-        files = list(_files(path, looked)) if path.is_dir() else [path]
+        files = list(_files(path, inspection)) if path.is_dir() else [path]
         for file in files:
-            with degrading(looked.unread, f"certificate {file}", (OSError, ValueError)):
+            with degrading(inspection.unread, f"certificate {file}", (OSError, ValueError)):
                 if found := _parsed(file, must=file == path):
                     first = min(found, key=lambda certificate: certificate.not_valid_after_utc)
-                    _judge(looked, str(file), first, now, days, "renew it, and reload what serves it")
-    return looked
+                    _judge(inspection, str(file), first, now, days, "renew it, and reload what serves it")
+    return inspection
 
 
-def certificates_of(endpoints: Iterable[tuple[str, int]], *, now: datetime, days: int) -> Looked:
+def certificates_of(endpoints: Iterable[tuple[str, int]], *, now: datetime, days: int) -> Inspection:
     """What servers show to whoever connects, by host and port."""
-    looked = Looked()
+    inspection = Inspection()
     for host, port in endpoints:
         where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        with degrading(looked.unread, f"certificate of {where}", (OSError, ValueError)):
+        with degrading(inspection.unread, f"certificate of {where}", (OSError, ValueError)):
             shown = x509.load_der_x509_certificate(_served(host, port))
-            _judge(looked, where, shown, now, days, "renew it, and check that the server has loaded the new one")
-    return looked
+            _judge(inspection, where, shown, now, days, "renew it, and check that the server has loaded the new one")
+    return inspection
 
 
-def _judge(looked: Looked, where: str, certificate: x509.Certificate, now: datetime, days: int, remedy: str) -> None:
+def _judge(
+    inspection: Inspection, where: str, certificate: x509.Certificate, now: datetime, days: int, remedy: str
+) -> None:
     end = certificate.not_valid_after_utc
     left = (end - now.astimezone(UTC)).total_seconds() / 86_400
     if left >= days:
@@ -58,7 +60,7 @@ def _judge(looked: Looked, where: str, certificate: x509.Certificate, now: datet
     name = name_of(certificate)
     when = f"ended {-left:.0f} days ago" if left < 0 else f"ends in {left:.0f} days"
     what = f"certificate of {name} in {where} {when} ({end:%Y-%m-%d})"
-    looked.add(KIND, where, "high" if left < URGENT_DAYS else "medium", what, remedy)
+    inspection.add(KIND, where, "high" if left < URGENT_DAYS else "medium", what, remedy)
 
 
 def name_of(certificate: x509.Certificate) -> str:
@@ -72,22 +74,22 @@ def name_of(certificate: x509.Certificate) -> str:
     return certificate.subject.rfc4514_string() or "nobody"
 
 
-def _files(folder: Path, looked: Looked) -> Iterator[Path]:
+def _files(folder: Path, inspection: Inspection) -> Iterator[Path]:
     count = 0
-    for parent, folders, names in os.walk(folder, onerror=lambda error: _say(looked, error)):
+    for parent, folders, names in os.walk(folder, onerror=lambda error: _say(inspection, error)):
         folders.sort()
         for name in sorted(names):
             if not name.lower().endswith(SUFFIXES):
                 continue
             count += 1
             if count > MOST_FILES:
-                looked.unread.append(f"certificates in {folder} (more than {MOST_FILES} files)")
+                inspection.unread.append(f"certificates in {folder} (more than {MOST_FILES} files)")
                 return
             yield Path(parent, name)
 
 
-def _say(looked: Looked, error: OSError) -> None:
-    looked.unread.append(f"certificates in {error.filename} ({error.strerror})")
+def _say(inspection: Inspection, error: OSError) -> None:
+    inspection.unread.append(f"certificates in {error.filename} ({error.strerror})")
 
 
 def _parsed(path: Path, *, must: bool) -> list[x509.Certificate]:

@@ -6,13 +6,14 @@ What lies below a folder that others may not enter is out of their reach, whatev
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from upkeep.domain.findings import Looked
+from upkeep.domain.findings import Inspection
 from upkeep.domain.units import counted
 from upkeep.engines.degrading import degrading
 
@@ -24,57 +25,57 @@ LARGEST_KEY_BYTES = 64 << 10
 _KEY_MARKS = (b"PRIVATE KEY-----", b"AGE-SECRET-KEY-", b"PuTTY-User-Key-File")
 
 
-def loose_files(paths: Iterable[str | Path]) -> Looked:
+def loose_files(paths: Iterable[str | Path]) -> Inspection:
     """Files and folders that anyone can change, and private keys that anyone can read."""
-    looked = Looked()
+    inspection = Inspection()
     for path in map(Path, paths):
-        with degrading(looked.unread, f"files of {path}", OSError):
-            before = len(looked.findings)
-            for found, state in _in_reach(path, looked):
+        with degrading(inspection.unread, f"files of {path}", OSError):
+            before = len(inspection.findings)
+            for found, state in _in_reach(path, inspection):
                 private = False
-                with degrading(looked.unread, f"file {found}", OSError):
+                with degrading(inspection.unread, f"file {found}", OSError):
                     private = _anyone_reads(state) and _is_private_key(found, state)
                 if _anyone_changes(state):
                     what = "folder" if stat.S_ISDIR(state.st_mode) else "file"
-                    looked.add(
+                    inspection.add(
                         "world-writable",
                         str(found),
                         "high",
                         f"any account of the machine can change the {what} {found}",
-                        f"chmod o-w {found}",
+                        f"chmod o-w {shlex.quote(str(found))}",
                     )
                 if private:
-                    looked.add(
+                    inspection.add(
                         "readable-key",
                         str(found),
                         "high",
                         f"any account of the machine can read the private key {found}",
-                        f"chmod o-rwx {found}, and replace the key: nobody knows who has read it",
+                        f"chmod o-rwx {shlex.quote(str(found))}, and replace the key: nobody knows who has read it",
                     )
-                if len(looked.findings) - before >= MOST_FINDINGS:
-                    looked.unread.append(f"files of {path} (only the first {MOST_FINDINGS} findings are told)")
+                if len(inspection.findings) - before >= MOST_FINDINGS:
+                    inspection.unread.append(f"files of {path} (only the first {MOST_FINDINGS} findings are told)")
                     break
-    return looked
+    return inspection
 
 
-def exposed_backups(root: str | Path, what: str) -> Looked:
+def exposed_backups(root: str | Path, what: str) -> Inspection:
     """A local store or spool (``what`` it is called) whose files others can read or change: one finding for each."""
-    looked = Looked()
+    inspection = Inspection()
     readable, writable = _Exposed(), _Exposed()
-    with degrading(looked.unread, f"files of the {what} {root}", OSError):
-        for path, state in _in_reach(Path(root), looked):
+    with degrading(inspection.unread, f"files of the {what} {root}", OSError):
+        for path, state in _in_reach(Path(root), inspection):
             if _anyone_changes(state):
                 writable.take(path)
             if _anyone_reads(state):
                 readable.take(path)
-    close = f"chmod o-rwx {root}"
+    close = f"chmod o-rwx {shlex.quote(str(root))}"
     if readable.count:
         told = f"any account of the machine can read {readable} of the {what} {root}"
-        looked.add("readable-backups", str(root), "high" if readable.plain else "low", told, close)
+        inspection.add("readable-backups", str(root), "high" if readable.plain else "low", told, close)
     if writable.count:
         told = f"any account of the machine can change {writable} of the {what} {root}"
-        looked.add("writable-backups", str(root), "high", told, f"{close}, then verify its backups")
-    return looked
+        inspection.add("writable-backups", str(root), "high", told, f"{close}, then verify its backups")
+    return inspection
 
 
 @dataclass
@@ -94,7 +95,7 @@ class _Exposed:
         return f"{counted(self.count, 'file')} or folders ({', '.join(self.examples)})"
 
 
-def _in_reach(root: Path, looked: Looked) -> Iterator[tuple[Path, os.stat_result]]:
+def _in_reach(root: Path, inspection: Inspection) -> Iterator[tuple[Path, os.stat_result]]:
     """Everything at and below ``root`` that other accounts can get to by its path, in a steady order.
 
     Links aren't followed, other filesystems aren't entered. Errors: ``OSError`` when there is no ``root``.
@@ -108,10 +109,10 @@ def _in_reach(root: Path, looked: Looked) -> Iterator[tuple[Path, os.stat_result
         if not waiting:
             return
         if time.monotonic() > until:
-            looked.unread.append(f"files of {root} (not all of them within {MOST_SECONDS:g} s)")
+            inspection.unread.append(f"files of {root} (not all of them within {MOST_SECONDS:g} s)")
             return
         path = waiting.pop()
-        with degrading(looked.unread, f"files of {path}", OSError):
+        with degrading(inspection.unread, f"files of {path}", OSError):
             state = path.lstat()
             yield path, state
             if stat.S_ISDIR(state.st_mode) and state.st_mode & stat.S_IXOTH and state.st_dev == device:
@@ -119,7 +120,7 @@ def _in_reach(root: Path, looked: Looked) -> Iterator[tuple[Path, os.stat_result
                     break
                 waiting += sorted((Path(entry.path) for entry in os.scandir(path)), reverse=True)
     if waiting:
-        looked.unread.append(f"files of {root} (only the first {MOST_ENTRIES})")
+        inspection.unread.append(f"files of {root} (only the first {MOST_ENTRIES})")
 
 
 def _anyone_changes(state: os.stat_result) -> bool:

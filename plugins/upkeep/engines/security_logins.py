@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
-from upkeep.domain.findings import Looked
+from upkeep.domain.findings import Inspection
 from upkeep.engines.degrading import in_a_line
 from upkeep.engines.pipeline import Command, run
 from upkeep.errors import ToolError
@@ -34,17 +34,20 @@ def failed_logins(
     root: Path = Path("/"),
     journal: Sequence[str] = ("journalctl",),
     zone: tzinfo | None = None,
-) -> Looked:
+) -> Inspection:
     """Addresses with at least ``limit`` failed logins since a moment; one that got in afterwards is high.
 
     :param root: where ``var/log`` is.
     :param journal: the program that reads the journal, asked where no log file can be read.
     :param zone: of log lines that don't tell theirs; default: the machine's.
     """
-    looked, tally = Looked(), _Tally()
+    inspection, tally = Inspection(), _Tally()
     problems: list[str] = []
     for log in (root / name for name in LOGS):
         try:
+            if log.stat().st_mtime < since.timestamp():  # left by a syslog that is gone: the journal has it all
+                problems.append(f"{log} has not been written to since the last look")
+                continue
             for line in _lines(log, since):
                 at = _moment(line, now, zone)
                 if at and since <= at <= now + timedelta(minutes=5) and _SSHD.search(line):
@@ -61,10 +64,10 @@ def failed_logins(
                 tally.take(line)
         except (ToolError, OSError) as error:
             said = error.message if isinstance(error, ToolError) else in_a_line(error)
-            looked.unread.append(f"failed logins ({'; '.join([*problems, said])})")
-            return looked
-    tally.judge(looked, limit, since)
-    return looked
+            inspection.unread.append(f"failed logins ({'; '.join([*problems, said])})")
+            return inspection
+    tally.judge(inspection, limit, since)
+    return inspection
 
 
 class _Tally:
@@ -84,15 +87,15 @@ class _Tally:
             repeated = _REPEATED.search(line)
             self.failed[address] += int(repeated[1]) if repeated else 1
 
-    def judge(self, looked: Looked, limit: int, since: datetime) -> None:
+    def judge(self, inspection: Inspection, limit: int, since: datetime) -> None:
         self.failed += Counter()  # drops the zeros that looking left
-        looked.figures = {"failed_logins": self.failed.total(), "failed_logins_addresses": len(self.failed)}
+        inspection.figures = {"failed_logins": self.failed.total(), "failed_logins_addresses": len(self.failed)}
         for address, count in self.failed.items():
             if count < limit:
                 continue
             told = f"{count} logins from {address} failed since {since.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
             if address in self.got_in:
-                looked.add(
+                inspection.add(
                     "guessed-login",
                     address,
                     "high",
@@ -100,7 +103,7 @@ class _Tally:
                     f"find out who that was (last, journalctl -t sshd | grep {address}), and change that password",
                 )
             else:
-                looked.add(
+                inspection.add(
                     "failed-logins",
                     address,
                     "medium",
@@ -110,10 +113,8 @@ class _Tally:
 
 
 def _lines(log: Path, since: datetime) -> Iterator[bytes]:
-    """Of the file, and before it of the one that was rotated away since."""
-    state = log.stat()
-    rotated = log.with_name(f"{log.name}.1")
-    for path in (rotated, log):
+    """Of the file, and before it of those that were rotated away since: ``auth.log.1``, ``secure-20261115``."""
+    for path in (*sorted(log.parent.glob(f"{log.name}[.-]*")), log):
         try:
             state = path.stat()
         except FileNotFoundError:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from upkeep.domain.findings import Looked
+from upkeep.domain.findings import Inspection
 from upkeep.engines.degrading import degrading
 from upkeep.engines.health import STATEMENT_LIMIT_S
 from upkeep.resources import sql
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 _HERE = {"127.0.0.1", "::1", "samehost"}
 
 
-def postgres_roles(engine: PostgresEngine) -> Looked:
+def postgres_roles(engine: PostgresEngine) -> Inspection:
     """Errors: ``SourceError`` when the server doesn't answer. Passwords and rules are shown to superusers only."""
     import psycopg
 
-    looked = Looked()
+    inspection = Inspection()
     server = f"{engine.endpoint.host or 'localhost'}:{engine.endpoint.port or 5432}"
     judges = (
         ("roles", "list_roles", _judge_role),
@@ -33,25 +33,33 @@ def postgres_roles(engine: PostgresEngine) -> Looked:
         with connection.cursor() as cursor:
             cursor.execute(f"SET statement_timeout = '{STATEMENT_LIMIT_S}s'".encode())
             for what, statement, judge in judges:
-                with degrading(looked.unread, f"{what} of {server}", psycopg.Error, engine.secrets):
+                with degrading(inspection.unread, f"{what} of {server}", psycopg.Error, engine.secrets):
                     for row in cursor.execute(sql("postgres", statement).encode()).fetchall():
-                        judge(looked, row, server)
-    return looked
+                        judge(inspection, row, server)
+    return inspection
 
 
-def _judge_role(looked: Looked, row: Mapping[str, Any], server: str) -> None:
+def _judge_role(inspection: Inspection, row: Mapping[str, Any], server: str) -> None:
     where = f"role {row['role']} on {server}"
     name = _quoted(str(row["role"]))
     if row["superuser"] and not row["first"]:
-        looked.add(
+        inspection.add(
             "superuser-role",
             where,
             "medium",
             f"{where} is a superuser",
             f"ALTER ROLE {name} NOSUPERUSER, then grant what it needs (pg_read_all_data, pg_monitor, ...)",
         )
+    if row["through"]:
+        inspection.add(
+            "superuser-role",
+            where,
+            "medium",
+            f"{where} may do everything as a member of {row['through']}",
+            f"REVOKE {_quoted(str(row['through']))} FROM {name}, or from the role through which it is a member",
+        )
     if row["expired"] and row["may_login"]:
-        looked.add(
+        inspection.add(
             "expired-role",
             where,
             "low",
@@ -60,11 +68,11 @@ def _judge_role(looked: Looked, row: Mapping[str, Any], server: str) -> None:
         )
 
 
-def _judge_password(looked: Looked, row: Mapping[str, Any], server: str) -> None:
+def _judge_password(inspection: Inspection, row: Mapping[str, Any], server: str) -> None:
     where = f"role {row['role']} on {server}"
     name = _quoted(str(row["role"]))
     if row["missing"]:
-        looked.add(
+        inspection.add(
             "role-without-password",
             where,
             "low",
@@ -72,7 +80,7 @@ def _judge_password(looked: Looked, row: Mapping[str, Any], server: str) -> None
             f"\\password {name}, or ALTER ROLE {name} NOLOGIN; leave it where it comes by peer or certificate",
         )
     if row["md5"]:
-        looked.add(
+        inspection.add(
             "md5-password",
             where,
             "low",
@@ -81,7 +89,7 @@ def _judge_password(looked: Looked, row: Mapping[str, Any], server: str) -> None
         )
 
 
-def _judge_rule(looked: Looked, row: Mapping[str, Any], server: str) -> None:
+def _judge_rule(inspection: Inspection, row: Mapping[str, Any], server: str) -> None:
     columns = ("type", "databases", "roles", "address", "netmask", "method")
     rule = " ".join(str(row[column]) for column in columns if row[column])
     from_here = row["type"] == "local" or row["address"] in _HERE
@@ -89,9 +97,9 @@ def _judge_rule(looked: Looked, row: Mapping[str, Any], server: str) -> None:
     remedy = f"put scram-sha-256 in place of {row['method']} into pg_hba.conf, then SELECT pg_reload_conf()"
     if row["method"] == "trust":
         who = "everyone on its machine" if from_here else "everyone who reaches the server from there"
-        looked.add("trusting-rule", where, "medium" if from_here else "high", f"{where} lets in {who}", remedy)
+        inspection.add("trusting-rule", where, "medium" if from_here else "high", f"{where} lets in {who}", remedy)
     elif not from_here and row["type"] in ("host", "hostnossl"):
-        looked.add("readable-password-rule", where, "medium", f"{where} sends passwords readable", remedy)
+        inspection.add("readable-password-rule", where, "medium", f"{where} sends passwords readable", remedy)
 
 
 def _quoted(name: str) -> str:

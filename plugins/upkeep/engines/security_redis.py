@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from upkeep.domain.findings import Looked, Severity
+from upkeep.domain.findings import Inspection, Severity
 from upkeep.engines.degrading import degrading, in_a_line
 from upkeep.engines.redis_engine import RedisEngine
 from upkeep.errors import SourceError
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     import redis
 
 
-def redis_access(engine: RedisEngine) -> Looked:
+def redis_access(engine: RedisEngine) -> Inspection:
     """What a stranger gets, and what the users may. Errors: ``SourceError`` when the server doesn't answer."""
     import redis
 
-    looked = Looked()
+    inspection = Inspection()
     server = f"{engine.endpoint.host or 'localhost'}:{engine.endpoint.port or 6379}"
     stranger = _a_stranger_is_let_in(engine)
     with closing(engine.connect()) as client:
         rules: dict[str, list[str]] | None = None
-        with degrading(looked.unread, f"users of {server}", redis.RedisError, engine.secrets):
+        with degrading(inspection.unread, f"users of {server}", redis.RedisError, engine.secrets):
             rules = _users(client)
         protected = True
-        with degrading(looked.unread, f"protected-mode of {server}", redis.RedisError, engine.secrets):
+        with degrading(inspection.unread, f"protected-mode of {server}", redis.RedisError, engine.secrets):
             protected = _text(client.config_get("protected-mode").get("protected-mode", "yes")) != "no"
     if stranger:
-        _tell_open(looked, server, (rules or {}).get("default"), protected)
+        _tell_open(inspection, server, (rules or {}).get("default"), protected)
     elif not protected:
-        looked.add(
+        inspection.add(
             "redis-unprotected",
             server,
             "low",
@@ -41,7 +41,7 @@ def redis_access(engine: RedisEngine) -> Looked:
         )
     for user, rule in (rules or {}).items():
         if user != "default" and "on" in rule and "nopass" in rule:
-            looked.add(
+            inspection.add(
                 "redis-user-without-password",
                 f"user {user} on {server}",
                 _severity(rule),
@@ -51,20 +51,20 @@ def redis_access(engine: RedisEngine) -> Looked:
     own = engine.endpoint.user
     default = (rules or {}).get("default", ["off"])
     if not stranger and own not in ("", "default") and "on" in default and _severity(default) == "high":
-        looked.add(
+        inspection.add(
             "redis-default-user",
             server,
             "low",
             f"the default user of Redis {server} may do everything, though {own} is what logs in",
             "ACL SETUSER default off, once nothing logs in with the password alone",
         )
-    return looked
+    return inspection
 
 
-def _tell_open(looked: Looked, server: str, default: list[str] | None, protected: bool) -> None:
+def _tell_open(inspection: Inspection, server: str, default: list[str] | None, protected: bool) -> None:
     limited = default is not None and _severity(default) != "high"
     reach = "its machine" if protected else "every address it listens on"
-    looked.add(
+    inspection.add(
         "redis-without-password",
         server,
         "medium" if limited else "high",

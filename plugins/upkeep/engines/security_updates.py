@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from upkeep.domain.findings import Looked
-from upkeep.domain.units import counted
+from upkeep.domain.findings import Inspection
+from upkeep.domain.units import counted, first_few
 from upkeep.engines.pipeline import Command, capture
 from upkeep.errors import ToolError
 
@@ -23,23 +23,23 @@ _INSTALLED = re.compile(r"^Inst (\S+) \[([^\]]+)\] \((\S+) ([^)]*)\)", re.MULTIL
 
 def waiting_updates(
     *, now: datetime, program: str = "apt-get", options: Sequence[str] = (), lists: Path = Path("/var/lib/apt/lists")
-) -> Looked:
+) -> Inspection:
     """What ``apt-get upgrade`` would bring from a security archive; it is only asked, and takes no lock.
 
     :param options: more for apt-get, such as ``-o Dir=/a/root``.
     :param lists: apt's package lists; old ones know nothing of new updates.
     """
-    looked = Looked()
+    inspection = Inspection()
     if not shutil.which(program):
-        return looked
+        return inspection
     try:
         waiting = [update for update in _asked(program, options) if update.of_security]
     except ToolError as error:
-        looked.unread.append(f"security updates ({error.message})")
-        return looked
-    looked.figures = {"security_updates": len(waiting)}
+        inspection.unread.append(f"security updates ({error.message})")
+        return inspection
+    inspection.figures = {"security_updates": len(waiting)}
     if waiting:
-        looked.add(
+        inspection.add(
             "security-updates",
             "apt",
             "medium",
@@ -49,37 +49,37 @@ def waiting_updates(
     asked = _last_update(lists)
     if asked is None or now - asked > STALE:
         since = "never" if asked is None else f"not since {asked:%Y-%m-%d}"
-        looked.add(
+        inspection.add(
             "stale-package-lists",
             "apt",
             "low",
             f"apt has asked for updates {since}: what waits isn't known",
             "apt-get update, and install unattended-upgrades so that it happens daily",
         )
-    return looked
+    return inspection
 
 
-def pending_updates(*, program: str = "apt-get", options: Sequence[str] = ()) -> Looked:
+def pending_updates(*, program: str = "apt-get", options: Sequence[str] = ()) -> Inspection:
     """All that ``apt-get upgrade`` would bring, from whatever archive: one finding, security updates named first."""
-    looked = Looked()
+    inspection = Inspection()
     if not shutil.which(program):
-        return looked
+        return inspection
     try:
         waiting = sorted(_asked(program, options), key=lambda update: not update.of_security)
     except ToolError as error:
-        looked.unread.append(f"package updates ({error.message})")
-        return looked
+        inspection.unread.append(f"package updates ({error.message})")
+        return inspection
     of_security = sum(update.of_security for update in waiting)
-    looked.figures = {"updates": len(waiting), "security_updates": of_security}
+    inspection.figures = {"updates": len(waiting), "security_updates": of_security}
     if waiting:
-        looked.add(
+        inspection.add(
             "package-updates",
             "apt",
             "medium" if of_security else "low",
             f"{counted(len(waiting), 'package update')} wait, {of_security} of them for security: {_named(waiting)}",
             "apt-get update && apt-get upgrade in a window, then restart what needs it (needrestart)",
         )
-    return looked
+    return inspection
 
 
 class _Update(NamedTuple):
@@ -102,8 +102,7 @@ def _asked(program: str, options: Sequence[str]) -> list[_Update]:
 
 
 def _named(updates: Sequence[_Update]) -> str:
-    named = ", ".join(f"{update.package} {update.old} -> {update.new}" for update in updates[:NAMED])
-    return named + (f" and {len(updates) - NAMED} more" if len(updates) > NAMED else "")
+    return first_few([f"{update.package} {update.old} -> {update.new}" for update in updates], NAMED)
 
 
 def _last_update(lists: Path) -> datetime | None:

@@ -8,10 +8,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from upkeep.domain.capacity import Measured
-from upkeep.domain.masking import mask
 from upkeep.engines.degrading import degrading
 from upkeep.engines.health import STATEMENT_LIMIT_S
-from upkeep.errors import SourceError
 from upkeep.resources import sql
 
 if TYPE_CHECKING:
@@ -72,17 +70,9 @@ def postgres_sizes(engine: PostgresEngine, name: str) -> Measured:
 
 def redis_sizes(engine: RedisEngine, name: str) -> Measured:
     """Memory, keys and clients of the cache that the site calls ``name``. Errors: ``SourceError``."""
-    import redis
-
     found = Measured()
-    with closing(engine.connect()) as client:
-        try:
-            info: Mapping[str, Any] = client.info()
-        except redis.RedisError as error:
-            raise SourceError(
-                f"Redis {engine.endpoint.host} ({engine.endpoint.conn_id}): {mask(str(error), engine.secrets)}",
-                hint="check that it runs, and the connection's user, password and rights (INFO)",
-            ) from error
+    with closing(engine.connect()) as client, engine.told("look into"):
+        info: Mapping[str, Any] = client.info()
     used, most = info.get("used_memory"), info.get("maxmemory")
     found.add("cache_bytes", name, used, "bytes")
     if used is not None and most:

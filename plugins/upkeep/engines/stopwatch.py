@@ -235,4 +235,4 @@ def _too_long(limit_s: int) -> BenchmarkFailed:
 
 
 def _can_not_run(words: str) -> BenchmarkFailed:
-    return BenchmarkFailed(f"it can't be run: {words}", hint="mend it in the site file, or grant the account SELECT")
+    return BenchmarkFailed(f"it can't be run: {words}", hint="fix it in the site file, or grant the account SELECT")

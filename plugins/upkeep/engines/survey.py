@@ -102,6 +102,8 @@ def postgres_survey(engine: PostgresEngine, parts: Sequence[str], tables: Tables
         def held(statement: str) -> bool:
             if who["superuser"] or "{" in statement:
                 return True
+            if statement.endswith(" CREATEDB"):
+                return bool(who["may_create"])
             if found := _ON_FUNCTION.match(statement):
                 return bool(rows("list_function_right", found["function"])[0]["held"])
             if found := _ON_TABLE.match(statement):

@@ -35,11 +35,13 @@ class TableCareSession(ABC):
 
     server: Server
     notes: tuple[str, ...] = ()
-    """What this account can't see, and the grant that mends it."""
+    """What this account can't see, and the grant that fixes it."""
 
     @abstractmethod
     def measure(self, table: str | None = None) -> list[TableFacts]:
-        """Every table of the database, or the one of that label. Reads no rows, but for what pgstattuple measures."""
+        """Every table of the database, or the one of that label; and what ``server`` says of free disk, anew. Reads no
+        rows, but for what pgstattuple measures.
+        """
 
     @abstractmethod
     def oldest_transaction_s(self) -> float:

@@ -13,6 +13,8 @@ from upkeep.ledger.acts import Result
 
 ERROR_CHARS = 4000
 DETAIL_CHARS = 8000
+LEFT_OUT_CHARS = 400
+"""Room for what is said of parts that didn't fit."""
 
 
 class Entry:
@@ -76,13 +78,7 @@ class Entry:
         }
 
     def _detail_json(self) -> str | None:
-        if not self._detail:
-            return None
-        text = _canonical(_plain(self._detail, self._secrets))
-        if len(text) > DETAIL_CHARS:
-            # Never an error: the act is done, and must be recorded as done.
-            text = _canonical({"left_out": f"a detail of {len(text)} characters; the ledger keeps {DETAIL_CHARS}"})
-        return text
+        return _canonical(_fitting(_plain(self._detail, self._secrets))) if self._detail else None
 
 
 def _plain(value: Any, secrets: tuple[str, ...]) -> Any:
@@ -96,6 +92,25 @@ def _plain(value: Any, secrets: tuple[str, ...]) -> Any:
     if isinstance(value, (set, frozenset)):
         return sorted((_plain(item, secrets) for item in value), key=str)
     return mask(str(value), secrets)
+
+
+def _fitting(detail: dict[str, Any]) -> dict[str, Any]:
+    """As much as the ledger keeps: the largest parts go, so that a backup's id stays whatever stands beside it.
+
+    Never an error: the act is done, and must be recorded as done.
+    """
+    if len(_canonical(detail)) <= DETAIL_CHARS:
+        return detail
+    sizes = {name: len(_canonical({name: value})) for name, value in detail.items()}
+    total, gone = sum(sizes.values()), []
+    for name in sorted(sizes, key=sizes.__getitem__, reverse=True):
+        if total <= DETAIL_CHARS - LEFT_OUT_CHARS:
+            break
+        total -= sizes[name]
+        gone.append(name)
+    said = ", ".join(f"{name} ({sizes[name]} characters)" for name in gone)[: LEFT_OUT_CHARS // 2]
+    kept = {name: value for name, value in detail.items() if name not in gone}
+    return {**kept, "left_out": f"{said}; the ledger keeps {DETAIL_CHARS}"}
 
 
 def _canonical(value: Any) -> str:

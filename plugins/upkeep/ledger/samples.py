@@ -19,6 +19,7 @@ from upkeep.domain.capacity import Key, Point, Reading
 from upkeep.ledger.database import Database, stamp, storable
 
 KEEP = timedelta(days=2 * 365)
+"""How far back a forecast looks; so long samples are kept unless the site says otherwise."""
 BATCH = 5_000
 """Rows in one insert or delete. Each is a transaction of its own: on SQLite the ledger waits for it."""
 

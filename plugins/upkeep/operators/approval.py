@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 
 from upkeep.errors import NotApproved
+from upkeep.reports.markdown_page import escape
 
+_NUMBERED = re.compile(r"\d+\. ")
 BY_HAND = "somebody who marked the approval as success in Airflow"
 
 
@@ -28,6 +31,17 @@ class PersonApprovalOperator(ApprovalOperator):
             retries=0,
             **kwargs,
         )
+
+
+def as_list(lines: Iterable[str]) -> str:
+    """A plan's lines for Airflow, which shows Markdown: letter by letter (a bare ``<time>`` would vanish as a tag),
+    numbered steps by their numbers, and what is indented below what it belongs to.
+    """
+    shown = []
+    for line in lines:
+        indent, marker = " " * (len(line) - len(line.lstrip())), "" if _NUMBERED.match(line) else "- "
+        shown.append(f"{indent}{marker}{escape(line)}")
+    return "\n".join(shown)
 
 
 def approver_of(approval: Mapping[str, Any] | None, needed: bool, approvers: Sequence[str] = ()) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import traceback
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -11,7 +13,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSkipExceptio
 
 from upkeep.domain.endpoint import Endpoint
 from upkeep.duties.job import Job, Run
-from upkeep.errors import ConnectionUnknown, SiteFileError
+from upkeep.errors import ConnectionUnknown, SiteFileError, UpkeepError
 from upkeep.ledger import Ledger, default_url, url_of
 from upkeep.resources import sites_folder
 from upkeep.settings import airflow_home
@@ -19,6 +21,8 @@ from upkeep.site import Site, load_sites
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
 
 LEDGER_CONN_ID = "upkeep_ledger"
 FRAME = frozenset({"guard_window", "still_open", "report", "watch"})
@@ -36,7 +40,11 @@ class UpkeepOperator(BaseOperator):
         part, parts = str(self.task_id).rpartition(".")[2], context["params"].get("parts")
         if parts and part not in parts and part not in FRAME:
             raise AirflowSkipException(f"{part} was not chosen in the form")
-        return self.work(job_of(self.site, context), context)
+        try:
+            return self.work(job_of(self.site, context), context)
+        except UpkeepError as error:
+            fold(error)
+            raise
 
     def work(self, job: Job, context: Context) -> dict[str, Any]:
         """Call the duty; what it returns goes to XCom, so it is small, plain and without secrets."""
@@ -47,6 +55,20 @@ class UpkeepOperator(BaseOperator):
         from upkeep.engines.pipeline import Pipeline
 
         Pipeline.stop_all()
+
+
+def fold(error: UpkeepError) -> None:
+    """Log where it was raised, folded away, and leave that out of the error itself: who opens the log of a failed task
+    lands at its end, and is to find what is wrong and the HINT there, not the lines of a socket library.
+    """
+    log.info("::group::Where it was raised")
+    for line in "".join(traceback.format_exception(error)).splitlines():
+        log.info("%s", line)
+    log.info("::endgroup::")
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
 
 
 class WindowedOperator(UpkeepOperator):

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from airflow.sdk import DAG, ExceptionRetryPolicy, Param, RetryAction, RetryRule
+from airflow.sdk import DAG, Param
 
-from upkeep.operators.rhythm import HOPELESS
+from upkeep.operators.retries import retry_policy
 from upkeep.site import Site
 
 
@@ -28,7 +28,6 @@ def by_hand_dag(
 
     No ``dagrun_timeout``: it would kill the task that takes back. Each wait has a deadline of its own.
     """
-    rule = RetryRule(exception=[*HOPELESS, *decided], action=RetryAction.FAIL)
     return DAG(
         dag_id=f"{site.name}_{name}",
         description=f"{site.title}: {description}",
@@ -42,7 +41,7 @@ def by_hand_dag(
             "owner": "upkeep",
             "retries": 2,
             "retry_delay": timedelta(seconds=30),
-            "retry_policy": ExceptionRetryPolicy(rules=[rule]),
+            "retry_policy": retry_policy(decided),
         },
         params={**params, "dry_run": Param(False, type="boolean", title="Dry run", description=dry_run)},
         render_template_as_native_obj=True,

@@ -20,5 +20,6 @@ class CheckClusterOperator(UpkeepOperator):
     def work(self, job: Job, context: Context) -> dict[str, Any]:
         health = check_cluster(job)
         if health["light"] == "red":
-            raise AirflowFailException(f"the cluster is red: {health['summary']}")
+            hint = health["hint"] or "fix what the lines above name, then clear this task: it looks again"
+            raise AirflowFailException(f"the cluster is red: {health['summary']}\nHINT: {hint}")
         return health

@@ -39,7 +39,7 @@ def rollout_form(site: Site) -> dict[str, Param]:
     """One field for each deployment: whoever is woken at night picks from a list instead of writing JSON."""
     images = {
         f"{IMAGE}{deployment.name}": Param(
-            None, type=["null", "string"], maxLength=500, title=deployment.name,
+            None, type=["null", "string"], maxLength=500, title=f"New image of {deployment.name}",
             description="Tag (1.4.2), digest (sha256:...) or whole image. Empty: it stays as it is.",
         )
         for deployment in (site.cluster.deployments if site.cluster else ())
@@ -47,7 +47,7 @@ def rollout_form(site: Site) -> dict[str, Param]:
     return {
         **images,
         "strategy": Param(
-            "all", type="string", enum=["all", "ordered", "canary"], title="Strategy",
+            "all", type="string", enum=["all", "ordered", "canary"], title="Strategy of the update",
             values_display={
                 "all": "all: as many at once as their order lets",
                 "ordered": "ordered: one after the other",

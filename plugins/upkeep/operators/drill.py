@@ -20,12 +20,13 @@ def drill_params(site: Site) -> dict[str, Param]:
     """What the form asks about the drill."""
     return {
         "drill_from": Param(
-            site.drill.backups, type="string", enum=["newest", "random"], title="Rebuild from",
+            site.drill.backups, type="string", enum=["newest", "random"], title="Drill: rebuild from",
             description="Each target's newest proven backup, or one of the proven ones at random.",
         ),
         "drill_backups": Param(
-            [], type="array", items={"type": "string", "pattern": r"^[a-z0-9_-]+/[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}$"},
-            title="Rebuild from these instead",
+            None, type=["null", "array"],
+            items={"type": "string", "pattern": r"^[a-z0-9_-]+/[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}$"},
+            title="Drill: rebuild from these instead",
             description="target/backup id, one to a line, such as app/20261121T020003Z-0a1b; for targets named here.",
         ),
     }  # fmt: skip

@@ -26,5 +26,6 @@ class CheckHealthOperator(UpkeepOperator):
     def work(self, job: Job, context: Context) -> dict[str, Any]:
         health = check_health(job, self.check)
         if health["light"] == "red":
-            raise AirflowFailException(f"{self.check} is red: {health['summary']}")
+            hint = health["hint"] or "fix what it names, then clear this task: it looks again"
+            raise AirflowFailException(f"{self.check} is red: {health['summary']}\nHINT: {hint}")
         return health

@@ -1,4 +1,5 @@
-"""The way from a run in Airflow's UI to its page: a button on the task ``report``, and the view behind it.
+"""The way from a run in Airflow's UI to its page: a tab of the run, a button on the task ``report``, and the view that
+both open; and from a DAG's documentation to its runbook.
 
 A button can't lead to the store itself: browsers don't follow ``file://`` or ``oss://``. So Airflow serves the page, to
 those only who may see the run. In Airflow 3.3 a task can't set its run's note.
@@ -8,14 +9,16 @@ from __future__ import annotations
 
 import logging
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from airflow.sdk import BaseOperatorLink
 
-from upkeep.errors import ObjectMissing, SiteFileError, StoreError
+from upkeep.errors import ObjectMissing, UpkeepError
 from upkeep.operators.base import connect, object_storage, site_named
-from upkeep.resources import sites_folder
+from upkeep.reports.runbook_page import runbook_page
+from upkeep.resources import runbooks_folder, sites_folder
 from upkeep.site import Site, load_sites
 from upkeep.stores.opening import open_spool, open_store
 
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PREFIX = "/upkeep"
+TAB = "upkeep/reports/{DAG_ID}/{RUN_ID}"
+"""As the plugin names it: Airflow's UI fills it in, and reads it below its own base address."""
 TASK = "report"
 _KEY = re.compile(r"[\w-]+/_reports/[\w.-]+\.html")
 _HEADERS = {
@@ -37,16 +42,21 @@ _HEADERS = {
 }
 
 
+def address_of(dag_id: str, run_id: str) -> str:
+    """Where a run's page opens, as far as ``[api] base_url`` is known here."""
+    from airflow.sdk.configuration import conf
+
+    base = conf.get("api", "base_url", fallback="").rstrip("/")
+    return f"{base}{PREFIX}/reports/{quote(dag_id, safe='')}/{quote(run_id, safe='')}"
+
+
 class ReportLink(BaseOperatorLink):
     """The button. Its address is fixed when the task ends, so that it holds after the site file has changed."""
 
     name = "Report"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        from airflow.sdk.configuration import conf
-
-        base = conf.get("api", "base_url", fallback="").rstrip("/")
-        return f"{base}{PREFIX}/reports/{quote(ti_key.dag_id, safe='')}/{quote(ti_key.run_id, safe='')}"
+        return address_of(ti_key.dag_id, ti_key.run_id)
 
 
 class PlotsLink(ReportLink):
@@ -72,7 +82,7 @@ class ReportApp:
 
 def _make_app() -> Any:
     from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
-    from airflow.api_fastapi.core_api.security import requires_access_dag
+    from airflow.api_fastapi.core_api.security import get_user, requires_access_dag
     from fastapi import Depends, FastAPI
     from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 
@@ -83,13 +93,20 @@ def _make_app() -> Any:
     def show_report(dag_id: str, run_id: str, task: str = TASK) -> Response:
         page = _place_of(dag_id, run_id, task)
         if not page:
-            return PlainTextResponse("this run has no page yet: look at the task that makes it", 404, headers=_HEADERS)
+            none = f"{dag_id} has no page of {run_id} yet: its task {task} makes it; if that is red, see its log"
+            return PlainTextResponse(none, 404, headers=_HEADERS)
         try:
             return HTMLResponse(_read(dag_id, page), headers=_HEADERS)
-        except (StoreError, SiteFileError) as error:
+        except UpkeepError as error:
             log.warning("the report of %s can't be shown: %s", run_id, error.message)
             status = 404 if isinstance(error, ObjectMissing) else 503
             return PlainTextResponse(f"the report is {page}; it can't be read here: {error}", status, headers=_HEADERS)
+
+    @app.get("/runbooks/{name}.md", dependencies=[Depends(get_user)])
+    def show_runbook(name: str) -> Response:
+        if page := runbook_page(name):
+            return HTMLResponse(page, headers=_HEADERS)
+        return PlainTextResponse(f"there is no runbook {name!r} in {runbooks_folder()}", 404, headers=_HEADERS)
 
     return app
 
@@ -116,8 +133,18 @@ def _site_of(dag_id: str) -> Site:
 def _read(dag_id: str, page: str) -> bytes:
     """The page's bytes, from the store or this machine's spool and from nowhere else, whatever the XCom says."""
     site = _site_of(dag_id)
-    for store in (open_store(site.store, connect, object_storage), open_spool(site.spool)):
-        key = page.removeprefix(f"{store.url}/")
-        if key != page and _KEY.fullmatch(key) and key.startswith(f"{site.name}/"):
-            return store.get(key)
-    raise ObjectMissing(f"{page} is no report of site {site.name}", hint="was its store moved? look in the old one")
+    spool = open_spool(site.spool)
+    key = _key_below(spool.url, page, site)
+    if key:
+        with suppress(ObjectMissing):  # then a later report has brought it to the store
+            return spool.get(key)
+    store = open_store(site.store, connect, object_storage)
+    if key := key or _key_below(store.url, page, site):
+        return store.get(key)
+    raise ObjectMissing(f"{page} is not a report of site {site.name}", hint="was its store moved? look in the old one")
+
+
+def _key_below(url: str, page: str, site: Site) -> str:
+    """The page's key in the store of that address; empty where it is none of the site's reports."""
+    key = page.removeprefix(f"{url}/")
+    return key if key != page and _KEY.fullmatch(key) and key.startswith(f"{site.name}/") else ""

@@ -12,34 +12,14 @@ from airflow.sdk import (  # type: ignore[attr-defined]  # airflow.sdk's stub la
     CronTriggerTimetable,
     DeadlineAlert,
     DeadlineReference,
-    ExceptionRetryPolicy,
     Param,
-    RetryAction,
-    RetryRule,
     get_parsing_context,
 )
 
-from upkeep.errors import (
-    BackupShrunk,
-    ConnectionUnknown,
-    DrillFailed,
-    ManifestBroken,
-    NotApproved,
-    ProofFailed,
-    SiteFileError,
-    ToolMissing,
-    ToolUnfit,
-    WindowClosed,
-)
+from upkeep.operators.retries import retry_policy
 from upkeep.resources import sites_folder
 from upkeep.site import Rhythm, Site, load_sites
 from upkeep.triggers.deadline import record_overrun
-
-HOPELESS: list[type[BaseException] | str] = [
-    BackupShrunk, ConnectionUnknown, DrillFailed, ManifestBroken, NotApproved, ProofFailed, SiteFileError, ToolMissing,
-    ToolUnfit, WindowClosed,
-]  # fmt: skip
-"""A second try meets these again; a person has to act first."""
 
 
 def sites_wanted(name: str) -> list[Site]:
@@ -88,7 +68,7 @@ def rhythm_dag(
             "owner": "upkeep",
             "retries": 2,
             "retry_delay": timedelta(minutes=1),
-            "retry_policy": ExceptionRetryPolicy(rules=[RetryRule(exception=HOPELESS, action=RetryAction.FAIL)]),
+            "retry_policy": retry_policy(),
         },
         params={**_form(site, parts), **(params or {})},
         render_template_as_native_obj=True,
@@ -100,15 +80,16 @@ def _form(site: Site, parts: Sequence[str]) -> dict[str, Param]:
     names = [target.name for target in site.targets]
     chosen = {
         "parts": Param(
-            list(parts), type="array", items={"type": "string", "enum": list(parts)}, examples=list(parts),
+            list(parts), type="array", items={"type": "string", "enum": list(parts)}, examples=list(parts), minItems=1,
             title="Parts", description="What to do; all of it unless you take some out.",
         ),
     } if parts else {}  # fmt: skip
     return {
         **chosen,
         "targets": Param(
-            names, type="array", items={"type": "string", "enum": names}, examples=names,
-            title="Targets", description="What to work on; all of them unless you take some out.",
+            names, type="array", items={"type": "string", "enum": names}, examples=names, minItems=1,
+            title="Targets", description="What to work on; all of them unless you take some out. What belongs to no "
+            f"target, such as logs, {'stands under Parts' if parts else 'is looked at all the same'}.",
         ),
         "dry_run": Param(
             False, type="boolean", title="Dry run",

@@ -19,9 +19,9 @@ from upkeep.duties.roll_back import roll_back
 from upkeep.duties.roll_out import roll_out
 from upkeep.duties.scale import plan_scale, scale
 from upkeep.duties.undo import plan_undo, undo
-from upkeep.errors import RolloutRefused
-from upkeep.operators.approval import PersonApprovalOperator, approver_of
-from upkeep.operators.base import UpkeepOperator, is_dry, job_of, site_named
+from upkeep.errors import RolloutRefused, UpkeepError
+from upkeep.operators.approval import PersonApprovalOperator, approver_of, as_list
+from upkeep.operators.base import UpkeepOperator, fold, is_dry, job_of, site_named
 from upkeep.site import Site
 from upkeep.triggers.rollout import RolloutTrigger
 
@@ -88,6 +88,7 @@ class ApproveChangeOperator(PersonApprovalOperator):
             **kwargs,
         )
         self.site = site.name
+        self.title = site.title
         self.plan = plan
         self.gates = gates
         self.rest = rest
@@ -101,15 +102,17 @@ class ApproveChangeOperator(PersonApprovalOperator):
             raise AirflowSkipException("this run has no canary")
         if not self._is_needed(site_named(self.site)):
             raise AirflowSkipException(f"site {self.site} asks for no approval here")
-        self.subject = (
-            "; ".join(self.plan["lines"])[:200] if not self.rest else f"go on after {self.plan['waves'][0][0]}?"
-        )
-        self.body = "\n".join([
-            *(f"- {line}" for line in self.plan["lines"]),
-            *(f"- before: {line}" for line in (self.gates or {}).get("lines", ())),
-        ])  # fmt: skip
+        self.subject = f"{self.title}: {self._asked()}?"
+        self.body = as_list([*self.plan["lines"], *(f"before: {line}" for line in (self.gates or {}).get("lines", ()))])
         note_asked(job_of(self.site, context), self.plan)
         return super().execute(context)
+
+    def _asked(self) -> str:
+        if self.rest:
+            return f"go on after {self.plan['waves'][0][0]}"
+        if action := self.plan.get("action"):
+            return f"{action} {self.plan['name']}"
+        return f"update {', '.join(self.plan['changes'])}"
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         job = job_of(self.site, context)
@@ -146,7 +149,11 @@ class WaitingOperator(UpkeepOperator):
 
     def resume(self, context: Context, event: Any = None) -> dict[str, Any]:
         """The trigger only wakes: what became of the rollout is looked up again."""
-        return self._result(job_of(self.site, context), context)
+        try:
+            return self._result(job_of(self.site, context), context)
+        except UpkeepError as error:
+            fold(error)
+            raise
 
     def _result(self, job: Job, context: Context) -> dict[str, Any]:
         found = self.go_on(job, context)
@@ -214,14 +221,19 @@ class PlanActionOperator(UpkeepOperator):
 
     def work(self, job: Job, context: Context) -> dict[str, Any]:
         params = context["params"]
-        name = str(params["deployment"])
+        name, replicas = str(params["deployment"]), params.get("replicas")
+        if replicas is not None and params["action"] != "scale":
+            raise RolloutRefused(
+                f"the form asks to {params['action']} {name}, and for {replicas} replicas",
+                hint="choose scale, or leave Replicas empty; nothing was changed",
+            )
         match params["action"]:
             case "undo":
                 return plan_undo(job, name)
             case "restart":
                 return plan_restart(job, name)
             case _:
-                return plan_scale(job, name, params.get("replicas"))
+                return plan_scale(job, name, replicas)
 
 
 class ApplyActionOperator(WaitingOperator):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from upkeep.duties.guard import guard_window
 from upkeep.duties.job import Job
 from upkeep.duties.report import report_run
 from upkeep.operators.base import UpkeepOperator, WindowedOperator, is_dry
-from upkeep.operators.report_page import ReportLink
+from upkeep.operators.report_page import ReportLink, address_of
 from upkeep.site import Site
 
 if TYPE_CHECKING:
@@ -59,13 +60,17 @@ class ReportRunOperator(UpkeepOperator):
 
     operator_extra_links = (ReportLink(),)
 
-    def __init__(self, *, rhythm: str, **kwargs: Any) -> None:
+    def __init__(self, *, rhythm: str, parts: Sequence[str] = (), **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.rhythm = rhythm
+        self.rhythm, self.parts = rhythm, parts
 
     def work(self, job: Job, context: Context) -> dict[str, Any]:
         chosen = tuple(context["params"].get("targets") or ())
-        return report_run(job, self.rhythm, chosen=chosen, dry_run=is_dry(context))
+        wanted = context["params"].get("parts") or self.parts
+        left_out = [part for part in self.parts if part not in wanted]
+        told = report_run(job, self.rhythm, chosen=chosen, left_out=left_out, dry_run=is_dry(context))
+        log.info("opens at %s", address_of(str(context["dag"].dag_id), str(context["run_id"])))
+        return told
 
 
 class CheckRunOperator(UpkeepOperator):
@@ -79,6 +84,7 @@ class CheckRunOperator(UpkeepOperator):
 
     def work(self, job: Job, context: Context) -> dict[str, Any]:
         states = context["ti"].get_task_states(dag_id=context["dag"].dag_id, run_ids=[context["run_id"]])
+        read_on = f"HINT: {address_of(str(context['dag'].dag_id), str(context['run_id']))} says what to do"
         by_state = {
             wanted: sorted(name for tasks in states.values() for name, state in tasks.items() if str(state) == wanted)
             for wanted in ("failed", "upstream_failed")
@@ -86,15 +92,24 @@ class CheckRunOperator(UpkeepOperator):
         # What only waited for a task that failed would hide it in a long list.
         if failed := by_state["failed"] or by_state["upstream_failed"]:
             raise AirflowFailException(
-                f"this run failed: {', '.join(failed)}. {(self.report or {}).get('headline', '')}"
+                f"this run failed: {', '.join(failed)}. {(self.report or {}).get('headline', '')}\n{read_on}"
             )
         if not self.report or not self.report.get("ok"):
-            raise AirflowFailException((self.report or {}).get("headline") or "this run has no report")
+            raise AirflowFailException(f"{(self.report or {}).get('headline') or 'this run has no report'}\n{read_on}")
+        if unsent := self.report.get("unsent"):
+            raise AirflowFailException(
+                f"the report is kept, but not everybody was told: {'; '.join(unsent)}\n"
+                "HINT: fix the connection, then clear the task report: it tells all of them again"
+            )
         return {"ok": True}
 
 
-def report_and_watch(site: Site, rhythm: str) -> tuple[ReportRunOperator, CheckRunOperator]:
-    """The last two tasks of every DAG: both run whatever happened before them."""
-    report = ReportRunOperator(task_id="report", site=site.name, rhythm=rhythm, trigger_rule="all_done")
+def report_and_watch(
+    site: Site, rhythm: str, *, parts: Sequence[str] = ()
+) -> tuple[ReportRunOperator, CheckRunOperator]:
+    """The last two tasks of every DAG: both run whatever happened before them. ``parts``: without one of them it is no
+    whole run of its rhythm.
+    """
+    report = ReportRunOperator(task_id="report", site=site.name, rhythm=rhythm, parts=parts, trigger_rule="all_done")
     watch = CheckRunOperator(task_id="watch", site=site.name, report=report.output, trigger_rule="all_done", retries=0)
     return report, watch

@@ -9,9 +9,10 @@ Nothing here reads a clock, a store or Airflow: the same ledger and the same mom
 
 from __future__ import annotations
 
+from upkeep.reports.build_run_report import build_run_report
 from upkeep.reports.html_page import to_html
 from upkeep.reports.markdown_page import to_markdown
-from upkeep.reports.run_report import Run, RunReport, Step, Window, build_run_report
+from upkeep.reports.run_report import Run, RunReport, Step, Window
 from upkeep.reports.short_text import to_text
 from upkeep.reports.target_line import Proven, Remark, Removal, Status, TargetLine
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any, Literal
 
 from upkeep.domain.backup import is_backup_id
@@ -62,6 +62,12 @@ class Attempt:
     size: int | None
     trouble: Trouble | None
     detail: Mapping[str, Any]
+    zone: tzinfo = UTC
+    """In which its moments are told; they themselves stay in UTC, in which they can be compared."""
+
+    def began(self, form: str) -> str:
+        """When, by the clock of ``zone``; empty where the ledger's row doesn't say."""
+        return f"{self.started_at.astimezone(self.zone):{form}}" if self.started_at else ""
 
     def text(self, name: str) -> str:
         value = self.detail.get(name)
@@ -104,8 +110,8 @@ class Attempt:
                 return one_line(visible(self.text("summary")), _OUTCOME_CHARS) or "done"
 
 
-def read_attempts(records: Iterable[Record]) -> list[Attempt]:
-    return [_attempt(record) for record in records]
+def read_attempts(records: Iterable[Record], zone: tzinfo = UTC) -> list[Attempt]:
+    return [_attempt(record, zone) for record in records]
 
 
 def visible(text: str) -> str:
@@ -133,7 +139,7 @@ def take_apart(error: str) -> Trouble:
     return Trouble(kind, why, hint.strip())
 
 
-def _attempt(record: Record) -> Attempt:
+def _attempt(record: Record, zone: tzinfo) -> Attempt:
     started, finished = record.started, record.finished
     state: State = record.state if record.state in ("done", "skipped", "running", "died") else "failed"
     detail = _detail(record)
@@ -156,6 +162,7 @@ def _attempt(record: Record) -> Attempt:
         size=finished.bytes if finished else None,
         trouble=take_apart(visible(finished.error or "")) if finished and state == "failed" else None,
         detail=detail,
+        zone=zone,
     )
 
 

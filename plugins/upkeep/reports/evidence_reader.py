@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from upkeep.domain.backup import is_backup_id, taken_at
-from upkeep.domain.evidence import Bad, Proof, Removed, Span, TakenBackup, good_after
+from upkeep.domain.evidence import FailedProof, Proof, Removed, Span, TakenBackup, good_after
 from upkeep.domain.missed import FinishedRun
 from upkeep.domain.proof import ProofLevel
 from upkeep.ledger import Record, Row
@@ -223,7 +223,7 @@ class EvidenceReader:
             made.reach(Proof(level, attempt.ended_at, row.seq, where, seconds, compared))
         elif attempt.failed_as in _BAD and (made := self._backup(attempt)):
             why = one_line(attempt.trouble.why, SAYS_CHARS) if attempt.trouble else ""
-            made.fail(Bad(bad_from, attempt.ended_at, row.seq, why))
+            made.fail(FailedProof(bad_from, attempt.ended_at, row.seq, why))
 
     def _drilled(self, attempt: Attempt, row: Row, within: bool) -> None:
         if attempt.detail.get("dry_run") is True:
@@ -242,7 +242,7 @@ class EvidenceReader:
                 made.reach(Proof(ProofLevel.DRILLED, attempt.ended_at, row.seq, where, seconds, said))
             elif one.get("outcome") == "bad" and not made.bad:
                 why = one_line(str(one.get("why", "")), SAYS_CHARS)
-                made.fail(Bad(ProofLevel.RESTORED, attempt.ended_at, row.seq, why))
+                made.fail(FailedProof(ProofLevel.RESTORED, attempt.ended_at, row.seq, why))
         if within:
             outcome = attempt.text("summary") or attempt.outcome
             self._drills.append(Drill(

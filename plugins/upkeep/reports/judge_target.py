@@ -294,7 +294,8 @@ class _Teller:
             )
         for backup_id, shipment in self._shipments.items():
             if shipment.state != "done" and backup_id not in self._waiting and self._backup is not None:
-                self._remark(Status.AMBER, f"could not ship {backup_id}", shipment.outcome)
+                what = backup_id or "what may wait in the spool"
+                self._remark(Status.AMBER, f"could not ship {what}", shipment.outcome)
         self._tell_forgotten_spools()
 
     def _tell_forgotten_spools(self) -> None:
@@ -340,7 +341,7 @@ class _Teller:
         if self._backup is None:
             return
         for backup_id, sweep in self._sweeps.items():
-            if sweep.state != "done":
+            if sweep.state not in ("done", "skipped"):  # skipped: a lock (WORM) holds what is left, until it ends
                 self._remark(Status.AMBER, f"could not remove the unfinished {backup_id}", sweep.outcome)
 
     # The line.

@@ -46,7 +46,7 @@ def fenced(text: str) -> str:
 
 
 def _blocks(report: RunReport) -> Iterator[str]:
-    yield f"# {escape(report.title)}: {report.run.rhythm} run of {report.clock(report.made_at)}"
+    yield f"# {escape(report.title)}: {report.run.rhythm} run of {report.clock(report.made_at)} {report.timezone}"
     yield f"**{report.status.name}:** {escape(report.summary)}"
     if reds := report.remarks_of(Status.RED):
         yield "## Needs action"

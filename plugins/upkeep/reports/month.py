@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from upkeep.domain.missed import Tally
 from upkeep.domain.proof import ProofLevel
@@ -45,7 +46,7 @@ def tell_month(site: Site, ledger: Ledger, since: datetime, now: datetime, runs:
     """:param runs: by rhythm, how many were due and took place.
     :raises LedgerUnavailable: the ledger doesn't answer.
     """
-    attempts = read_attempts(ledger.acts(site.name, since=since))
+    attempts = read_attempts(ledger.acts(site.name, since=since), ZoneInfo(site.timezone))
     items = [
         *(_runs(rhythm, tally) for rhythm, tally in runs.items() if tally.due),
         _proofs(attempts),
@@ -104,7 +105,7 @@ def _drills(attempts: Sequence[Attempt]) -> Iterator[Item]:
     for drill in drills:
         took, lost = drill.number("rto_s"), drill.number("rpo_s")
         if took is None:
-            yield Item(Status.RED, "drill", _day(drill), drill.outcome)
+            yield Item(Status.RED, "drill", drill.began("%Y-%m-%d"), drill.outcome)
             continue
         partial = bool(drill.detail.get("partial"))
         said = f"{'a part of it ' if partial else ''}rebuilt in {human_seconds(took)}"
@@ -120,7 +121,7 @@ def _drills(attempts: Sequence[Attempt]) -> Iterator[Item]:
             said += f"; {drill.outcome}"
         elif len(goals) > 1 and lost is not None and not partial:
             said += ", both goals kept"
-        yield Item(light_of(drill), "drill", _day(drill), said)
+        yield Item(light_of(drill), "drill", drill.began("%Y-%m-%d"), said)
     if not drills:
         yield Item(Status.AMBER, "drill", "", "there was none", "run the drill of the monthly DAG by hand")
 
@@ -203,10 +204,6 @@ def _table(changes: Sequence[_Change]) -> Table | None:
         rows.append(("others", "", "", "", f"{rest:,}", "", ""))
     heading = ("Changed by", "In", "Started by", "Approved by", "Times", "Rows", "Bytes")
     return Table(heading, tuple(rows)) if rows else None
-
-
-def _day(attempt: Attempt) -> str:
-    return f"{attempt.started_at:%Y-%m-%d}" if attempt.started_at else ""
 
 
 def _signed(size: float) -> str:

@@ -62,11 +62,10 @@ def says(attempt: Attempt) -> str:
 
 def step(attempt: Attempt, told: str, more: str = "", *, status: Status | None = None) -> Item:
     """One act where acts are told in the order in which they happened; ``status`` where it isn't its own light."""
-    at = f"{attempt.started_at:%H:%M:%S} " if attempt.started_at else ""
     return Item(
         light_of(attempt) if status is None else status,
         attempt.state,
-        f"{at}{attempt.duty} {attempt.target}",
+        f"{attempt.began('%H:%M:%S')} {attempt.duty} {attempt.target}".lstrip(),
         one_line(told, SAYS_CHARS),
         one_line(more, 2 * SAYS_CHARS),
     )

@@ -97,7 +97,7 @@ def _logs(own: Sequence[Attempt], _: Sequence[str]) -> Section:
     kinds, new = (int(sum(folder.number(name) or 0 for folder in folders)) for name in ("kinds", "new"))
     where = counted(len(folders), "folder")
     found = f"{counted(lines, 'error line')} of {counted(kinds, 'kind')}, {new} new" if lines else "no errors"
-    return Section("Logs", f"{found}, in {where}", tuple(items))
+    return Section("Logs", f"{found}, in {where}", worst_first(items))
 
 
 def _message(folder: Attempt, one: Mapping[str, Any]) -> Item:
@@ -128,6 +128,9 @@ def _findings(title: str, own: Sequence[Attempt], _: Sequence[str]) -> Section:
         *(Item(Status.AMBER, "not looked at", "", one_line(why, SAYS_CHARS)) for why in unread[:MOST]),
         *more(len(unread) - MOST, "not looked at"),
     ]
+    if before := review.text("other_host_before"):
+        told = f"the last one was made on {before}: files, ports and updates of two machines differ for no other reason"
+        items.append(Item(Status.GREEN, "remark", "", told))
     return Section(title, review.text("summary"), tuple(items))
 
 

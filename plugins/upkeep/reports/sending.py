@@ -5,13 +5,19 @@ from __future__ import annotations
 import smtplib
 import ssl
 from email.message import EmailMessage
+from typing import TYPE_CHECKING
 
 from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.masking import mask
 from upkeep.errors import NotSent
 
+if TYPE_CHECKING:
+    import httpx
+
 TIMEOUT_S = 20
 STARTTLS_PORT = 587
+_FEISHU_CODES = 1000
+"""Its errors begin here; others say 0 or 200 in a field of that name when all is well."""
 
 
 def send(endpoint: Endpoint, subject: str, text: str, html: str) -> None:
@@ -44,7 +50,7 @@ def _mail(endpoint: Endpoint, subject: str, text: str, html: str) -> None:
     recipients = [address.strip() for address in str(endpoint.extra.get("to", "")).split(",") if address.strip()]
     if not recipients:
         raise NotSent(
-            f"connection {endpoint.conn_id} names nobody to write to",
+            f"connection {endpoint.conn_id} names no recipient",
             hint='add {"to": "ops@example.com", "from": "upkeep@example.com"} to its extra',
         )
     message = EmailMessage()
@@ -93,11 +99,31 @@ def _webhook(endpoint: Endpoint, subject: str, text: str, html: str) -> None:
 
     url = endpoint.secret if "://" in endpoint.secret else _url(endpoint)
     answer = httpx.post(url, json={"text": text}, timeout=TIMEOUT_S, trust_env=False)
-    if answer.is_error:
+    if not answer.is_success:  # a redirect, too, has taken nothing
         raise NotSent(
             f"the webhook behind connection {endpoint.conn_id} answered HTTP {answer.status_code}",
             hint="check that it still exists; the report itself is in the store",
         )
+    if refusal := _refusal(answer):
+        raise NotSent(
+            f"the webhook behind connection {endpoint.conn_id} took nothing: {mask(refusal, _hidden(endpoint))}",
+            hint="DingTalk, Feishu and WeCom have forms of their own: make it a connection of type apprise, with a URL "
+            "such as dingtalk://TOKEN as its password",
+        )
+
+
+def _refusal(answer: httpx.Response) -> str:
+    """What a service says that answers HTTP 200 whatever it thinks of the message."""
+    try:
+        said = answer.json()
+    except ValueError:
+        return ""  # Slack says ok, and that isn't JSON
+    if not isinstance(said, dict):
+        return ""
+    code = said.get("errcode") or said.get("code")
+    if not isinstance(code, int) or ("errcode" not in said and code < _FEISHU_CODES):
+        return ""
+    return f"{code} {said.get('errmsg') or said.get('msg') or ''}".strip()
 
 
 def _url(endpoint: Endpoint) -> str:

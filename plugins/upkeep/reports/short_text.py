@@ -16,7 +16,8 @@ _WHY_CHARS = 240
 
 def to_text(report: RunReport) -> str:
     """At most ``LINES`` lines, worst first; what doesn't fit is counted. No line ends with a line feed."""
-    head = f"{report.status.name}: {report.site} {report.run.rhythm} of {report.clock(report.made_at)}: {report.tally}"
+    run = f"{report.run.rhythm} of {report.clock(report.made_at)} {report.timezone}"
+    head = f"{report.status.name}: {report.site} {run}: {report.tally}"
     body = [*_remarks(report, Status.RED), *_news(report), *_remarks(report, Status.AMBER), *_targets(report)]
     room = LINES - 2
     if len(body) > room:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from upkeep.domain.units import counted, human_bytes, human_seconds
+from upkeep.domain.units import counted, first_few, human_bytes, human_seconds
 from upkeep.reports.attempts import Attempt, last_of_each, one_line
 from upkeep.reports.section import (
     MOST,
@@ -78,14 +78,16 @@ def restored(own: Sequence[Attempt], _: Sequence[str]) -> Section:
     for target in dict.fromkeys(attempt.target for attempt in proven):
         items.append(_alike([attempt for attempt in proven if attempt.target == target]))
     parts = []
+    unsure = sum("rows_are" in attempt.mapping("figures") for attempt in proven)
+    alike = "and alike" + (f", of {unsure} the rows not compared" if unsure else "")
     if proven:
         spent = sum(attempt.number("seconds") or 0 for attempt in proven)
-        parts.append(f"{_backups(proven)} restored in {human_seconds(spent)} and alike")
+        parts.append(f"{_backups(proven)} restored in {human_seconds(spent)} {alike}")
     if bad:
         parts.append(f"{_backups(bad)} bad")
     if unable := [attempt for attempt in tries if attempt.state in ("failed", "died") and attempt not in bad]:
         parts.append(f"{counted(len(unable), 'restore')} did not take place, which says nothing about the backups")
-    figure = f"{_backups(proven)} restored and alike" if proven else "no backup restored"
+    figure = f"{_backups(proven)} restored {alike}" if proven else "no backup restored"
     return Section("Restored backups", "; ".join(parts) or "no backup was restored", worst_first(items), figure)
 
 
@@ -101,8 +103,9 @@ def _alike(proven: Sequence[Attempt]) -> Item:
     if len(proven) > 1:
         what += f", the newest of {len(proven)}"
     notes = [note for attempt in proven for note in attempt.texts("notes")]
+    light = next((light for attempt in proven if (light := light_of(attempt)) is not Status.GREEN), Status.GREEN)
     return Item(
-        Status.GREEN, "restored", newest.target, f"{what}; alike: {compared_words(figures)}",
+        light, "restored", newest.target, f"{what}; alike: {compared_words(figures)}",
         one_line("; ".join(dict.fromkeys(notes)), SAYS_CHARS),
     )  # fmt: skip
 
@@ -120,7 +123,7 @@ def _phases(phases: Mapping[str, Any], seconds: float) -> list[tuple[str, float]
 def compared_words(figures: Mapping[str, Any]) -> str:
     words = []
     for name, noun in _COMPARED.items():
-        if isinstance(count := figures.get(name), int):
+        if isinstance(count := figures.get(name), int) and not (name == "rows" and "rows_are" in figures):
             words.append(counted(count, noun))
         if name == "rows" and (sums := whole(figures.get("checksums"))):
             words.append(f"the content of {counted(sums, 'table')}")
@@ -185,8 +188,7 @@ def tables(own: Sequence[Attempt], _: Sequence[str]) -> Section:
             for line in database.texts("refused")
         ]
         if waiting := [" ".join(map(str, pair)) for pair in _pairs(database.detail.get("postponed"))]:
-            others = f" and {len(waiting) - MOST} more" if len(waiting) > MOST else ""
-            said = f"{', '.join(waiting[:MOST])}{others}: first in the next window"
+            said = f"{first_few(waiting, MOST)}: first in the next window"
             items.append(Item(Status.AMBER, "no time left", database.target, one_line(said, SAYS_CHARS)))
         items += [
             Item(Status.GREEN, "note", database.target, one_line(note, SAYS_CHARS)) for note in database.texts("notes")

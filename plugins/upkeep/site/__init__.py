@@ -1,6 +1,6 @@
 """A site file: one system under care, in one YAML file, checked strictly.
 
-Unknown keys are errors, and every problem is reported at once with its path in the file: an operator who mends one
+Unknown keys are errors, and every problem is reported at once with its path in the file: an operator who fixes one
 problem at a time at 2 a.m. gives up.
 """
 

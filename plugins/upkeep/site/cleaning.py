@@ -21,7 +21,8 @@ _NEVER_LOGS = (
 class LogFolder(Strict):
     """Log files below one folder, by name. Errors are lines that match one of ``errors`` (regular expressions).
 
-    Files are only compressed or removed where ``keep_days`` or ``compress_over_mb`` says so.
+    Files are only compressed or removed where ``keep_days`` or ``compress_over_mb`` says so. A folder below another one
+    that is listed too goes by its own entry alone.
     """
 
     path: AbsolutePath

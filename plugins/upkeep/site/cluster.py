@@ -50,7 +50,7 @@ class Cluster(Strict):
     def _deployments_can_be_ordered(self) -> Cluster:
         names = [deployment.name for deployment in self.deployments]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"deployments stand twice: {', '.join(twice)}")
+            raise ValueError(f"deployments are listed twice: {', '.join(twice)}")
         before = {deployment.name: list(deployment.after) for deployment in self.deployments}
         if unknown := sorted({name for after in before.values() for name in after} - set(names)):
             raise ValueError(f"after names deployments that are not listed: {', '.join(unknown)}")

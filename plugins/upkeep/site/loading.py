@@ -26,6 +26,10 @@ DEEPEST = 50
 """How many settings may stand within each other; a site has six. LibYAML reads a file by recursion in C: nested some
 ten thousand deep it ends its process, which is the one that parses the DAGs of all sites.
 """
+MOST = 100_000
+"""Settings of a file, each as often as an alias (``*name``) repeats it; the largest sites have some thousand. Ten lines
+that merge (``<<``) the line before ten times over would be written out as ten thousand million of them, in memory.
+"""
 _WORDS = {"extra_forbidden": "unknown key", "missing": "missing", "model_type": "must hold keys and values"}
 
 
@@ -40,10 +44,10 @@ def load_site(path: Path) -> Site:
             f"site file {path} can't be read: {error.strerror}", hint="check that it is a file, its name and its mode"
         ) from error
     if not is_file:
-        raise SiteFileError(f"site file {path} is no file, but a pipe or a device", hint="move it elsewhere")
+        raise SiteFileError(f"site file {path} is not a file, but a pipe or a device", hint="move it elsewhere")
     if len(content) > LARGEST:
         raise SiteFileError(
-            f"site file {path} is larger than {human_bytes(LARGEST)}", hint="if it is no site file, move it elsewhere"
+            f"site file {path} is larger than {human_bytes(LARGEST)}", hint="if it isn't a site file, move it elsewhere"
         )
     try:
         text = content.decode("utf-8")
@@ -59,12 +63,12 @@ def load_site(path: Path) -> Site:
 def site_from(text: str, path: Path) -> Site:
     """The site that a file's text describes; ``path`` names it in errors. Errors: ``SiteFileError`` as above."""
     try:
-        _refuse_deep(text)
+        _refuse_boundless(text)
         content = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader subclass
     except yaml.YAMLError as error:
         raise SiteFileError(
             f"site file {path} is not valid YAML",
-            hint=f"mend it, then run: upkeep check {path}",
+            hint=f"fix it, then run: upkeep check {path}",
             problems=(_yaml_problem(error, text),),
         ) from error
     if not isinstance(content, dict):
@@ -76,7 +80,7 @@ def site_from(text: str, path: Path) -> Site:
     except ValidationError as error:
         raise SiteFileError(
             f"site file {path} has {error.error_count()} problem{'s' if error.error_count() != 1 else ''}:",
-            hint=f"mend them, then run: upkeep check {path}",
+            hint=f"fix them, then run: upkeep check {path}",
             problems=tuple(_problems(error, content)),
         ) from error
 
@@ -89,7 +93,15 @@ def load_sites(folder: Path) -> tuple[dict[str, Site], list[SiteFileError]]:
                 f"the folder of site files {folder} does not exist", hint="set UPKEEP_SITES to the right folder"
             )
         ]
-    return load_files(sorted((*folder.glob("*.yaml"), *folder.glob("*.yml"))))
+    files = sorted((*folder.glob("*.yaml"), *folder.glob("*.yml")))
+    if not files:
+        return {}, [
+            SiteFileError(
+                f"the folder of site files {folder} holds none (*.yaml)",
+                hint="upkeep init SITE writes a first one; UPKEEP_SITES names another folder",
+            )
+        ]
+    return load_files(files)
 
 
 def load_files(paths: Iterable[Path]) -> tuple[dict[str, Site], list[SiteFileError]]:
@@ -123,13 +135,33 @@ def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def _refuse_deep(text: str) -> None:
-    depth = 0
+def _refuse_boundless(text: str) -> None:
+    """Before anything is built of it: what is nested, or repeated by aliases, beyond all bounds."""
+    repeats: dict[str | None, int] = {}  # by anchor: how many settings its alias stands for, where it is not one
+    around: list[tuple[str | None, int]] = []  # of those that are still open: anchor, and how many came before
+    count = 0
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST:
-            where: Any = event.start_mark  # the stubs of its two loaders tell their marks apart
-            raise yaml.MarkedYAMLError(problem=f"nested more than {DEEPEST} deep", problem_mark=where)
+        match event:
+            case yaml.AliasEvent(anchor=name):
+                count += repeats.get(name, 1)
+            case yaml.CollectionStartEvent(anchor=name):
+                around.append((name, count))
+                repeats[name] = MOST  # until it ends: its alias would stand within itself
+                count += 1
+            case yaml.CollectionEndEvent():
+                name, before = around.pop()
+                repeats[name] = count - before
+            case yaml.ScalarEvent():
+                count += 1
+        if len(around) > DEEPEST:
+            raise _refused(event, f"nested more than {DEEPEST} deep")
+        if count > MOST:
+            raise _refused(event, f"more than {MOST:,} settings, repeated ones (aliases such as *name) included")
+
+
+def _refused(event: yaml.Event, problem: str) -> yaml.MarkedYAMLError:
+    where: Any = event.start_mark  # the stubs of its two loaders tell their marks apart
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=where)
 
 
 def _yaml_problem(error: yaml.YAMLError, text: str) -> str:
@@ -167,7 +199,7 @@ def _place(problem: ErrorDetails, content: Any) -> str:
 
 
 class _StrictLoader(yaml.CSafeLoader):
-    """YAML without the trap of a key that stands twice, where the last one silently wins."""
+    """YAML without the trap of a key that is listed twice, where the last one silently wins."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
@@ -176,7 +208,7 @@ class _StrictLoader(yaml.CSafeLoader):
             # PyYAML lets these through where a value looks like a date or a number and is none: 2026-02-30.
             kind = node.tag.rpartition(":")[2]
             raise yaml.constructor.ConstructorError(
-                None, None, f"{node.value!r:.80} is no {kind}; a text needs quotes", node.start_mark
+                None, None, f"{node.value!r:.80} is not a valid {kind}; a text needs quotes", node.start_mark
             ) from error
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
@@ -189,6 +221,6 @@ class _StrictLoader(yaml.CSafeLoader):
             if not isinstance(key, Hashable):
                 continue
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is listed twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)

@@ -21,6 +21,9 @@ class Security(Strict):
         default_factory=list, description="host:port whose certificate is read; https endpoints are read anyway"
     )
     certificate_days: int = Field(21, ge=0, description="report a certificate that ends sooner")
+    ports: list[Annotated[int, Field(ge=1, le=65535)]] | None = Field(
+        None, description="TCP ports that may be open on the worker; without the list each is told, and none warned of"
+    )
     failed_logins: int = Field(
         20, ge=1, description="report an address with so many failed logins since the last check"
     )
@@ -56,7 +59,7 @@ class Scan(Strict):
             wants = "audits the worker itself: it takes no target" if self.tool == "lynis" else "needs a target"
             raise ValueError(f"{self.tool} {wants}")
         if self.target and self.target.startswith("-"):
-            raise ValueError(f"target {self.target!r} would be taken for an option: those belong into args")
+            raise ValueError(f"target {self.target!r} would be taken for an option: those belong in args")
         if self.tool == "zap" and not re.fullmatch(r"https?://[^@\s]+", self.target or ""):
             raise ValueError("zap needs a URL without credentials, such as https://shop.example/")
         if told := next((arg for arg in self.args if _HOLDS_SECRET.match(arg)), None):

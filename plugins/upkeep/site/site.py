@@ -60,6 +60,7 @@ class Site(Strict):
     logs: list[LogFolder] = Field(default_factory=list)
     endpoints: list[HttpEndpoint] = Field(default_factory=list)
     thresholds: Thresholds = Thresholds()
+    keep_samples_days: int = Field(730, ge=31, description="capacity samples older than this go")
     notify: list[Notify] = Field(default_factory=list)
     host: Host = Host()
     goals: Goals | None = Field(None, description="what a drill is judged by; without them it only measures")
@@ -71,17 +72,24 @@ class Site(Strict):
     scans: list[Scan] = Field(default_factory=list, description="each month's look for vulnerabilities")
 
     @model_validator(mode="after")
-    def _consistent(self) -> Site:
+    def _names_fit(self) -> Site:
         names = [target.name for target in self.targets]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
+        if not names:
+            raise ValueError("no target: list at least one of databases, caches, folders")
+        if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(
                 "target names must differ across databases, caches, folders and the cluster: "
-                f"{', '.join(twice)} stands twice"
+                f"{', '.join(twice)} is listed twice"
             )
         scans = [scan.name for scan in self.scans]
         if twice := sorted({name for name in scans if scans.count(name) > 1}):
-            raise ValueError(f"scan names must differ: {', '.join(twice)} stands twice")
+            raise ValueError(f"scan names must differ: {', '.join(twice)} is listed twice")
+        if strange := sorted(set(self.drill.order) - set(names)):
+            raise ValueError(f"drill.order names no targets of this site: {', '.join(strange)}")
+        return self
+
+    @model_validator(mode="after")
+    def _has_the_sections_that_others_need(self) -> Site:
         scaled = [d.name for d in self.databases if isinstance(d.stop_writes, ScaleToZero)]
         if self.cluster is None and scaled:
             raise ValueError(f"stop_writes.scale_to_zero needs the cluster section: {', '.join(scaled)}")
@@ -89,19 +97,25 @@ class Site(Strict):
             raise ValueError(f"databases in pods need the cluster section: {', '.join(inside)}")
         if self.cluster and self.cluster.secrets and not self.encryption:
             raise ValueError("cluster.secrets keeps passwords in base64, which anybody reads: set encryption as well")
-        if strange := sorted(set(self.drill.order) - set(names)):
-            raise ValueError(f"drill.order names no targets of this site: {', '.join(strange)}")
-        if not names:
-            raise ValueError("no target: list at least one of databases, caches, folders")
-        for kept in (self.spool, self.store.url.removeprefix("file://")):
-            if wide := [log.path for log in self.logs if log.is_cleaned and _lies_in(kept, log.path)]:
-                raise ValueError(f"the backups in {kept} lie below {wide[0]}, a log folder that files are removed from")
         if self.encryption and not self.encryption.identity_conn_id and self.retention.counts_from != "checksum":
             raise ValueError(
                 f"retention.counts_from is {self.retention.counts_from}, but without encryption.identity_conn_id an "
                 "encrypted backup never gets past checksum, so nothing would ever be removed: name the connection that "
                 "holds the private key, or set retention.counts_from: checksum"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _keeps_backups_apart(self) -> Site:
+        folder = self.store.url.removeprefix("file://")
+        if folder != self.store.url and _lies_in(self.spool, folder):
+            raise ValueError(
+                f"the spool {self.spool} lies in the store {folder}: what can't go into the store has to wait "
+                "elsewhere; name another folder, on a disk of its own"
+            )
+        for kept in (self.spool, folder):
+            if wide := [log.path for log in self.logs if log.is_cleaned and _lies_in(kept, log.path)]:
+                raise ValueError(f"the backups in {kept} lie below {wide[0]}, a log folder that files are removed from")
         return self
 
     @property

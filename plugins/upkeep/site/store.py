@@ -43,6 +43,7 @@ class StoreSettings(Strict):
     server_side_encryption: Literal["AES256", "KMS"] | None = Field(None, description="OSS only")
     part_mb: int = Field(8, ge=1, le=48, description="OSS: size of an upload's first parts; later parts grow")
     threads: int = Field(3, ge=1, le=16, description="OSS: parts under way at once")
+    latency_ms: int = Field(5000, ge=1, description="writing a small object and removing it may take this long")
 
     @model_validator(mode="after")
     def _cloud_needs_credentials(self) -> StoreSettings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from upkeep.errors import ObjectMissing, StoreError, StoreFull, StoreUnreachable
+from upkeep.errors import ObjectMissing, StoreDenied, StoreError, StoreFull, StoreUnreachable
 
 _DISCONNECTED = frozenset(
     {"gaierror", "FSTimeoutError", "ClientConnectionError", "ClientPayloadError", "HTTPClientError"}
@@ -43,5 +43,5 @@ def refusal(error: Exception, failed: str, tries: int) -> StoreError:
     if getattr(error, "errno", None) in _FULL:
         return StoreFull(why, hint="free space there, or raise the account's quota")
     if isinstance(error, PermissionError):
-        return StoreError(why, hint="let the account of the store's connection list, read, write and delete there")
+        return StoreDenied(why, hint="let the account of the store's connection list, read, write and delete there")
     return StoreError(why, hint="check the store's url in the site file, and its connection")

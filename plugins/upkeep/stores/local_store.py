@@ -11,12 +11,22 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from upkeep.errors import ObjectMissing, StoreError, StoreFull, StoreUnreachable
+from upkeep.errors import ObjectMissing, StoreDenied, StoreError, StoreFull, StoreUnreachable
 from upkeep.stores.base import ObjectWriter, Store, StoredObject, require_folder
 
 PARTIAL = ".partial-"
 """Names that begin so are half-written: never listed, removed by ``sweep``."""
 CHUNK = 1 << 20
+FOLDER_TRIES = 20
+"""How often a writer makes its folder anew because a delete took it away, empty as it still was."""
+_AWAY = frozenset(
+    {
+        errno.EIO, errno.EREMOTEIO, errno.ENXIO, errno.ENODEV, errno.EROFS, errno.ESTALE, errno.ENOTCONN,
+        errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH,
+        errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED,
+    }
+)  # fmt: skip
+"""What a disk that fails or a network mount (NFS, CIFS, SSHFS) that has lost its server answers."""
 
 
 class LocalStore(Store):
@@ -33,18 +43,16 @@ class LocalStore(Store):
     def writer(self, key: str) -> Iterator[ObjectWriter]:
         final = self._path(key)
         partial = final.with_name(f"{PARTIAL}{secrets.token_hex(4)}-{final.name}"[:255])
-        with self._translated(key):
-            self._require_root()
-            final.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with self._translated(key, writing=True):
+            descriptor = self._created(partial)
         try:
             with os.fdopen(descriptor, "wb", buffering=0) as file:
                 yield _FileWriter(self, key, file.fileno())
                 with self._translated(key):
                     os.fsync(file.fileno())
-            with self._translated(key):
+            with self._translated(key, writing=True):
                 partial.replace(final)
-                _fsync_folder(final.parent)
+                self._fsync_folders(final)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
@@ -110,6 +118,25 @@ class LocalStore(Store):
             )
         return self.root / parts
 
+    def _created(self, partial: Path) -> int:
+        """A new file, in a folder that another writer's delete may take away before anything is in it."""
+        for left in reversed(range(FOLDER_TRIES)):
+            self._require_root()
+            try:
+                partial.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                return os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            except (FileNotFoundError, FileExistsError):  # the latter from mkdir, of a folder that has gone meanwhile
+                if not left:
+                    raise
+        raise AssertionError("not reached")
+
+    def _fsync_folders(self, file: Path) -> None:
+        """A power cut may take a name that its folder has not been made to keep, that of a new folder too."""
+        for folder in file.parents:
+            _fsync_folder(folder)
+            if folder == self.root:
+                return
+
     def _require_root(self) -> None:
         if not self.root.is_dir():
             raise StoreUnreachable(
@@ -118,10 +145,15 @@ class LocalStore(Store):
             )
 
     @contextmanager
-    def _translated(self, key: str) -> Iterator[None]:
+    def _translated(self, key: str, *, writing: bool = False) -> Iterator[None]:
         try:
             yield
         except FileNotFoundError as error:
+            if writing:
+                raise StoreUnreachable(
+                    f"the store {self.url} lost {key!r} while it was written: its folder has gone",
+                    hint="check the disk or the network mount behind it, and who else cleans up there",
+                ) from error
             raise ObjectMissing(
                 f"the store {self.url} holds no object {key!r}", hint="upkeep backups lists what it holds"
             ) from error
@@ -131,12 +163,13 @@ class LocalStore(Store):
                     f"no room in the store {self.url} for {key!r}: {error.strerror}",
                     hint="free space there: upkeep plan retention shows what could go; nothing half-written was kept",
                 ) from error
-            if error.errno in (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EROFS, errno.ENODEV):
+            if error.errno in _AWAY:
                 raise StoreUnreachable(
                     f"the store {self.url} failed on {key!r}: {error.strerror}",
                     hint="check the disk or the network mount behind it",
                 ) from error
-            raise StoreError(
+            kind = StoreDenied if isinstance(error, PermissionError) else StoreError
+            raise kind(
                 f"the store {self.url} refused {key!r}: {error.strerror}",
                 hint=f"check owner and mode of {self.root}: this process runs as user id {os.geteuid()}",
             ) from error
@@ -154,7 +187,7 @@ class _FileWriter:
 
 
 def _seen(error: OSError) -> None:
-    """A folder that can't be read is no empty folder; one that vanished while we looked is."""
+    """A folder that can't be read is not an empty folder; one that vanished while we looked is."""
     if error.errno != errno.ENOENT:
         raise error
 
@@ -170,5 +203,8 @@ def _fsync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF):  # some network filesystems know no such thing
+            raise
     finally:
         os.close(descriptor)

@@ -8,7 +8,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from upkeep.domain.endpoint import Endpoint
-from upkeep.errors import StoreUnreachable
+from upkeep.domain.masking import mask
+from upkeep.errors import StoreError, StoreUnreachable, UpkeepError
 from upkeep.site import StoreSettings
 from upkeep.stores.base import Store
 from upkeep.stores.local_store import LocalStore
@@ -19,7 +20,7 @@ plain fsspec on the command line."""
 
 
 def open_store(settings: StoreSettings, connect: Callable[[str], Endpoint], make_filesystem: FilesystemMaker) -> Store:
-    """The store behind a URL; nothing is contacted yet."""
+    """The store behind a URL; nothing is contacted yet. Errors: ``StoreError`` when nothing here can speak to it."""
     parts = urlsplit(settings.url)
     if parts.scheme == "file":
         return LocalStore(Path(parts.path))
@@ -37,8 +38,17 @@ def open_store(settings: StoreSettings, connect: Callable[[str], Endpoint], make
         )
     from upkeep.stores.fsspec_store import FsspecStore
 
-    filesystem, root = make_filesystem(settings.url, settings.conn_id)
     hide = connect(settings.conn_id).secrets() if settings.conn_id else ()
+    try:
+        filesystem, root = make_filesystem(settings.url, settings.conn_id)
+    except UpkeepError:
+        raise
+    except Exception as error:  # each driver has errors of its own; a missing one is an ImportError or a ValueError
+        raise StoreError(
+            f"the store {settings.url} can't be opened: {type(error).__name__}: {mask(str(error), hide)}",
+            hint=f"check the url (it begins {parts.scheme}://) and the options of its connection; the worker needs the "
+            "fsspec driver for it (s3fs, gcsfs, adlfs, sshfs ...)",
+        ) from None
     return FsspecStore(filesystem, root, url=settings.url, hide=hide)
 
 

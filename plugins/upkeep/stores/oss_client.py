@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 from upkeep.domain.endpoint import Endpoint
@@ -16,7 +17,7 @@ from upkeep.domain.masking import mask
 from upkeep.errors import ObjectDamaged, StoreError, StoreUnreachable
 from upkeep.stores.backoff import Backoff
 from upkeep.stores.oss_credentials import OssCredentials
-from upkeep.stores.oss_errors import Step, is_about_keys, is_passing, reason, refusal
+from upkeep.stores.oss_errors import READ, Step, is_about_keys, is_passing, reason, refusal
 
 T = TypeVar("T")
 
@@ -109,6 +110,23 @@ class OssClient:
         """oss2's ``Bucket``; made on first use, because importing oss2 takes most of a second."""
         import oss2
 
+        return self._bucket(oss2.ProviderAuthV4(self.credentials))
+
+    def is_public(self, name: str) -> bool:
+        """Whether a stranger, without any key, is shown the object of that whole name. Errors: ``StoreUnreachable``."""
+        import oss2
+
+        try:
+            self._bucket(oss2.AnonymousAuth()).head_object(name)
+        except oss2.exceptions.OssError as error:
+            if error.status == HTTPStatus.FORBIDDEN:
+                return False
+            raise self.unreachable(READ, name.removeprefix(self.root), reason(error), 1) from None
+        return True
+
+    def _bucket(self, auth: Any) -> Any:
+        import oss2
+
         # At DEBUG and INFO oss2 logs headers and refused requests whole, and so the security token.
         logging.getLogger("oss2").setLevel(logging.WARNING)
         endpoint = self.credentials.endpoint
@@ -122,7 +140,7 @@ class OssClient:
             )
         try:
             return oss2.Bucket(
-                oss2.ProviderAuthV4(self.credentials),
+                auth,
                 host,
                 self.bucket_name,
                 is_cname=str(endpoint.extra.get("cname")).lower() in ("true", "1", "yes"),

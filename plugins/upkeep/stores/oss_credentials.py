@@ -139,7 +139,7 @@ def _expiry(endpoint: Endpoint) -> float | None:
         moment = None
     if moment is None or moment.tzinfo is None:
         raise StoreError(
-            f"connection {endpoint.conn_id!r}: expires_at {value!r} is not a moment",
+            f"connection {endpoint.conn_id!r}: expires_at {value!r} is not a point in time",
             hint='write it with its time zone, as in "2026-11-21T03:00:00Z"',
         )
     return moment.timestamp()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from upkeep.errors import ObjectHeld, ObjectMissing, StoreError
+from upkeep.errors import ObjectHeld, ObjectMissing, StoreDenied, StoreError
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,12 @@ ABORT = Step("abort the upload of", "oss:AbortMultipartUpload")
 LIST_UPLOADS = Step("list the unfinished uploads below", "oss:ListMultipartUploads")
 
 # Codes: https://help.aliyun.com/zh/oss/support/ (each page is named after the answer's EC).
-_KINDS: dict[str, type[StoreError]] = {"NoSuchKey": ObjectMissing, "FileImmutable": ObjectHeld}
+_KINDS: dict[str, type[StoreError]] = {
+    "NoSuchKey": ObjectMissing,
+    "FileImmutable": ObjectHeld,
+    # Not a security token that has expired: whatever renews the connection may only be late.
+    **dict.fromkeys(("AccessDenied", "SignatureDoesNotMatch", "InvalidAccessKeyId", "UserDisable"), StoreDenied),
+}
 _HINTS = {
     "NoSuchBucket": "create the bucket in the region of connection {conn}, or correct the store's url",
     "NoSuchKey": "check the key; if the backup's manifest names it, the object was removed outside Upkeep",

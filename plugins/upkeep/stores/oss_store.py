@@ -70,7 +70,7 @@ class OssStore(Store):
         if parts.scheme != "oss" or not parts.netloc or "@" in parts.netloc:
             raise StoreError(
                 "the store's url is not of the form oss://bucket/prefix",
-                hint="correct it in the site file; keys belong into the store's connection, never into the url",
+                hint="correct it in the site file; keys belong in the store's connection, never in the url",
             )
         root = parts.path.strip("/")
         return OssClient(bucket=parts.netloc, root=root and root + "/", endpoint=self._endpoint, options=options)
@@ -105,6 +105,14 @@ class OssStore(Store):
 
     def delete(self, key: str) -> None:
         self._client.call(DELETE, key, lambda bucket: bucket.delete_object(self._client.root + key))
+
+    def is_public(self, prefix: str) -> bool:
+        """Whether a stranger may read what lies below ``prefix``, tried on its first object: that needs no right.
+
+        Errors: ``StoreUnreachable``, and as ``list``.
+        """
+        first = next(self.list(prefix), None)
+        return first is not None and self._client.is_public(self._client.root + first.key)
 
     def check(self) -> None:
         """Write and remove a tiny object; takes a few seconds at most when the store is away."""

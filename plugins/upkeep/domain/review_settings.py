@@ -1,295 +1,12 @@
-"""What a review of a database advises, and why: indexes, statements, locks and settings. Nothing here reads a server.
-
-Nothing that was measured for less than a week is called unused: a report of Sundays would make every index of the other
-days superfluous. Nothing is dropped or set; each finding's remedy is for people.
-"""
+"""What to change in the settings of a server or its kernel, and why: a rule for each setting. Nothing is set."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
-from upkeep.domain.findings import Looked, Severity
+from upkeep.domain.findings import Inspection, Severity
 from upkeep.domain.units import human_bytes, human_seconds
-
-MEASURED = timedelta(days=7)
-"""For how long the use of indexes must have been counted."""
-SLOW_S = 1.0
-"""The stricter of the manuals' two: long_query_time 2 and log_min_duration_statement 1000."""
-SMALL_ROWS = 10_000
-"""Reading a table of so few rows costs less than looking after another index."""
-TEXT_CHARS = 160
-
-
-# Indexes.
-
-
-@dataclass(frozen=True)
-class Index:
-    """An index as the server describes it.
-
-    :param keys: what it is sorted by, in order, each with all that makes it another key: the length of a prefix, the
-        operator class, the collation, the direction.
-    :param includes: columns that are only kept in it.
-    :param predicate: of a partial index.
-    :param constraint: whether a primary key, a unique or an exclusion constraint is made of it.
-    :param needed: why it stays although nobody looks anything up in it; empty for all others.
-    """
-
-    table: str
-    name: str
-    keys: tuple[str, ...]
-    method: str = "btree"
-    unique: bool = False
-    primary: bool = False
-    constraint: bool = False
-    includes: frozenset[str] = frozenset()
-    predicate: str = ""
-    needed: str = ""
-    size: int = 0
-    scans: int | None = None
-    """None where nobody counts."""
-
-
-@dataclass(frozen=True)
-class Superfluous:
-    index: Index
-    by: Index
-    why: str
-
-
-def find_superfluous(indexes: Iterable[Index]) -> list[Superfluous]:
-    """Indexes that another one of the same table makes superfluous; of two equal ones the one that is easier to spare.
-
-    A unique index is superfluous only beside another unique one of the same keys: a longer index doesn't keep its
-    promise. Of methods other than btree only an equal index will do.
-    """
-    found: list[Superfluous] = []
-    gone: set[tuple[str, str]] = set()
-    tables: dict[str, list[Index]] = {}
-    for index in indexes:
-        tables.setdefault(index.table, []).append(index)
-    for _, own in sorted(tables.items()):
-        for index in sorted(own, key=_spared_last):
-            for other in sorted(own, key=_spared_last, reverse=True):
-                if other is index or (other.table, other.name) in gone:
-                    continue
-                if why := _why_superfluous(index, other):
-                    found.append(Superfluous(index, other, why))
-                    gone.add((index.table, index.name))
-                    break
-    return found
-
-
-def _spared_last(index: Index) -> tuple[bool, bool, bool, int, str]:
-    return index.primary, index.constraint, index.unique, len(index.keys), index.name
-
-
-def _why_superfluous(index: Index, other: Index) -> str:
-    if index.primary or index.method != other.method or index.predicate != other.predicate:
-        return ""
-    covered = index.includes <= other.includes | set(other.keys)
-    if index.keys == other.keys and covered:
-        if not index.unique or other.unique:
-            return "the same keys"
-        return ""
-    longer = len(other.keys) > len(index.keys) and other.keys[: len(index.keys)] == index.keys
-    if longer and covered and index.method == "btree" and not index.unique:
-        return "it begins with the same keys"
-    return ""
-
-
-def judge_indexes(looked: Looked, indexes: Sequence[Index], *, server: str, drop: Callable[[Index], str]) -> None:
-    """:param drop: the statement that drops one, as the engine writes it."""
-    for one in find_superfluous(indexes):
-        duplicate = one.why == "the same keys"
-        looked.add(
-            "duplicate-index" if duplicate else "redundant-index",
-            _where(one.index, server),
-            "medium" if duplicate else "low",
-            f"index {one.index.name} of {one.index.table} on {server} ({_keys(one.index)}"
-            f"{_sized(one.index)}) is superfluous beside {one.by.name} ({_keys(one.by)}): {one.why}",
-            f"{drop(one.index)} after a look at what names it in a hint",
-        )
-
-
-def judge_use(
-    looked: Looked,
-    indexes: Sequence[Index],
-    measured_for: timedelta | None,
-    *,
-    server: str,
-    drop: Callable[[Index], str],
-    elsewhere: str = "",
-) -> None:
-    """Which indexes nobody uses, as far as was counted.
-
-    :param measured_for: for how long uses have been counted; None where nobody knows.
-    :param elsewhere: where else uses may happen that this server doesn't count.
-    """
-    if measured_for is None or measured_for < MEASURED:
-        since = "nobody knows since when" if measured_for is None else human_seconds(measured_for.total_seconds())
-        looked.add(
-            "young-statistics",
-            f"the use of indexes on {server}",
-            "low",
-            f"the use of indexes on {server} has not been counted for a week yet ({since}): none is called unused",
-            "wait, and don't reset the statistics; what counts belongs into the server's option file",
-        )
-        return
-    for index in indexes:
-        if index.scans != 0 or index.unique or index.primary or index.constraint or index.needed:
-            continue
-        since = human_seconds(measured_for.total_seconds())
-        looked.add(
-            "unused-index",
-            _where(index, server),
-            "low",
-            f"index {index.name} of {index.table} on {server} ({_keys(index)}{_sized(index)}) has not been used in the "
-            f"{since} that are measured",
-            f"make sure that it is older than that and that no yearly job{elsewhere} needs it, then {drop(index)}",
-        )
-
-
-def _where(index: Index, server: str) -> str:
-    return f"{index.table}.{index.name} on {server}"
-
-
-def _keys(index: Index) -> str:
-    return ", ".join(index.keys)
-
-
-def _sized(index: Index) -> str:
-    return f"; {human_bytes(index.size)}" if index.size else ""
-
-
-# Statements and waits.
-
-
-@dataclass(frozen=True)
-class Statement:
-    """A kind of statement: its text has no values in it."""
-
-    id: str
-    text: str
-    calls: int
-    total_s: float
-    worst_s: float
-
-    @property
-    def mean_s(self) -> float:
-        return self.total_s / self.calls if self.calls else 0.0
-
-    def as_dict(self) -> dict[str, object]:
-        return {
-            "text": self.text[:TEXT_CHARS],
-            "calls": self.calls,
-            "total_s": round(self.total_s, 1),
-            "mean_s": round(self.mean_s, 3),
-            "worst_s": round(self.worst_s, 2),
-        }
-
-
-@dataclass
-class Reviewed(Looked):
-    """``statements``: those that take the most time, then those that once took longest."""
-
-    statements: list[Statement] = field(default_factory=list)
-
-
-_VALUES = re.compile(
-    r"""
-    (?P<name>`(?:[^`]|``)*`)
-    | (?P<quoted>"(?:[^"\\]|""|\\.)*")
-    | \$(?P<tag>\w*)\$.*?(?:\$(?P=tag)\$|$)  # PostgreSQL's dollar quotes; each kind may have lost its end
-    | [bBeEnNxX]?'(?:[^'\\]|''|\\.)*(?:'|$)
-    | ".*$
-    | \b0[xX][0-9a-fA-F]+\b
-    | (?<![\w$.])\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\b
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-
-
-def without_values(text: str, *, quotes_are_text: bool = False) -> str:
-    """A statement without what was compared or stored: servers leave values in statements that define or grant.
-
-    PostgreSQL's ``$1`` stays.
-
-    :param quotes_are_text: whether a value may stand in double quotes, as on MySQL; elsewhere they hold names.
-    """
-
-    def shown(found: re.Match[str]) -> str:
-        kept = found["name"] or ("" if quotes_are_text else found["quoted"])
-        return kept or "?"
-
-    return " ".join(_VALUES.sub(shown, text).split())
-
-
-_DUMP = re.compile(r"COPY |SELECT (/\*.*?\*/ )?SQL_NO_CACHE \* FROM |FETCH |BACKUP ", re.IGNORECASE)
-"""What a dump runs reads whole tables, and takes as long as it takes."""
-
-
-def judge_statements(reviewed: Reviewed, statements: Iterable[Statement], *, server: str) -> None:
-    """Keep the statements, and find those that are slow each time rather than once."""
-    seen = {one.id: one for one in statements}
-    reviewed.statements += seen.values()
-    for one in seen.values():
-        if one.mean_s >= SLOW_S and one.calls > 1 and not _DUMP.match(one.text):
-            reviewed.add(
-                "slow-statement",
-                f"{one.id} on {server}",
-                "medium",
-                f"a statement on {server} takes {human_seconds(one.mean_s)} each time ({one.calls:,} times, "
-                f"{human_seconds(one.worst_s)} at worst): {one.text[:TEXT_CHARS]}",
-                "EXPLAIN it with typical values; look for an index on what it filters and joins by",
-            )
-
-
-def top(statements: Iterable[Statement], count: int) -> list[Statement]:
-    """The ``count`` with the most time in all, then those of the ``count`` worst that aren't among them."""
-    known = list({one.id: one for one in statements}.values())
-    most = sorted(known, key=lambda one: -one.total_s)[:count]
-    return most + [one for one in sorted(known, key=lambda one: -one.worst_s)[:count] if one not in most]
-
-
-@dataclass(frozen=True)
-class Wait:
-    """A session that waits for another. ``open_s``: for how long the other one's transaction has been open.
-
-    ``blocking`` is None where the server doesn't tell whom it waits for.
-    """
-
-    waiting: int
-    blocking: int | None
-    table: str
-    waited_s: float
-    open_s: float
-    text: str
-
-
-def judge_wait(looked: Looked, wait: Wait, *, server: str, lock_timeout_s: int, end: str, find: str = "") -> None:
-    """
-    :param end: what ends the session in the way, and with it its transaction.
-    :param find: how to find that session, where the server doesn't name it.
-    """
-    waited = f"session {wait.waiting} has waited {human_seconds(wait.waited_s)} for {wait.table} on {server}"
-    holder, remedy = "", find
-    if wait.blocking is not None:
-        holder = f", which session {wait.blocking} holds in a transaction that is open for {human_seconds(wait.open_s)}"
-        remedy = f"look at what session {wait.blocking} does; {end} ends it, and undoes its transaction"
-    looked.add(
-        "lock-wait",
-        f"{wait.table} on {server}",
-        "medium" if wait.waited_s >= lock_timeout_s else "low",
-        f"{waited}{holder}: {wait.text[:TEXT_CHARS]}",
-        remedy,
-    )
-
-
-# Settings.
 
 
 @dataclass(frozen=True)
@@ -331,11 +48,17 @@ def advise(rules: Iterable[Rule], values: Values, server: Server) -> Iterator[Ad
 
 
 def judge_settings(
-    looked: Looked, rules: Iterable[Rule], values: Values, server: Server, *, where: str, how: Callable[[Advice], str]
+    inspection: Inspection,
+    rules: Iterable[Rule],
+    values: Values,
+    server: Server,
+    *,
+    where: str,
+    how: Callable[[Advice], str],
 ) -> None:
     """:param how: where a setting is changed, and whether that takes a restart."""
     for advice in advise(rules, values, server):
-        looked.add(
+        inspection.add(
             "setting",
             f"{advice.setting} on {where}",
             advice.severity,
@@ -398,6 +121,13 @@ def _plain(number: float) -> str:
 
 def _bytes(number: float) -> str:
     return human_bytes(int(number))
+
+
+def _float(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None
 
 
 def _buffer_pool(values: Values, server: Server) -> Advice | None:
@@ -508,7 +238,6 @@ MYSQL_RULES: tuple[Rule, ...] = (
             show=_bytes),
 )  # fmt: skip
 """``innodb_log_file_size`` isn't read where ``innodb_redo_log_capacity`` is there: MySQL 8.0.30 still shows it."""
-
 POSTGRES_RULES: tuple[Rule, ...] = (
     _switched("autovacuum", "on", "without it tables bloat, and in the end transaction ids run out", "high"),
     _switched("track_counts", "on", "autovacuum and this review live on what it counts", "high"),
@@ -533,7 +262,6 @@ POSTGRES_RULES: tuple[Rule, ...] = (
     _switched("log_connections", "on", "the manual's setting, and evidence of who was there"),
     _switched("log_disconnections", "on", "the manual's setting, and evidence of who was there"),
 )  # fmt: skip
-
 KERNEL_RULES: tuple[Rule, ...] = (
     _number("net.core.somaxconn", "connections that wait to be accepted", at_least=4096, manual=65_535),
     _number("net.core.netdev_max_backlog", "packets that wait for the kernel", at_least=1000, manual=5000),
@@ -549,10 +277,3 @@ KERNEL_RULES: tuple[Rule, ...] = (
     _number("nproc", "processes of the server's account", at_least=16_384, manual=32_768),
 )
 """The manual's values; where a kernel of today has by default what is ample, that will do."""
-
-
-def _float(text: str | None) -> float | None:
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        return None

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from upkeep.domain.manifest import Manifest
-from upkeep.duties.benches import Bench, NoScratch, Restored
 from upkeep.duties.job import Job
 from upkeep.duties.read_back import Streams
+from upkeep.duties.scratch import NoScratch, Restored, Scratch
 from upkeep.engines.manifests_apply import dry_run, may_apply
 from upkeep.errors import RestoreUnavailable, SourceError
 from upkeep.site import Cluster
 
 
-class ClusterBench(Bench):
+class ClusterScratch(Scratch):
     """The API makes all of its checks (schema, admission, quota, immutable fields) and changes nothing."""
 
     def __init__(self, job: Job, target: str, section: Cluster) -> None:

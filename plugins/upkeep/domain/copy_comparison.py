@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-KINDS_OF_ALL_RELEASES = ("tables", "views", "routines", "triggers", "events", "sequences")
+from upkeep.domain.units import first_few
+
+KINDS_OF_ALL_RELEASES = ("tables", "indexes", "views", "routines", "triggers", "events", "sequences")
 """Objects that have the same names on every release. Others, such as constraints, are made up by the server."""
 SINGULAR = {
     "indexes": "index",
@@ -44,10 +46,10 @@ def not_compared(recorded: Mapping[str, Mapping[str, Any]], rows_are: str) -> li
         return [f"rows are not compared: the manifest has {rows_are or 'no counts'}"]
     notes = []
     if beside := sorted(name for name, table in recorded.items() if "rows_are" in table):
-        notes.append(f"rows of {_some(beside)} are not compared: counted outside of the snapshot")
+        notes.append(f"rows of {first_few(beside)} are not compared: counted outside of the snapshot")
     unsummed = sorted(name for name, table in recorded.items() if "checksum" not in table and "rows_are" not in table)
     if unsummed:
-        notes.append(f"content of {_some(unsummed)} is not compared: no checksum in the manifest")
+        notes.append(f"content of {first_few(unsummed)} is not compared: no checksum in the manifest")
     without = {name: table["checksum_without"] for name, table in recorded.items() if table.get("checksum_without")}
     notes += [f"FLOAT columns of {name} are not compared: {', '.join(map(str, c))}" for name, c in without.items()]
     return notes
@@ -63,29 +65,37 @@ def compare_catalogues(recorded: Mapping[str, Any], found: Mapping[str, Any]) ->
         return [], ["objects are not compared: the manifest has no catalogue"]
     alike = recorded.get("release") == found.get("release")
     notes = []
+    differences: list[str] = []
+    unread: list[str] = []
+    left_out: list[str] = []
+    for kind in sorted({*recorded, *found} - {"release"}):
+        before, now = recorded.get(kind, {}), found.get(kind, {})
+        if alike or kind in KINDS_OF_ALL_RELEASES:
+            differences += _compare_kind(kind, before, now, definitions=alike)
+        elif before or now:
+            left_out.append(kind)
+        if alike:
+            both = sorted(before.keys() & now.keys())
+            unread += [f"{_what(kind)} {name}" for name in both if "" in (before[name], now[name])]
     if not alike:
         notes.append(
-            f"objects are compared by name only: recorded on {recorded.get('release')}, restored on "
-            f"{found.get('release')}"
+            f"objects are compared by name only{f', {first_few(left_out)} not at all' if left_out else ''}: recorded "
+            f"on {recorded.get('release')}, restored on {found.get('release')}"
         )
-    differences = []
-    for kind in sorted({*recorded, *found} - {"release"}):
-        if alike or kind in KINDS_OF_ALL_RELEASES:
-            differences += _compare_kind(kind, recorded.get(kind, {}), found.get(kind, {}), definitions=alike)
+    if unread:
+        notes.append(f"compared by name only, since an account may not read what defines them: {first_few(unread)}")
     return differences, notes
 
 
 def _compare_kind(kind: str, recorded: Mapping[str, str], found: Mapping[str, str], *, definitions: bool) -> list[str]:
-    what = SINGULAR.get(kind, kind.removesuffix("s"))
+    what = _what(kind)
     differences = [f"{what} {name} is missing" for name in sorted(recorded.keys() - found.keys())]
     differences += [f"{what} {name} was not there" for name in sorted(found.keys() - recorded.keys())]
     for name in sorted(recorded.keys() & found.keys()) if definitions else ():
-        # A definition that one of the accounts may not read can't be compared.
         if recorded[name] and found[name] and recorded[name] != found[name]:
             differences.append(f"{what} {name} differs".replace("  ", " "))
     return differences
 
 
-def _some(names: list[str], most: int = 5) -> str:
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+def _what(kind: str) -> str:
+    return SINGULAR.get(kind, kind.removesuffix("s"))

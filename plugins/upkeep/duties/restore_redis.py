@@ -1,0 +1,132 @@
+"""Restoring a Redis: beside, as a file that any redis-server loads; over live, by swapping logical databases.
+
+The file's name appears when it is whole, so that a killed run leaves nothing that looks like a restored copy.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from upkeep.domain.restoring import RestorePlan, RestoreRequest, TableLoss, restored_name
+from upkeep.domain.units import human_seconds
+from upkeep.duties.job import Job
+from upkeep.duties.read_back import Streams, key_of, plain_bytes
+from upkeep.duties.restore_place import WAIVER_NEEDED
+from upkeep.duties.restore_source import Found
+from upkeep.duties.scratch import require_disk
+from upkeep.errors import RestoreUnavailable
+from upkeep.site import Cache, Section
+
+STEPS = (
+    "load the file into a throwaway redis-server on this worker",
+    "copy its keys into empty logical databases of the live server (DUMP, RESTORE)",
+    "make those live in one transaction (SWAPDB); what was live stays in them until FLUSHDB",
+)
+
+
+def plan_redis(job: Job, section: Section, found: Found, plan: RestorePlan, *, over: bool) -> RestorePlan:
+    """Where the file would go, or what the live Redis holds beside the backup. Errors: ``RestoreUnavailable``."""
+    if not over:
+        return replace(plan, into=str(file_of(job, found, plan.request)), steps=("write the file, and count its keys",))
+    from upkeep.engines.redis_live import RedisLive
+
+    recorded = {
+        int(name.removeprefix("db")): int(space["keys"])
+        for name, space in found.manifest.contents.get("databases", {}).items()
+    }
+    live = RedisLive(job.connect(str(job.site.target(section.name).conn_id))).keys()
+    losses = tuple(
+        TableLoss(f"db{number}", recorded.get(number), live.get(number), note="keys, not rows")
+        for number in sorted({*recorded, *live})
+    )
+    more = "live, the server holds both, the old and the new, until the old is flushed: twice the memory"
+    return replace(
+        plan, into="over the live Redis", losses=losses, remarks=(*plan.remarks, more, WAIVER_NEEDED), steps=STEPS
+    )
+
+
+def file_of(job: Job, found: Found, request: RestoreRequest) -> Path:
+    folder = Path(request.folder) if request.folder else Path(job.site.spool) / "restored"
+    return folder / f"{restored_name(request.target, found.backup_id)}.rdb"
+
+
+def write_file(job: Job, section: Section, found: Found, file: Path) -> dict[str, Any]:
+    """Errors: ``ProofFailed`` for a file that is damaged, ``RestoreUnavailable``."""
+    from upkeep.engines.redis_scratch import count_keys
+
+    act = job.act("restore", section.name, command=f"load {found.backup_id} into {file}")
+    result = {"site": job.site.name, "target": section.name, "backup_id": found.backup_id, "file": str(file)}
+    if file.exists():
+        return {**result, "found": True}
+    begun = time.monotonic()
+    with job.ledger.record(act) as entry:
+        streams = Streams(found.job, found.manifest, key_of(found.job, found.manifest))
+        part = file.with_suffix(".part")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            need = plain_bytes(found.job, found.backup, found.manifest)
+            require_disk(str(file.parent), need, found.manifest, otherwise="restore elsewhere")
+            with os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), "w+b") as sink:
+                with closing(streams.read("dump.rdb")) as chunks:
+                    for chunk in chunks:
+                        sink.write(chunk)
+                sink.flush()
+                counted = count_keys(sink)
+                os.fsync(sink.fileno())
+            part.rename(file)
+        except OSError as error:
+            raise RestoreUnavailable(f"can't write {file}: {error.strerror}", hint="see who owns its folder") from error
+        finally:
+            part.unlink(missing_ok=True)
+        seconds = round(time.monotonic() - begun, 3)
+        entry.note(
+            backup_id=found.backup_id, bytes=found.manifest.size, keys=counted.keys, seconds=seconds, light="green",
+            summary=f"{found.backup_id} lies in {file}: {counted.keys:,} keys, {human_seconds(seconds)}",
+            hint=f"redis-server --dir {shlex.quote(str(file.parent))} --dbfilename {shlex.quote(file.name)} --port 0 "
+            "--unixsocket /tmp/restored.sock",
+        )  # fmt: skip
+    return {**result, "found": False, "keys": counted.keys, "seconds": seconds}
+
+
+def swap_keys(job: Job, section: Cache, found: Found, approver: str, waived: str) -> dict[str, Any]:
+    """What was live stays in other logical databases. Errors: as ``write_file``."""
+    from upkeep.engines.redis_live import RedisLive
+    from upkeep.engines.redis_scratch import count_keys, lay_down, scratch_redis
+
+    live = RedisLive(job.connect(section.conn_id))
+    result = {"site": job.site.name, "target": section.name, "backup_id": found.backup_id}
+    command = f"swap in the keys of {found.backup_id}"
+    last = job.last_act("swap", section.name)
+    same = last is not None and last.started.command == command
+    begun_by = last.started.run_id if same and last is not None else ""
+    kept_then = live.kept(found.backup_id, begun_by) if same else {}
+    died_after = same and last is not None and last.state != "done" and kept_then
+    if died_after or (same and last is not None and last.state == "done" and last.started.run_id == job.run.run_id):
+        return {**result, "found": True, "old": {f"db{a}": f"db{b}" for a, b in kept_then.items()}}
+    with job.ledger.record(job.act("swap", section.name, command=command, approver=approver)) as entry:
+        entry.hide(*live.secrets)
+        streams = Streams(found.job, found.manifest, key_of(found.job, found.manifest))
+        recorded = found.manifest.contents.get("databases", {})
+        databases = max((int(name.removeprefix("db")) for name in recorded), default=0) + 1
+        with closing(streams.read("dump.rdb")) as chunks:
+            file = lay_down(chunks)
+        with closing(file):
+            counted = count_keys(file)
+            with scratch_redis(file, databases=databases) as scratch:
+                loaded = scratch.keys()
+                old = live.swap(scratch, loaded, found.backup_id, job.run.run_id)
+        kept = {f"db{before}": f"db{now}" for before, now in old.items()}
+        entry.note(
+            backup_id=found.backup_id, old=kept, keys=sum(loaded.values()), waived={"writes": waived} if waived else {},
+            light="green",
+            summary=f"{sum(loaded.values()):,} of {counted.keys:,} keys of {found.backup_id} are live (the rest has "
+            f"expired); what was live: {', '.join(f'{a} now in {b}' for a, b in kept.items()) or 'nothing'}",
+            hint="; ".join(f"redis-cli -n {now} FLUSHDB" for now in old.values()),
+        )  # fmt: skip
+    return {**result, "found": False, "keys": sum(loaded.values()), "old": kept}

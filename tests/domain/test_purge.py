@@ -310,6 +310,7 @@ def test_batches_are_shorter_while_others_are_at_work() -> None:
 def test_others_at_work_get_a_share_of_the_time() -> None:
     assert rest_after(0.05, shared=True) > 0
     assert rest_after(0.3, shared=False) == 0
+    assert rest_after(60, shared=True) <= 1, "what took long was waiting itself"
 
 
 def test_one_fast_batch_no_more_than_doubles_the_next() -> None:

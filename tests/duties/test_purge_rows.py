@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import count
@@ -27,6 +27,7 @@ from upkeep.domain.proof import ProofLevel
 from upkeep.domain.purge import Limits
 from upkeep.duties.catalogue import write_proof
 from upkeep.duties.purge_rows import plan_purge, purge_rows
+from upkeep.engines.row_purge import open_row_purge
 from upkeep.errors import Busy, NoFreshBackup, PurgeRefused, SiteFileError, SourceError, Stopped
 from upkeep.resources import sql
 
@@ -670,6 +671,18 @@ def test_while_many_sessions_are_at_work_it_waits(tmp_path: Path, database: AnyD
     assert result["deleted"] == 1
     assert result["throttled_s"] > 0.5
     assert waited > 1
+
+
+def test_others_are_noticed_between_two_looks_however_short_their_statements(
+    tmp_path: Path, database: AnyDatabase
+) -> None:
+    make_logs(database, old(1))
+    purging = ready(tmp_path, database)
+    with closing(database.connect()) as other, open_row_purge(purging.job().engine("app")) as session:
+        time.sleep(1.1)
+        looks = [session.pressure().is_shared for _ in range(3)]
+        other.cursor().execute("SELECT 1")
+        assert (looks, session.pressure().is_shared) == ([False] * 3, True)
 
 
 def test_a_server_that_stays_too_busy_is_left_for_the_next_night(

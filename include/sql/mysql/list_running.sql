@@ -1,2 +1,2 @@
--- How many sessions are at work, this one included.
-SHOW GLOBAL STATUS LIKE 'Threads_running';
+-- How many sessions are at work, this one included, and how many statements all of them have sent so far.
+SHOW GLOBAL STATUS WHERE Variable_name IN ('Threads_running', 'Questions');

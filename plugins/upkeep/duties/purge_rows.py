@@ -47,7 +47,9 @@ from upkeep.ledger import Hold
 log = logging.getLogger(__name__)
 
 CHUNK_ROWS = 100_000
-"""Rows found, and archived, at a time. Their keys are held in memory."""
+"""Rows found and archived at a time. Their keys are held in memory."""
+FOUND_ROWS = 20_000
+"""Rows found at a time where nothing is archived: 100,000 keep a processor for 0.14 s, these for 0.02 s."""
 CHUNK_BYTES = 64_000_000
 """The most that one archive holds, in bytes of lines."""
 PORTION_BYTES = 8_000_000
@@ -283,7 +285,10 @@ class _Purge:
     def _next(self, session: RowPurge, rows: OldRows, after: Place | None) -> Found | None:
         require_hold(self._job, hold_name(self._database, self._rule.table), self._hold)
         self._wait_for_room(session, needs_s=self._chunk_s)
-        return rows.next(after, CHUNK_ROWS)
+        begun = time.monotonic()
+        found = rows.next(after, CHUNK_ROWS if self._rule.archive else FOUND_ROWS)
+        time.sleep(rest_after(time.monotonic() - begun, shared=self._is_shared))
+        return found
 
     def _delete(
         self, session: RowPurge, keys: Sequence[Key], step: Callable[[Sequence[Key]], Deleted]
@@ -312,11 +317,14 @@ class _Purge:
             self.done.rows += deleted.rows
             self.done.changed += len(deleted.left)
             self.done.batches += 1
-            shared = time.monotonic() < self._shared_until
-            self._pace = self._pace.after(len(batch), seconds, shared=shared)
+            self._pace = self._pace.after(len(batch), seconds, shared=self._is_shared)
             self._tell()
-            time.sleep(rest_after(seconds, shared=shared))
+            time.sleep(rest_after(seconds, shared=self._is_shared))
         return tuple(left)
+
+    @property
+    def _is_shared(self) -> bool:
+        return time.monotonic() < self._shared_until
 
     def _pass_over(self, batch: Sequence[Key], error: LockedOut) -> None:
         self.done.locked_rows += len(batch)
@@ -335,7 +343,7 @@ class _Purge:
             if self._closes_at and self._job.now() + timedelta(seconds=needs_s) >= self._closes_at:
                 raise _Enough("window closed")
             pressure = session.pressure()
-            if pressure.running:
+            if pressure.is_shared:
                 self._shared_until = time.monotonic() + SHARED_FOR_S
             why = why_wait(pressure, self._limits)
             if why is None:

@@ -71,6 +71,8 @@ _BYTES = {
 
 class MySqlRowPurge(MySqlSession, RowPurge):
     _replicas: MySqlReplicas
+    _others_sent: int | None = None
+    """Statements of all other sessions until the last look at them; only the difference says something."""
 
     def __enter__(self) -> Self:
         with self.engine.told("prepare a purge of"), ExitStack() as stack:
@@ -164,8 +166,13 @@ class MySqlRowPurge(MySqlSession, RowPurge):
 
     def pressure(self) -> Pressure:
         with self.engine.told("ask about the load of"):
-            running = int(self.rows(sql("mysql", "list_running"))[0][1])
-        return Pressure(max(0, running - 1), self._replicas.lags())
+            own = int(self.rows(sql("mysql", "list_own_statements"))[0][1])
+            seen = {str(name): int(value) for name, value in self.rows(sql("mysql", "list_running"))}
+        running, others = max(0, seen["Threads_running"] - 1), seen["Questions"] - own
+        # MySQL counts a thread of its own as running (the event scheduler's), MariaDB doesn't.
+        is_shared = running > 1 or self._others_sent not in (None, others)
+        self._others_sent = others
+        return Pressure(running, self._replicas.lags(), is_shared)
 
     @property
     def blind_spots(self) -> tuple[str, ...]:

@@ -142,8 +142,9 @@ class PostgresRowPurge(PostgresSession, RowPurge):
 
     def pressure(self) -> Pressure:
         with self.engine.told("ask about the load of"):
-            running = int(self.rows("list_running", {})[0][0])
-            return Pressure(running, self._standbys.seen(self.rows("list_replicas", {}), time.monotonic()))
+            running, recently = (int(count) for count in self.rows("list_running", {})[0])
+            standbys = self._standbys.seen(self.rows("list_replicas", {}), time.monotonic())
+        return Pressure(running, standbys, recently > 0)
 
     @property
     def blind_spots(self) -> tuple[str, ...]:

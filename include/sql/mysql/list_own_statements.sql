@@ -1,0 +1,2 @@
+-- How many statements this session has sent so far, this one included.
+SHOW SESSION STATUS LIKE 'Questions';

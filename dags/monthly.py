@@ -39,12 +39,13 @@ Clearing a task is always safe. More in the [runbook](upkeep/runbooks/monthly.md
 Run one part for one target, a drill from chosen or random backups, or a dry run, from the form.
 """
 
-PARTS = ("drill", "forecast_capacity", "scan_vulnerabilities", "benchmark", "rolling_update")
+PARTS = ("drill", "forecast_capacity", "scan_vulnerabilities", "benchmark")
+"""A whole month has all of these; a rolling update is in the form besides, where the site has deployments."""
 
 
 def monthly(site: Site) -> DAG:
     updates = bool(site.cluster and site.cluster.deployments)
-    parts = PARTS if updates else PARTS[:-1]
+    parts = (*PARTS, "rolling_update") if updates else PARTS
     form = {**drill_params(site), **(rollout_form(site) if updates else {})}
     with rhythm_dag(site, "monthly", doc=DOC, parts=parts, params=form) as dag:
         guard = CheckWindowOperator(task_id="guard_window", site=site.name, rhythm="monthly")
@@ -61,8 +62,7 @@ def monthly(site: Site) -> DAG:
         benchmark = SampleBenchmarkOperator.partial(
             task_id="benchmark", site=site.name, max_active_tis_per_dagrun=1, map_index_template="{{ task.database }}"
         ).expand(database=[database.name for database in site.databases])
-        # Without an update it is a whole month: most months have none.
-        report, watch = report_and_watch(site, "monthly", parts=PARTS[:-1])
+        report, watch = report_and_watch(site, "monthly", parts=PARTS)
         guard >> drill >> still_open >> [forecast, benchmark, scans] >> report >> watch
         benchmark >> scans
         if updates:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import tempfile
 import time
-import traceback
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.duties.killing import killed
 from tests.duties.site_factory import SiteFactory
 from tests.servers.data import fill_redis
 from tests.servers.databases import MySqlDatabase, PostgresDatabase
@@ -32,19 +34,9 @@ Left = Callable[[], Collection[object]]
 """What there is of a copy."""
 
 
-def killed(place: object, name: str, work: Callable[[], object]) -> None:
-    """``work`` in a process of its own that is killed with SIGKILL where it comes to ``name`` of ``place``."""
-    child = os.fork()
-    if child == 0:  # pragma: no cover - another process
-        try:
-            setattr(place, name, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
-            work()
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(3)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert status == -signal.SIGKILL, f"was not killed at {name}, but ended with {status}"
+def dies_at(place: object, name: str) -> Callable[[], None]:
+    """Kills the process that comes to ``name`` of ``place``."""
+    return lambda: setattr(place, name, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
 
 
 def mysql(sites: SiteFactory, request: pytest.FixtureRequest, flavour: str) -> tuple[str, Left]:
@@ -88,22 +80,26 @@ def redis(sites: SiteFactory, request: pytest.FixtureRequest, _: str) -> tuple[s
         client.flushall()
         fill_redis(client, 10)
     sites.cache(server)
+    # A folder of this test's own, since others run beside it; its name is short, since a socket's has to be.
+    worker = tempfile.mkdtemp(prefix="up-", dir="/tmp")
+    request.addfinalizer(lambda: shutil.rmtree(worker))
+    request.getfixturevalue("monkeypatch").setattr(tempfile, "tempdir", worker)
 
     def left() -> list[object]:
         """The kernel ends the server with its task."""
         end = time.monotonic() + 10
-        while (found := [*filter(is_throwaway, Path("/proc").iterdir())]) and time.monotonic() < end:
+        while (found := [*throwaways(worker)]) and time.monotonic() < end:
             time.sleep(0.1)
         return [*found]
 
     return "sessions", left
 
 
-def is_throwaway(process: Path) -> bool:
-    try:
-        return process.name.isdigit() and b"upkeep-redis-" in (process / "cmdline").read_bytes()
-    except OSError:
-        return False
+def throwaways(folder: str) -> Iterator[Path]:
+    for process in Path("/proc").iterdir():
+        with suppress(OSError):  # it isn't a process, or no longer one
+            if f"{folder}/upkeep-redis-".encode() in (process / "cmdline").read_bytes():
+                yield process
 
 
 def folder(sites: SiteFactory, request: pytest.FixtureRequest, _: str) -> tuple[str, Left]:
@@ -141,7 +137,7 @@ def test_what_a_killed_proof_left_is_gone_after_the_next_one(
     target, left = scene(sites, request, flavour)
     manifest = sites.back_up(target)
     verify(sites.job(), target, manifest.backup.backup_id)
-    killed(where, name, lambda: prove(sites.job("sunday"), target))
+    killed(dies_at(where, name), lambda: prove(sites.job("sunday"), target), name)
     assert bool(left()) is stays
     restored: dict[str, Any] = prove(sites.job("sunday again"), target)["restored"]
     assert list(restored) == [manifest.backup.backup_id]

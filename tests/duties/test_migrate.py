@@ -20,6 +20,7 @@ import psycopg
 import pymysql.connections
 import pytest
 
+from tests.duties.killing import killed
 from tests.duties.site_factory import SiteFactory
 from tests.servers.base import Server
 from tests.servers.databases import Database, PostgresDatabase
@@ -247,20 +248,14 @@ def test_a_migration_that_fails_in_its_rehearsal_never_gets_to_the_live_database
 # Killed half-way.
 
 
-def killed(when: str, match: str, work: Callable[[], Any]) -> None:
-    """``work`` in a process of its own that is killed with SIGKILL before or after it sends a statement."""
-    child = os.fork()
-    if child == 0:  # pragma: no cover - another process
-        try:
-            for kind, name in ((pymysql.connections.Connection, "query"), (psycopg.Connection, "execute")):
-                setattr(kind, name, around(getattr(kind, name), when, match))
-            work()
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(3)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert status == -signal.SIGKILL, f"was not killed {when} {match}, but ended with {status}"
+def dies(when: str, match: str) -> Callable[[], None]:
+    """Kills the process before or after it sends a statement."""
+
+    def arm() -> None:  # pragma: no cover - another process
+        for kind, name in ((pymysql.connections.Connection, "query"), (psycopg.Connection, "execute")):
+            setattr(kind, name, around(getattr(kind, name), when, match))
+
+    return arm
 
 
 def around(plain: Callable[..., Any], when: str, match: str) -> Callable[..., Any]:  # pragma: no cover
@@ -294,7 +289,7 @@ def test_a_killed_migration_goes_on_only_where_a_person_says(
     migration = Migration("app", GOOD, BACK)
     shop.rehearsed(migration)
     secure_migration(shop.job(), migration)
-    killed(when, match, lambda: run_migration(shop.job("killed"), migration, approver="li"))
+    killed(dies(when, match), lambda: run_migration(shop.job("killed"), migration, approver="li"), f"{when} {match}")
     assert len(shop.columns()) == columns
     with pytest.raises(MigrationRefused) as refused:
         run_migration(shop.job("again"), migration, approver="li")

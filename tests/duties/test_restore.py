@@ -9,7 +9,6 @@ import shlex
 import shutil
 import signal
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -22,6 +21,7 @@ import psycopg
 import pymysql
 import pytest
 
+from tests.duties.killing import killed as killed_where
 from tests.duties.site_factory import SiteFactory
 from tests.engines.restoring import mysql_home, run_line
 from tests.servers.data import (
@@ -238,18 +238,7 @@ POSTGRES_MOMENTS = [
 
 
 def killed(moment: tuple[str, str], work: Callable[[], Any]) -> None:
-    """``work`` in a process of its own that is killed with SIGKILL at ``moment``."""
-    child = os.fork()
-    if child == 0:  # pragma: no cover - another process
-        try:
-            arm(*moment)
-            work()
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(3)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert status == -signal.SIGKILL, f"was not killed at {moment}, but ended with {status}"
+    killed_where(lambda: arm(*moment), work, str(moment))
 
 
 def arm(when: str, match: str) -> None:  # pragma: no cover - another process

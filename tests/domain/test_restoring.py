@@ -26,7 +26,7 @@ ID = "20261121T020003Z-0a1b"
 
 
 def backup(day: int, level: ProofLevel = ProofLevel.STRUCTURE, *, failed: bool = False) -> Candidate:
-    backup_id = new_backup_id(datetime(2026, 11, day, 2, tzinfo=UTC), bytes([day, 0]))
+    backup_id = new_backup_id(datetime(2026, 11, day, 2, tzinfo=UTC))
     return Candidate("shop", "app", backup_id, taken_at(backup_id), level, failed, 1000)
 
 

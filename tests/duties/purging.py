@@ -73,7 +73,7 @@ class Purging:
 
     def backed_up(self, *, age: timedelta = timedelta(hours=1), level: ProofLevel | None = ProofLevel.STRUCTURE) -> str:
         """As if a backup had been made ``age`` ago and proven; ``level`` None: not proven at all."""
-        ref = BackupRef("shop", "app", new_backup_id(NOW - age, os.urandom(2)))
+        ref = BackupRef("shop", "app", new_backup_id(NOW - age))
         self.store.put(ref.prefix + MANIFEST, b"{}")
         if level is not None:
             write_proof(self.store, ref, level, ok=True, at=NOW - age, run={}, figures={})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,17 @@ def test_two_runs_of_one_target_at_once_make_one_backup_and_one_clear_error(scen
     assert len(scene.good()) == 1
     assert scene.leftovers() == []
     assert scene.night("second") in scene.good()
+
+
+def test_of_the_backups_of_one_second_the_newest_is_kept(scene: Scene) -> None:
+    second = datetime.now(UTC).replace(microsecond=0)
+    ticks = count()
+
+    def now() -> datetime:
+        return second + timedelta(milliseconds=next(ticks))
+
+    nights = [scene.night(f"run {number}", now=now) for number in range(6)]
+    assert scene.good() == [nights[-1]]
 
 
 def test_a_lost_manifest_is_reported_and_its_files_are_not_swept_away(

@@ -13,11 +13,13 @@ _BACKUP_ID = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0
 _NAME = re.compile(r"[^\s/\\.][^\s/\\]*")
 
 
-def new_backup_id(now: datetime, entropy: bytes) -> str:
-    """``20261121T020003Z-<4 hex>``: when in UTC, and two random bytes that keep apart two runs of one second."""
-    if len(entropy) < 2:
-        raise ValueError(f"a backup id needs 2 bytes of entropy, not {len(entropy)}")
-    return f"{utc(now, 'the time of a backup'):%Y%m%dT%H%M%SZ}-{entropy[:2].hex()}"
+def new_backup_id(now: datetime) -> str:
+    """``20261121T020003Z-<4 hex>``: the second in UTC, and which 65,536th of it, so that ids sort as their backups do.
+
+    With random digits the older of two backups of one second could pass for the newer, and retention removed the newer.
+    """
+    moment = utc(now, "the time of a backup")
+    return f"{moment:%Y%m%dT%H%M%SZ}-{moment.microsecond * 65_536 // 1_000_000:04x}"
 
 
 def taken_at(backup_id: str) -> datetime:

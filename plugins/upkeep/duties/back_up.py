@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -53,7 +52,7 @@ def back_up(job: Job, target: str, *, dry_run: bool = False) -> dict[str, Any]:
     job.site.target(target)
     if dry_run:
         return _rehearse(job, target)
-    ref = BackupRef(job.site.name, target, new_backup_id(job.now(), os.urandom(2)))
+    ref = BackupRef(job.site.name, target, new_backup_id(job.now()))
     act = job.act("back_up", target, command=f"back up as {ref.backup_id}")
     with job.ledger.record(act) as entry, job.hold(target) as hold:
         away = _settle(job, target, hold)
@@ -160,7 +159,7 @@ def _make_somewhere(
             log.warning("the store is away, so the backup goes to the spool: %s", error.message)
             away = error
     try:
-        spooled = BackupRef(ref.site, ref.target, new_backup_id(job.now(), os.urandom(2)))
+        spooled = BackupRef(ref.site, ref.target, new_backup_id(job.now()))
         return (*_make(job, spooled, engine, job.spool, hold), away)
     except StoreError as error:
         raise type(error)(

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -164,7 +163,7 @@ class Archives:
             self._newest = max(self._objects(), default="")
         if self._newest:
             moment = max(moment, taken_at(self._newest) + timedelta(seconds=1))
-        self._newest = new_backup_id(moment, os.urandom(2))
+        self._newest = new_backup_id(moment)
         return self._newest
 
     def _manifest(self, archive_id: str) -> RowArchive:

@@ -98,6 +98,7 @@ def definitions(restorer: MySqlRestorer, database: str) -> dict[str, str]:
         return found
 
 
+@pytest.mark.parametrize("as_bytes", [False, True], ids=["as text", "as bytes"])
 def test_a_hostile_database_is_the_same_under_another_name(
     any_mysql_database: MySqlDatabase,
     sites: SiteFactory,
@@ -105,10 +106,12 @@ def test_a_hostile_database_is_the_same_under_another_name(
     scratch_server: MySqlFamilyServer,
     scratch: MySqlRestorer,
     tmp_path: Path,
+    *,
+    as_bytes: bool,
 ) -> None:
     """Its character set is not that of its routines, so that the dump alters the database by name."""
     with any_mysql_database.connect() as connection:
-        fill_hostile_mysql(connection, long_row_bytes=2_000_000, broken_view=False)
+        fill_hostile_mysql(connection, as_bytes=as_bytes, long_row_bytes=2_000_000, broken_view=False)
     any_mysql_database.execute("CREATE TABLE `new\nline` (id INT PRIMARY KEY, k INT, KEY (k))")
     any_mysql_database.execute(f"ALTER DATABASE `{any_mysql_database.name}` CHARACTER SET gbk")
     manifest = made()
@@ -243,7 +246,7 @@ def test_what_the_server_refuses_is_the_backups_fault_and_what_it_lacks_is_not(
         scratch.load(manifest, "proof", changed(b"INSERT INTO `orders`", b"INSERT INTTO `orders`"), folder=tmp_path)
     scratch.drop("proof")
     with pytest.raises(ProofFailed, match=r"indexes of table `orders`.*Duplicate entry 'a'"):
-        scratch.load(manifest, "proof", changed(b",'b',", b",'a',"), folder=tmp_path)
+        scratch.load(manifest, "proof", changed(b"'b',", b"'a',"), folder=tmp_path)
     scratch.drop("proof")
     with pytest.raises(RestoreUnavailable, match="nknown character set"):
         scratch.load(manifest, "proof", changed(b"CHARSET=utf8mb4", b"CHARSET=nosuch"), folder=tmp_path)
@@ -366,7 +369,7 @@ def test_a_wide_row_comes_through_and_the_servers_setting_is_put_back(
     mariadb_database: MySqlDatabase, mariadb_scratch: MariaDbServer, sites: SiteFactory, tmp_path: Path
 ) -> None:
     mariadb_database.execute("CREATE TABLE photos (id INT PRIMARY KEY, body LONGBLOB)")
-    mariadb_database.execute("INSERT INTO photos VALUES (1, %s)", os.urandom(9_000_000))
+    mariadb_database.execute("INSERT INTO photos VALUES (1, REPEAT(x'000A27', 3000000))")
     sites.database(mariadb_database)
     manifest = sites.back_up()
     with mariadb_scratch.connect() as connection, connection.cursor() as cursor:

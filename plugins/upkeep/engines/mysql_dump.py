@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +12,8 @@ from upkeep.engines.tools import Tool
 
 MAIN = "dump.sql"
 """The stream that has everything which no other stream has: the small tables, views, routines and events."""
+_AS_TEXT = ("--default-character-set=utf8mb4", "--hex-blob")
+_AS_BYTES = ("--default-character-set=binary",)
 KEEPS_HISTORY = (10, 11)
 """The first mariadb-dump that can write the past rows of system-versioned tables."""
 
@@ -21,12 +25,20 @@ def shares_of(
 
     A table may stand before all others: dumps switch foreign keys off, and triggers come behind the rows of their own
     table. But a column's default may draw from a sequence, which the main stream makes. And only tables with
-    transactions show all programs the same moment.
+    transactions show all programs the same moment. MySQL's program takes ``--ignore-table=app.Cafe`` for ``café`` too.
     """
     if has_sequences(others):
         return ()
     sizes = {str(table["name"]): int(table["data_bytes"] or 0) for table in tables}
-    return split_tables(sizes, streams, stays={str(table["name"]) for table in tables if not table["transactional"]})
+    alike = Counter(map(_plain, sizes))
+    stays = {str(table["name"]) for table in tables if not table["transactional"]}
+    return split_tables(sizes, streams, stays=stays | {name for name in sizes if alike[_plain(name)] > 1})
+
+
+def _plain(name: str) -> str:
+    """A name as a collation sees it that knows neither case nor accents."""
+    letters = unicodedata.normalize("NFKD", name)
+    return "".join(letter for letter in letters if not unicodedata.combining(letter)).casefold()
 
 
 def has_sequences(others: Sequence[Mapping[str, Any]]) -> bool:
@@ -44,12 +56,17 @@ def dump_words(
     extra: Mapping[str, Sequence[str]],
     *,
     left_out: Sequence[str],
+    as_text: bool,
     history: bool,
     sequences: bool,
 ) -> dict[str, list[str]]:
-    """What the program of each stream is told, behind its option file."""
+    """What the program of each stream is told, behind its option file.
+
+    ``as_text``: values pass as utf8mb4, and those without a character set as hexadecimal digits. Otherwise all pass as
+    the bytes they are stored as, and the program doesn't look at each byte for the beginning of a character.
+    """
     # Under LOCK TABLES a column's default may not draw from a sequence: nobody could load such a dump.
-    own = [*_flags(tool, history), *(["--skip-add-locks"] if sequences else [])]
+    own = [*_flags(tool, history), *(_AS_TEXT if as_text else _AS_BYTES), *(["--skip-add-locks"] if sequences else [])]
 
     def words(flags: Sequence[str], *tables: str) -> list[str]:
         return [*own, *flags, "--", database, *tables]
@@ -65,8 +82,7 @@ def dump_words(
 def _flags(tool: Tool, history: bool) -> list[str]:
     flags = [
         "--single-transaction", "--quick", "--skip-lock-tables", "--triggers",
-        "--hex-blob", "--default-character-set=utf8mb4", "--max-allowed-packet=1G",
-        "--no-tablespaces",
+        "--max-allowed-packet=1G", "--no-tablespaces",
     ]  # fmt: skip
     if tool.flavour == "mysql":
         # The position is in the manifest; in the dump it would make a restore on the source's own replica fail.

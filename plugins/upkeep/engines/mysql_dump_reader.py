@@ -53,8 +53,8 @@ Piece = bytes | TableLoaded | ViewsFollow
 class MySqlDumpReader:
     """Turns the dump of database ``source`` into one for ``database``, without a line ever being held whole.
 
-    Raw newlines are in no row (mysqldump escapes them, and ``--hex-blob`` writes bytes as digits), so that a line is
-    known by how it begins. Between DELIMITER lines stand the bodies of routines, which may hold anything.
+    Raw newlines are in no row (mysqldump escapes them, in bytes as in text), so that a line is known by how it begins.
+    Between DELIMITER lines stand the bodies of routines, which may hold anything.
     """
 
     def __init__(self, source: str, database: str, *, only: Collection[str] = (), to_wake: bool = False) -> None:

@@ -125,7 +125,9 @@ class MySqlEngine(Engine):
     def restore_command(self, files: Mapping[str, str], facts: Facts) -> str:
         """mysql takes a dump that broke off for a whole one, so when unpacking fails it is fed something it refuses."""
         # MariaDB's newer packages have no program called mysql, and MySQL's refuses the first line of MariaDB's dumps.
-        client = "mariadb" if facts.tools["dump"].startswith("mariadb-dump ") else "mysql"
+        program = "mariadb" if facts.tools["dump"].startswith("mariadb-dump ") else "mysql"
+        # In GBK or Big5, which an operator's own option file may name, a backslash may be half a character.
+        client = f"{program} --default-character-set=utf8mb4"
         create = (
             f"CREATE DATABASE IF NOT EXISTS {quoted(self.database)} "
             f"CHARACTER SET {facts.source['character_set']} COLLATE {facts.source['collation']}"
@@ -140,8 +142,8 @@ class MySqlEngine(Engine):
             f"{client} --binary-mode --comments --max-allowed-packet=1G {shlex.quote(f'--database={self.database}')}"
         )
         if facts.source["wide_columns"]:
-            # --hex-blob doubles binary values: a row that once fitted into max_allowed_packet may not fit again. An
-            # account that may not change it goes on with what there is.
+            # A dump doubles what it escapes or writes as digits: a row that once fitted into max_allowed_packet may not
+            # fit again. An account that may not change it goes on with what there is.
             line = f"{client} -e 'SET GLOBAL max_allowed_packet=1073741824'; {line}"
         if GRANTS in files:
             # Only told: whoever restores a copy to look at it doesn't want the accounts. --force goes on over rights on
@@ -206,6 +208,7 @@ class _MySqlSnapshot(Snapshot):
             self._execute("SET SESSION information_schema_stats_expiry = 0")  # sizes may be a day old otherwise
         self._tables = self._all(sql("mysql", "list_tables"))
         self._others = self._all(sql("mysql", "list_objects"))
+        self._as_text = self._tables_as_text(connection)
         self._floats = self._all(sql("mysql", "list_float_columns"))
         self._grants = [str(next(iter(row.values()))) for row in self._all(sql("mysql", "list_grants"))]
         self._accounts = read_accounts(connection, engine.database, self._flavour, with_passwords=engine.with_passwords)
@@ -229,6 +232,7 @@ class _MySqlSnapshot(Snapshot):
             self._engine.database,
             extra,
             left_out=list(self._left_out),
+            as_text=bool(self._as_text),
             history=self._keeps_history,
             sequences=has_sequences(self._others),
         )
@@ -258,6 +262,25 @@ class _MySqlSnapshot(Snapshot):
                     raise
                 broken[view] = str(self._one(f"SHOW CREATE VIEW {quoted(view)}")["Create View"])
         return broken
+
+    def _tables_as_text(self, connection: pymysql.connections.Connection[DictCursor]) -> set[str]:
+        """The tables whose values may not pass through a dump as bytes (docs/adr/0017)."""
+        views = {str(other["name"]) for other in self._others if other["kind"] == "views"}
+        return {str(row["name"]) for row in rows_of(connection, sql("mysql", "list_tables_as_text"))} - views
+
+    def _require_the_same_columns(self) -> None:
+        """Errors: ``SourceError`` when somebody has made a column meanwhile that would not come back from bytes."""
+        if self._as_text:
+            return
+        # The snapshot's own session may have died while it counted, which is no reason to go without a backup.
+        with self._engine.told("look into"), self._engine.connect() as connection:
+            come = self._tables_as_text(connection)
+        if come:
+            raise SourceError(
+                f"database {self._engine.database!r} was changed while it was dumped: {', '.join(sorted(come)[:5])} "
+                "got a column whose values this dump does not hold as they have to be",
+                hint="run the task again",
+            )
 
     @property
     def _keeps_history(self) -> bool:
@@ -360,6 +383,7 @@ class _MySqlSnapshot(Snapshot):
         warnings = list(dict.fromkeys(said))  # what every mysqldump has to say is said once
         if self._count_error:
             self._why_estimated = f"counting rows failed: {mask(str(self._count_error), self._engine.secrets)}"
+        self._require_the_same_columns()
         exact = self._aligned and not self._count_error
         if not exact:
             warnings.append(f"row counts are the server's estimates: {self._why_estimated}")

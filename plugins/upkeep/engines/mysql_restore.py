@@ -224,7 +224,7 @@ class MySqlRestorer(Restorer):
 
     @contextmanager
     def _wide_packets(self, needed: bool, notes: list[str]) -> Iterator[None]:
-        """``--hex-blob`` doubles binary values: a row that once fitted into a packet may not fit again."""
+        """A dump doubles what it escapes or writes as digits: a row that fitted into a packet may not fit again."""
         narrow = 0
         if needed:
             with self._connected() as connection:

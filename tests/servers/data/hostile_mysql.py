@@ -62,6 +62,11 @@ CREATE TABLE places (
 CREATE TABLE computed (
     id INT PRIMARY KEY, price DECIMAL(10,2), amount INT, sum_virtual DECIMAL(20,2) AS (price * amount) VIRTUAL,
     name VARCHAR(50), name_stored VARCHAR(60) AS (CONCAT('<', name, '>')) STORED, KEY (name_stored));
+CREATE TABLE ruled (
+    id INT PRIMARY KEY, state VARCHAR(10) CHECK (state IN ('open', '关')), is_open INT AS (state = 'open') STORED,
+    kind VARCHAR(20) DEFAULT (CONCAT('类', '-')), KEY (is_open));
+CREATE TABLE by_word (word VARCHAR(10) PRIMARY KEY) PARTITION BY LIST COLUMNS (word)
+    (PARTITION said VALUES IN ('open', '关'), PARTITION other VALUES IN ('积木'));
 CREATE TABLE hidden (id INT PRIMARY KEY, seen INT, unseen INT INVISIBLE DEFAULT 7, CHECK (seen > 0));
 CREATE TABLE not_transactional (id INT PRIMARY KEY, body TEXT, FULLTEXT (body)) ENGINE=MyISAM;
 CREATE TABLE in_memory (id INT PRIMARY KEY, body VARCHAR(20)) ENGINE=MEMORY;
@@ -96,6 +101,8 @@ INSERT INTO places VALUES
     (2, ST_GeomFromText('POINT(-0.5 1e-300)'), ST_GeomFromText('GEOMETRYCOLLECTION(POINT(1 2),LINESTRING(0 0,1 1))')),
     (3, ST_GeomFromText('POINT(0 0)'), NULL);
 INSERT INTO computed (id, price, amount, name) VALUES (1, 9.99, 3, '积木'), (2, NULL, 1, NULL);
+INSERT INTO ruled (id, state) VALUES (1, 'OPEN'), (2, '关'), (3, NULL);
+INSERT INTO by_word VALUES ('Open'), ('关'), ('积木');
 INSERT INTO hidden (id, seen, unseen) VALUES (1, 1, 99), (2, 2, NULL);
 INSERT INTO hidden (id, seen) VALUES (3, 3);
 INSERT INTO not_transactional VALUES (1, 'MyISAM 没有事务'), (2, NULL);
@@ -173,13 +180,25 @@ CREATE TABLE only_mysql (
 INSERT INTO only_mysql VALUES (1, '[1, 2, 3]', 'Wang')
 """
 
+ONLY_AS_TEXT = """
+DROP TABLE in_gbk, in_latin1, places;
+DROP TABLE IF EXISTS only_mariadb, only_mysql;
+ALTER TABLE choices DROP COLUMN document
+"""
+
 
 def fill_hostile_mysql(
-    conn: Connection[Cursor], *, broken_view: bool = True, long_row_bytes: int = 6_000_000, seed: int = 1
+    conn: Connection[Cursor],
+    *,
+    broken_view: bool = True,
+    as_bytes: bool = False,
+    long_row_bytes: int = 6_000_000,
+    seed: int = 1,
 ) -> None:
     """Fill the current, empty database.
 
     :param broken_view: whether it has a view of a table that was dropped; ``mysqldump`` without ``--force`` ends there.
+    :param as_bytes: leave out what may only pass through a dump as text.
     :param long_row_bytes: the size of the longest row: half text, half random bytes.
     """
     chance = random.Random(seed)
@@ -199,6 +218,8 @@ def fill_hostile_mysql(
         _run(cursor, MARIADB_ONLY if "MariaDB" in version else MYSQL_ONLY)
         for statement in PROGRAMS.split("\n====\n"):
             cursor.execute(statement)
+        if as_bytes:
+            _run(cursor, ONLY_AS_TEXT)
         cursor.execute("INSERT INTO triggered VALUES (1, 'through two triggers')")
         cursor.execute("SET SESSION sql_mode = %s, SESSION time_zone = %s", (sql_mode, time_zone))
     conn.commit()

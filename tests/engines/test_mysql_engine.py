@@ -180,9 +180,9 @@ def test_a_column_that_comes_while_the_dump_runs_and_can_not_pass_as_bytes_fails
     assert charset_of(sites, sites.back_up()) == "utf8mb4"
 
 
-def charset_of(sites: SiteFactory, manifest: Manifest) -> str:
+def charset_of(sites: SiteFactory, manifest: Manifest, stream: str = "dump.sql") -> str:
     """The character set of a dump's session, by its own word."""
-    (stored,) = (file.name for file in manifest.files if file.stream == "dump.sql")
+    (stored,) = (file.name for file in manifest.files if file.stream == stream)
     packed = sites.folder / "store" / manifest.backup.prefix / stored
     dump = subprocess.run(["zstd", "-dcq", packed], check=True, capture_output=True).stdout
     found = re.search(rb"^/\*!\d+ SET NAMES (\w+) \*/;$", dump, re.MULTILINE)
@@ -872,6 +872,14 @@ def test_a_hostile_database_shared_by_three_programs_comes_back_exactly(
     assert len(set(streams.values())) == 3
     assert streams["not_transactional"] == streams["in_memory"] == "dump.sql"
     assert streams["UPPER"] == streams["upper"] == "dump.sql"
+    textual = set() if as_bytes else {streams[name] for name in ("in_gbk", "in_latin1", "places")}
+    if not as_bytes:
+        textual |= (
+            {streams["only_mariadb"]}
+            if database.server.name == "mariadb"
+            else {streams["choices"], streams["only_mysql"]}
+        )
+    assert {stream for stream in streams.values() if charset_of(sites, manifest, stream) == "utf8mb4"} == textual
     assert len(manifest.warnings) == 4
     assert verify(sites.job(), "app", manifest.backup.backup_id)["level"] == "structure"
     copy = restored(manifest)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from upkeep.domain.dump_split import split_tables
@@ -56,26 +56,26 @@ def dump_words(
     extra: Mapping[str, Sequence[str]],
     *,
     left_out: Sequence[str],
-    as_text: bool,
+    as_text: Collection[str],
     history: bool,
     sequences: bool,
 ) -> dict[str, list[str]]:
     """What the program of each stream is told, behind its option file.
 
-    ``as_text``: values pass as utf8mb4, and those without a character set as hexadecimal digits. Otherwise all pass as
-    the bytes they are stored as, and the program doesn't look at each byte for the beginning of a character.
+    ``as_text``: tables whose streams write values as utf8mb4, and those without a character set as hexadecimal digits.
+    The other streams write the bytes that are stored, and don't look at each for the beginning of a character.
     """
     # Under LOCK TABLES a column's default may not draw from a sequence: nobody could load such a dump.
-    own = [*_flags(tool, history), *(_AS_TEXT if as_text else _AS_BYTES), *(["--skip-add-locks"] if sequences else [])]
+    own = [*_flags(tool, history), *(["--skip-add-locks"] if sequences else [])]
+    moved = {table for tables in extra.values() for table in tables}
+    ignored = [f"--ignore-table={database}.{name}" for name in (*left_out, *sorted(moved))]
 
-    def words(flags: Sequence[str], *tables: str) -> list[str]:
-        return [*own, *flags, "--", database, *tables]
+    def words(flags: Sequence[str], textual: Collection[str], *tables: str) -> list[str]:
+        return [*own, *(_AS_TEXT if textual else _AS_BYTES), *flags, "--", database, *tables]
 
-    elsewhere = [*left_out, *(table for tables in extra.values() for table in tables)]
-    ignored = [f"--ignore-table={database}.{name}" for name in elsewhere]
     return {
-        MAIN: words(["--routines", "--events", *ignored]),
-        **{name: words([], *tables) for name, tables in extra.items()},
+        MAIN: words(["--routines", "--events", *ignored], set(as_text) - moved),
+        **{name: words([], set(as_text) & set(tables), *tables) for name, tables in extra.items()},
     }
 
 

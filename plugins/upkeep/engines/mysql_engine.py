@@ -232,7 +232,7 @@ class _MySqlSnapshot(Snapshot):
             self._engine.database,
             extra,
             left_out=list(self._left_out),
-            as_text=bool(self._as_text),
+            as_text=self._as_text,
             history=self._keeps_history,
             sequences=has_sequences(self._others),
         )
@@ -270,11 +270,9 @@ class _MySqlSnapshot(Snapshot):
 
     def _require_the_same_columns(self) -> None:
         """Errors: ``SourceError`` when somebody has made a column meanwhile that would not come back from bytes."""
-        if self._as_text:
-            return
         # The snapshot's own session may have died while it counted, which is no reason to go without a backup.
         with self._engine.told("look into"), self._engine.connect() as connection:
-            come = self._tables_as_text(connection)
+            come = self._tables_as_text(connection) - self._as_text
         if come:
             raise SourceError(
                 f"database {self._engine.database!r} was changed while it was dumped: {', '.join(sorted(come)[:5])} "

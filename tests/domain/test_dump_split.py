@@ -55,13 +55,23 @@ def test_a_table_that_stays_weighs_on_the_main_stream() -> None:
     assert split_tables(mb(old=500, a=300, b=200), 2, stays={"old"}) == (["a", "b"],)
 
 
+def test_tables_that_make_a_stream_write_text_come_together() -> None:
+    """One of them makes the whole stream slower: the others had better go elsewhere."""
+    tables = mb(attendance=400, audit=399, documents=200)
+    assert split_tables(tables, 2) == (["attendance"],)
+    assert split_tables(tables, 2, as_text={"audit"}) == (["attendance", "documents"],)
+    assert split_tables(tables, 2, as_text={"audit", "documents"}) == (["attendance"],)
+    assert split_tables(mb(a=400, b=300, c=200, settings=1), 2, as_text={"settings"}) == (["a", "c"],)
+
+
 @given(
     st.dictionaries(st.text(min_size=1, max_size=3), st.integers(0, 2000 * MB), max_size=200),
     st.integers(1, 8),
     st.sets(st.text(min_size=1, max_size=3), max_size=5),
+    st.sets(st.text(min_size=1, max_size=3), max_size=5),
 )
-def test_every_split_is_sound(sizes: dict[str, int], streams: int, stays: set[str]) -> None:
-    extra = split_tables(sizes, streams, stays=stays)
+def test_every_split_is_sound(sizes: dict[str, int], streams: int, stays: set[str], as_text: set[str]) -> None:
+    extra = split_tables(sizes, streams, stays=stays, as_text=as_text)
     moved = [name for share in extra for name in share]
     total = sum(sizes.values())
     assert len(moved) == len(set(moved))

@@ -19,7 +19,7 @@ KEEPS_HISTORY = (10, 11)
 
 
 def shares_of(
-    tables: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]], streams: int
+    tables: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]], streams: int, as_text: Collection[str]
 ) -> tuple[list[str], ...]:
     """The tables of each extra stream, restored before everything else; empty where that order could matter.
 
@@ -32,7 +32,8 @@ def shares_of(
     sizes = {str(table["name"]): int(table["data_bytes"] or 0) for table in tables}
     alike = Counter(map(_plain, sizes))
     stays = {str(table["name"]) for table in tables if not table["transactional"]}
-    return split_tables(sizes, streams, stays=stays | {name for name in sizes if alike[_plain(name)] > 1})
+    stays |= {name for name in sizes if alike[_plain(name)] > 1}
+    return split_tables(sizes, streams, stays=stays, as_text=as_text)
 
 
 def _plain(name: str) -> str:

@@ -221,7 +221,7 @@ class _MySqlSnapshot(Snapshot):
         self._count_error: BaseException | None = None
         self._evidence = Evidence()
         self._counter: threading.Thread | None = None
-        self._plan(shares_of(self._tables, self._others, engine.dump_streams))
+        self._plan(shares_of(self._tables, self._others, engine.dump_streams, self._as_text))
 
     def _plan(self, shares: Sequence[Sequence[str]]) -> None:
         extra = stream_names(shares)

@@ -35,8 +35,7 @@ TARGET_S = 0.3
 SHARED_TARGET_S = 0.005
 """The same while others are at work. What they feel isn't the locks, since nobody wants old rows, but the commit, since
 theirs queue up behind ours while its log is written, and the processor. So a batch is short, and a long rest follows.
-bench/README.md has what other lengths cost: with these, a load's 99th percentile grows by two fifths beside a table of
-2 M rows, and doubles beside one of 5 M."""
+bench/README.md has what other lengths cost: with these, a load's 99th percentile grows by about two fifths."""
 SMALLEST, LARGEST = 100, 50_000
 """Rows in a batch."""
 FIRST = 1_000
@@ -463,7 +462,7 @@ def why_wait(pressure: Pressure, limits: Limits) -> str | None:
     return None
 
 
-REST_SHARE = 8.0
+REST_SHARE = 13.0
 """How long to rest after a batch while others are at work, as a share of the time the batch took."""
 
 

@@ -462,7 +462,7 @@ def why_wait(pressure: Pressure, limits: Limits) -> str | None:
     return None
 
 
-REST_SHARE = 13.0
+REST_SHARE = 14.0
 """How long to rest after a batch while others are at work, as a share of the time the batch took."""
 
 

@@ -23,7 +23,16 @@ from upkeep.engines.base import Engine, Facts, Snapshot, StartAgain, Stream, Str
 from upkeep.engines.evidence import Evidence
 from upkeep.engines.mysql_accounts import GRANTS, GrantsCheck, read_accounts
 from upkeep.engines.mysql_catalogue import gather
-from upkeep.engines.mysql_dump import KEEPS_HISTORY, MAIN, dump_words, has_sequences, shares_of, stream_names
+from upkeep.engines.mysql_dump import (
+    KEEPS_HISTORY,
+    MAIN,
+    dump_words,
+    has_expressions,
+    has_sequences,
+    may_pass_as_bytes,
+    shares_of,
+    stream_names,
+)
 from upkeep.engines.mysql_dump_programs import LocalPrograms, PodPrograms, Programs
 from upkeep.engines.mysql_errors import is_about_the_connection, turns_away
 from upkeep.engines.mysql_grants import blind_spots
@@ -208,7 +217,7 @@ class _MySqlSnapshot(Snapshot):
             self._execute("SET SESSION information_schema_stats_expiry = 0")  # sizes may be a day old otherwise
         self._tables = self._all(sql("mysql", "list_tables"))
         self._others = self._all(sql("mysql", "list_objects"))
-        self._as_text = self._tables_as_text(connection)
+        self._as_text = self._found_as_text()
         self._floats = self._all(sql("mysql", "list_float_columns"))
         self._grants = [str(next(iter(row.values()))) for row in self._all(sql("mysql", "list_grants"))]
         self._accounts = read_accounts(connection, engine.database, self._flavour, with_passwords=engine.with_passwords)
@@ -263,19 +272,32 @@ class _MySqlSnapshot(Snapshot):
                 broken[view] = str(self._one(f"SHOW CREATE VIEW {quoted(view)}")["Create View"])
         return broken
 
-    def _tables_as_text(self, connection: pymysql.connections.Connection[DictCursor]) -> set[str]:
-        """The tables whose values may not pass through a dump as bytes (docs/adr/0017)."""
-        views = {str(other["name"]) for other in self._others if other["kind"] == "views"}
-        return {str(row["name"]) for row in rows_of(connection, sql("mysql", "list_tables_as_text"))} - views
+    def _found_as_text(self) -> set[str] | None:
+        """The tables and views that keep their stream from passing rows as bytes (docs/adr/0017); None for all."""
+        if not may_pass_as_bytes(self._flavour, self._version, self._engine.database, self._engine.endpoint.user):
+            return None
+        found = {str(row["name"]) for row in self._all(sql("mysql", "list_tables_as_text"))}
+        for name in {str(table["name"]) for table in self._tables} - found:
+            try:
+                made = self._one(f"SHOW CREATE TABLE {quoted(name)}")
+            except pymysql.MySQLError as error:
+                if is_about_the_connection(error):
+                    raise
+                found.add(name)  # it is gone, or may not be read: mysqldump will say so
+            else:
+                if has_expressions(str(made["Create Table"])):
+                    found.add(name)
+        # mysqldump asks for a view's columns, which in binary fails for some that compare texts.
+        return found | {str(other["name"]) for other in self._others if other["kind"] == "views"}
 
     def _require_the_same_columns(self) -> None:
         """Errors: ``SourceError`` when somebody has made a column meanwhile that would not come back from bytes."""
-        # The snapshot's own session may have died while it counted, which is no reason to go without a backup.
-        with self._engine.told("look into"), self._engine.connect() as connection:
-            come = self._tables_as_text(connection) - self._as_text
+        if self._as_text is None:
+            return
+        come = {str(row["name"]) for row in self._all(sql("mysql", "list_tables_as_text"))} - self._as_text
         if come:
             raise SourceError(
-                f"database {self._engine.database!r} was changed while it was dumped: {', '.join(sorted(come)[:5])} "
+                f"database {self._engine.database!r} was changed while its dump began: {', '.join(sorted(come)[:5])} "
                 "got a column whose values this dump does not hold as they have to be",
                 hint="run the task again",
             )
@@ -290,8 +312,12 @@ class _MySqlSnapshot(Snapshot):
             return
         try:
             self._align()
+            self._require_the_same_columns()
         except pymysql.MySQLError as error:
             raise self._engine.failed("align the snapshots of", error) from error
+        if self._aligned:
+            self._counter = threading.Thread(target=self._count, name="row counter", daemon=True)
+            self._counter.start()
 
     def _align(self) -> None:
         """Make this session's snapshot, the binlog position and every mysqldump's snapshot the same moment.
@@ -329,8 +355,6 @@ class _MySqlSnapshot(Snapshot):
             self._open_gates()
         self._position["writes_held_s"] = round(time.monotonic() - begun, 3)
         self._aligned = True
-        self._counter = threading.Thread(target=self._count, name="row counter", daemon=True)
-        self._counter.start()
 
     def _open_gates(self) -> None:
         for gate in self._gates:
@@ -381,7 +405,6 @@ class _MySqlSnapshot(Snapshot):
         warnings = list(dict.fromkeys(said))  # what every mysqldump has to say is said once
         if self._count_error:
             self._why_estimated = f"counting rows failed: {mask(str(self._count_error), self._engine.secrets)}"
-        self._require_the_same_columns()
         exact = self._aligned and not self._count_error
         if not exact:
             warnings.append(f"row counts are the server's estimates: {self._why_estimated}")

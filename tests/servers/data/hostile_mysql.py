@@ -181,7 +181,8 @@ INSERT INTO only_mysql VALUES (1, '[1, 2, 3]', 'Wang')
 """
 
 ONLY_AS_TEXT = """
-DROP TABLE in_gbk, in_latin1, places;
+DROP VIEW healthy_view, orphaned_view, `view of 学生`;
+DROP TABLE in_gbk, in_latin1, places, computed, ruled, hidden;
 DROP TABLE IF EXISTS only_mariadb, only_mysql;
 ALTER TABLE choices DROP COLUMN document
 """

@@ -41,8 +41,6 @@ from upkeep.site import Check
 
 
 def night(sites: SiteFactory, target: str = "app", run_id: str = "night-1") -> Manifest:
-    if run_id != "night-1":
-        time.sleep(1)  # two backups of one second have no order
     manifest = sites.back_up(target, run_id)
     verify(sites.job(run_id), target, manifest.backup.backup_id)
     return manifest
@@ -357,6 +355,14 @@ def test_where_a_site_counts_restored_backups_those_not_restored_yet_are_not_rem
     assert standings == {"restored", "structure"}
 
 
+def redis_night(server: RedisServer, sites: SiteFactory, keys: int, database: str = "0") -> None:
+    with server.connect(database) as client:
+        client.flushall()
+        fill_redis(client, keys)
+    sites.cache(server)
+    night(sites, "sessions")
+
+
 def test_a_redis_is_restored_into_a_throwaway_server(
     redis_server: RedisServer, sites: SiteFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -382,11 +388,7 @@ def test_a_redis_is_restored_into_a_throwaway_server(
 def test_a_worker_without_redis_server_says_nothing_about_the_backup(
     redis_server: RedisServer, sites: SiteFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with redis_server.connect() as client:
-        client.flushall()
-        fill_redis(client, 10)
-    sites.cache(redis_server)
-    night(sites, "sessions")
+    redis_night(redis_server, sites, 10)
     tools = tmp_path / "tools"
     tools.mkdir()
     for name in ("zstd", "redis-check-rdb", "setpriv"):
@@ -550,11 +552,7 @@ def test_a_link_that_somebody_put_under_a_copys_name_leads_nowhere(
 def test_keys_that_expire_while_the_others_are_counted_are_no_difference(
     redis_server: RedisServer, sites: SiteFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with redis_server.connect("3") as client:
-        client.flushall()
-        fill_redis(client, 70)
-    sites.cache(redis_server)
-    night(sites, "sessions")
+    redis_night(redis_server, sites, 70, "3")
     count = ScratchRedis.keys
 
     def keys(server: ScratchRedis) -> dict[int, int]:
@@ -574,11 +572,7 @@ def test_keys_that_expire_while_the_others_are_counted_are_no_difference(
 def test_a_throwaway_redis_that_is_ended_meanwhile_says_nothing_about_the_backup(
     redis_server: RedisServer, sites: SiteFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with redis_server.connect() as client:
-        client.flushall()
-        fill_redis(client, 10)
-    sites.cache(redis_server)
-    night(sites, "sessions")
+    redis_night(redis_server, sites, 10)
     count = ScratchRedis.keys
 
     def keys(server: ScratchRedis) -> dict[int, int]:

@@ -164,7 +164,7 @@ def test_what_may_only_pass_as_text_does_even_where_the_server_has_its_own_mind_
     "made",
     [
         pytest.param(
-            "CREATE VIEW v AS SELECT CONCAT('x', DATE_FORMAT(NOW(), '%%W')) COLLATE utf8mb4_bin AS w", id="view"
+            "CREATE VIEW v AS SELECT CONCAT('x', DATE_FORMAT(NOW(), '%W')) COLLATE utf8mb4_bin AS w", id="view"
         ),
         pytest.param("CREATE TABLE t (s VARCHAR(9), CHECK (s <> 'a' COLLATE utf8mb4_bin))", id="check"),
         pytest.param("CREATE TABLE t (s VARCHAR(9), g INT AS (s = 'A') STORED)", id="generated"),
@@ -177,7 +177,7 @@ def test_what_a_database_computes_is_not_computed_in_binary(
     database = any_mysql_database
     fill_small(database)
     sites.database(database)
-    database.execute(made.replace("%%", "%") if "VIEW" in made else made)
+    database.execute(made)
     manifest = sites.back_up()
     assert charset_of(sites, manifest) == "utf8mb4"
     copy = restored(manifest)

@@ -12,7 +12,8 @@ LARGE_SHARE = 0.02
 """Of all bytes. Only larger tables are moved: the main dump keeps all the small ones, and no extra one has more than
 two dozen names to look up while writes are held."""
 AS_TEXT_COSTS = 1.25
-"""How much longer a stream takes that writes its values as text and not as bytes: 5.0 s and 4.1 s of 500 MB."""
+"""How much longer a stream takes that writes its values as text and not as bytes. Measured with zstd behind it, 500 MB:
+4.65 s and 3.58 s on MariaDB, 5.00 s and 4.62 s on MySQL."""
 
 
 def split_tables(

@@ -308,10 +308,11 @@ class _MySqlSnapshot(Snapshot):
 
     def _started(self, output: int) -> None:
         self._outputs.append(output)
-        if len(self._outputs) < len(self._gates) or self._why_estimated:
+        if len(self._outputs) < len(self._gates):
             return
         try:
-            self._align()
+            if not self._why_estimated:
+                self._align()
             self._require_the_same_columns()
         except pymysql.MySQLError as error:
             raise self._engine.failed("align the snapshots of", error) from error

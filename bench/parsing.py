@@ -51,12 +51,10 @@ def run(*, rounds: int) -> list[Verdict]:
     for place, path in enumerate(_dag_files()):
         seconds = statistics.median(files[place]["parse_s"] for files in single)
         rows.append((f"{path.name} in a process of its own", f"{seconds:.2f}", f"{single[0][place]['dags']:.0f}"))
+    rows.append(("all of them, a process each, summed", f"{apart_s:.2f}", ""))
     print(f"\n### Parsing\n\n{markdown(('what', 's (median)', 'DAGs'), rows)}\n")
-    target = f"below {AT_MOST_S:g} s"
-    return [
-        Verdict(f"Parsing dags/ with {SITES} sites", f"{folder_s:.2f} s", target, folder_s < AT_MOST_S),
-        Verdict("Parsing, a process for each file, summed", f"{apart_s:.2f} s", target, apart_s < AT_MOST_S),
-    ]
+    named = f"Parsing dags/ with {SITES} sites"
+    return [Verdict(named, f"{folder_s:.2f} s", f"below {AT_MOST_S:g} s", folder_s < AT_MOST_S)]
 
 
 def _write_sites(folder: Path) -> None:

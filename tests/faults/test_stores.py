@@ -206,6 +206,18 @@ def spool_one(scene: Scene) -> str:
     return waits.ref.backup_id
 
 
+def test_a_backup_waits_while_the_store_s_disk_is_not_mounted(scene: Scene) -> None:
+    """The folder it is mounted on is there all the same, and has room."""
+    scene.settings = {"store": {"url": f"file://{scene.folder}/store", "mount_point": str(scene.folder)}}
+    with pytest.raises(BackupSpooled, match="nothing is mounted on"):
+        back_up(scene.job("not mounted", now=days_later(-1)), "app")
+    assert list((scene.folder / "store").iterdir()) == []
+    (waits,) = read_catalogue(scene.job("look").spool, "shop", "app").backups
+    scene.settings = {}
+    tonight = scene.night("mounted")
+    assert scene.good() == [waits.ref.backup_id, tonight]
+
+
 def test_a_spool_that_cannot_be_used_is_no_reason_to_go_without_a_backup(scene: Scene) -> None:
     (scene.folder / "in the way").write_text("a file")
     scene.settings = {"spool": f"{scene.folder}/in the way/spool"}

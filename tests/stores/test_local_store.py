@@ -7,7 +7,9 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,30 @@ def test_a_missing_root_is_an_unreachable_store_and_is_not_made(tmp_path: Path) 
     with pytest.raises(StoreUnreachable, match="not-mounted"):
         store.put("key", b"x")
     assert not store.root.exists()
+
+
+def test_a_store_whose_disk_is_not_mounted_is_away_though_its_folder_is_there(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    root.mkdir()
+    store = LocalStore(root, mount_point=tmp_path)
+    away = f"nothing is mounted on {tmp_path}, where the store"
+    acts = (
+        partial(store.put, "key", b"x"), partial(store.get, "key"), partial(store.delete, "key"), store.check,
+        store.free_bytes, lambda: list(store.list()),
+    )  # fmt: skip
+    for act in acts:
+        with pytest.raises(StoreUnreachable, match=away):
+            act()
+    assert list(root.iterdir()) == [], "nothing fills the disk below"
+
+
+def test_a_store_whose_disk_is_mounted_is_there() -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        store = LocalStore(Path(folder), mount_point=Path("/dev/shm"))
+        store.put("key", b"x")
+        assert store.get("key") == b"x"
+        with pytest.raises(ObjectMissing):
+            store.get("another")
 
 
 def test_a_folder_that_cannot_be_read_is_an_error_and_not_an_empty_store(store: LocalStore) -> None:

@@ -35,7 +35,7 @@ class Copy:
 
 @dataclass(frozen=True)
 class Rows:
-    """Some bytes of a COPY's data, in order."""
+    """Some bytes of a COPY's data, in order; none when it is over."""
 
     copy: Copy
     data: bytes
@@ -90,6 +90,7 @@ class CopyReader:
         """Yield the rows at the head of ``text``; returns what follows their end."""
         if self._at_line_start and text.startswith(_END):
             self._copy = None
+            yield Rows(copy, b"")
             return text[len(_END) :]
         end = text.find(b"\n" + _END)
         rows, after = (text[: end + 1], text[end + 1 :]) if end >= 0 else (text, b"")
@@ -107,13 +108,18 @@ class CopyReader:
 class CopySessions:
     """Sessions that take rows side by side. Use as a context manager; leaving it well waits until all is in.
 
-    ``connect`` opens one. An error of any session comes out of ``send`` or of leaving the block.
+    ``connect`` opens one; ``loaded`` is called in its thread when all rows of a plain table are in, with its name as
+    the script writes it and their bytes. An error of any session comes out of ``send`` or of leaving the block.
     """
 
     def __init__(
-        self, connect: Callable[[], psycopg.Connection[Any]], count: int, settings: Callable[[], bytes]
+        self,
+        connect: Callable[[], psycopg.Connection[Any]],
+        count: int,
+        settings: Callable[[], bytes],
+        loaded: Callable[[bytes, int], None],
     ) -> None:
-        self._connect, self._settings = connect, settings
+        self._connect, self._settings, self.loaded = connect, settings, loaded
         self._errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
         self._sessions = [_Session(self, number) for number in range(max(1, count))]
         self._current = self._sessions[0]
@@ -131,6 +137,8 @@ class CopySessions:
     def send(self, rows: Rows) -> None:
         self._raise()
         if rows.copy != self._copy:
+            if not rows.data:
+                return  # an empty table
             self._copy = rows.copy
             self._current = min(self._sessions, key=lambda session: session.waiting)
         self._current.take(rows)
@@ -190,34 +198,38 @@ class _Session:
             return
         with self._group.open() as connection:
             while rows is not None:
-                copy = rows.copy
-                with (
-                    connection.transaction(),
-                    connection.cursor(row_factory=tuple_row) as cursor,
-                    cursor.copy(_begun(cursor, copy)) as target,
-                ):
-                    while rows is not None and rows.copy == copy:
-                        if self._abandoned.is_set():
-                            raise InterruptedError("the load was given up")  # rolls this COPY back
-                        target.write(rows.data)
-                        rows = self._next()
+                copy, size = rows.copy, 0
+                with connection.transaction(), connection.cursor(row_factory=tuple_row) as cursor:
+                    table, statement = _begun(cursor, copy)
+                    with cursor.copy(statement) as target:
+                        while rows is None or rows.data:
+                            if rows is None or self._abandoned.is_set():
+                                raise InterruptedError("the load was given up")  # rolls this COPY back
+                            target.write(rows.data)
+                            size += len(rows.data)
+                            rows = self._next()
+                if table:
+                    self._group.loaded(table, size)
+                rows = self._next()
 
 
-def _begun(cursor: psycopg.Cursor[Any], copy: Copy) -> bytes:
-    """The statement for ``copy``, after what its transaction needs to hold first.
+def _begun(cursor: psycopg.Cursor[Any], copy: Copy) -> tuple[bytes, bytes]:
+    """The plain table that ``copy`` fills (empty for another kind: a partitioned one is filled by several), and the
+    statement, after what its transaction needs to hold first.
 
     Rows of a table that was emptied in the same transaction may be written as frozen: nothing reads and writes all of
     them once more, neither the first index nor a later vacuum. Only a table without rows is emptied: an extension has
     put its own into some. Partitioned and foreign tables take no frozen rows.
     """
     if not (found := _TABLE.match(copy.statement)):
-        return copy.statement
+        return b"", copy.statement
     table = found[1]
     cursor.execute(
-        b"SELECT CASE WHEN relkind = 'r' THEN NOT EXISTS (SELECT FROM " + table + b") END FROM pg_class "
-        b"WHERE oid = '" + table.replace(b"'", b"''") + b"'::regclass"
+        b"SELECT relkind = 'r', CASE WHEN relkind = 'r' THEN NOT EXISTS (SELECT FROM " + table + b") END "
+        b"FROM pg_class WHERE oid = '" + table.replace(b"'", b"''") + b"'::regclass"
     )
-    if cursor.fetchone() != (True,):
-        return copy.statement
+    is_plain, is_empty = cursor.fetchone() or (False, False)
+    if not is_empty:
+        return table if is_plain else b"", copy.statement
     cursor.execute(b"TRUNCATE ONLY " + table)
-    return copy.statement.replace(b" FROM stdin;\n", b" FROM stdin WITH (FREEZE);\n")
+    return table, copy.statement.replace(b" FROM stdin;\n", b" FROM stdin WITH (FREEZE);\n")

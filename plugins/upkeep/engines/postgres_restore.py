@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import tempfile
 import threading
@@ -21,6 +22,7 @@ from upkeep.domain.masking import mask
 from upkeep.engines.pipeline import Command, Pipeline, capture
 from upkeep.engines.postgres_copy import CopyReader, CopySessions, Rows
 from upkeep.engines.postgres_engine import PostgresEngine
+from upkeep.engines.postgres_indexes import ByTable, EarlyIndexes, by_table
 from upkeep.engines.private_file import private_file
 from upkeep.engines.restore_base import Loaded, Read, Restorer
 from upkeep.engines.restore_refusals import refused, tool_unusable, unavailable
@@ -28,6 +30,8 @@ from upkeep.engines.server_disk import free_bytes_of, is_loopback
 from upkeep.engines.tools import numbers, postgres_tool
 from upkeep.errors import NameTaken, RestoreUnavailable, SourceError, ToolError, ToolFailed, UpkeepError
 from upkeep.resources import sql
+
+log = logging.getLogger(__name__)
 
 MAINTENANCE = "postgres"
 """The database from which others are made and dropped."""
@@ -53,7 +57,7 @@ _ABOUT_THE_SERVER = re.compile(
     "permission denied|must be (owner|superuser|member|able to)|no space left|could not extend|disk full|out of memory|"
     "too many (connections|clients)|connection|shutting down|starting up|canceling statement|could not access file|"
     "control file|is not available|not supported by this (build|installation)|no such file or directory|"
-    "does not exist for encoding|invalid locale|out of shared memory|unsupported version",
+    "does not exist for encoding|invalid locale|out of shared memory|unsupported version|deadlock detected",
     re.IGNORECASE,
 )
 """What a client program says of the server, the account or the release, and not of the backup."""
@@ -218,6 +222,7 @@ class _Load:
         self._passwords, self._head, self._jobs, self._only = passwords, head, jobs, only
         self._head_is_whole = threading.Event()
         self._over = threading.Event()
+        self._programs: set[Pipeline] = set()
         self.seconds: dict[str, float] = {}
         self.bytes = 0
         self.notes: list[str] = []
@@ -250,10 +255,11 @@ class _Load:
                         self._keep_properties(keeper, " DATABASE - ")
                     with self._without(*self._not_ours(keeper)) as (chosen, fds):
                         self._restore("--section=pre-data", "--exit-on-error", *chosen, fds=fds)
+                indexes = stack.enter_context(EarlyIndexes(self._early, self._make_index, self._stop, self._jobs))
                 with self._phase("rows"):
-                    self._load_rows(first, output, feeder, reader)
-                with self._phase("indexes"), self._without(*_NEEDS_ALL_ROWS if self._only else ()) as (chosen, fds):
-                    self._restore("--section=post-data", "--exit-on-error", f"--jobs={self._jobs}", *chosen, fds=fds)
+                    self._load_rows(first, output, feeder, reader, indexes)
+                with self._phase("indexes"):
+                    self._make_the_rest(indexes.finish())
                 if self._restorer.live:
                     self._keep_properties(keeper, " COMMENT - DATABASE ", " ACL - DATABASE ", " DATABASE PROPERTIES - ")
                 else:
@@ -323,9 +329,10 @@ class _Load:
                 else f"roles made for the time of the test: {names}"
             )
 
-    def _listing(self) -> list[str]:
-        said = self._print("--list", "--create")
-        return said.decode(str(self._manifest.contents.get("encoding", "utf-8")), "backslashreplace").splitlines()
+    def _listing(self, *flags: str) -> list[str]:
+        said = self._print("--list", *(flags or ("--create",)))
+        # Not splitlines: names may hold other characters at which that would break a line.
+        return said.decode(str(self._manifest.contents.get("encoding", "utf-8")), "backslashreplace").split("\n")
 
     def _make_database(self, keeper: psycopg.Connection[DictRow]) -> None:
         """With the encoding and locale that the archive has for it."""
@@ -411,11 +418,52 @@ class _Load:
             pass_fds=(head, self._passwords, *fds),
         )  # fmt: skip
         try:
-            capture(command, secrets=self._restorer.secrets)
+            with Pipeline([command], secrets=self._restorer.secrets) as program:
+                self._programs.add(program)
+                if self._over.is_set():
+                    program.kill()
         except ToolFailed as error:
             raise self._restorer.failed(error, f"load the definitions into database {self._database!r}") from error
 
-    def _load_rows(self, first: bytes, output: Iterator[bytes], feeder: _Feeder, reader: Pipeline) -> None:
+    def _early(self) -> ByTable:
+        """What may be made before all rows are in; nothing where that can't be found out: then all is made after."""
+        head = self._head.fileno()
+        flags = ("--section=post-data", "--verbose", "--no-comments", "--no-tablespaces", "--file=-")
+        try:
+            said = capture(Command([self._tools["pg_restore"], *flags, f"/dev/fd/{head}"], pass_fds=(head,)))
+        except ToolFailed as error:
+            log.info("all indexes are made after the rows: %s", error.message)
+            return {}
+        return by_table(said, self._listing("--section=post-data"))
+
+    def _make_the_rest(self, made: Collection[str]) -> None:
+        if not made and not self._only:
+            self._restore("--section=post-data", "--exit-on-error", f"--jobs={self._jobs}")
+            return
+        left_out = _NEEDS_ALL_ROWS if self._only else ()
+        listed = [
+            line
+            for line in self._listing("--section=post-data")
+            if line.partition(";")[0] not in made and not any(kind in line for kind in left_out)
+        ]
+        # By the list alone. With --section a comment counts to whatever stands before it in the list, and would be
+        # dropped behind rows.
+        with private_file("\n".join([*listed, ""])) as chosen:
+            self._restore("--exit-on-error", f"--jobs={self._jobs}", f"--use-list=/dev/fd/{chosen}", fds=(chosen,))
+
+    def _make_index(self, number: str) -> None:
+        with private_file(f"{number};\n") as chosen:
+            self._restore("--section=post-data", "--exit-on-error", f"--use-list=/dev/fd/{chosen}", fds=(chosen,))
+
+    def _stop(self) -> None:
+        """For any thread: end what ``_restore`` started, or is about to."""
+        self._over.set()
+        for program in list(self._programs):
+            program.kill()
+
+    def _load_rows(
+        self, first: bytes, output: Iterator[bytes], feeder: _Feeder, reader: Pipeline, indexes: EarlyIndexes
+    ) -> None:
         copies = CopyReader()
         psql = Command(
             [self._tools["psql"], "--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1",
@@ -426,9 +474,10 @@ class _Load:
         with ExitStack() as stack:
             # Sequences' values and large objects: whatever isn't a table's rows.
             rest = stack.enter_context(Pipeline([psql], secrets=self._restorer.secrets, feed=True))
-            sessions = CopySessions(self._session, self._jobs, lambda: copies.settings)
+            sessions = CopySessions(self._session, self._jobs, lambda: copies.settings, indexes.loaded)
             with sessions:
                 for chunk in _chain(first, output):
+                    indexes.check()
                     for piece in copies.feed(chunk):
                         if isinstance(piece, Rows):
                             if not self._only or _table_of(piece.copy.statement) in self._only:

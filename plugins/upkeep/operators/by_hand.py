@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from airflow.sdk import DAG, Param
 
+from upkeep.operators.forms import with_form
 from upkeep.operators.retries import retry_policy
 from upkeep.site import Site
 
@@ -22,13 +24,13 @@ def by_hand_dag(
     dry_run: str,
     decided: Sequence[type[BaseException]],
     run_types: Sequence[str] = ("manual",),
-) -> DAG:
+) -> AbstractContextManager[DAG]:
     """``dry_run``: what the form says a dry run does; ``decided``: errors that a second try would only meet again;
     ``run_types``: how it may be started.
 
     No ``dagrun_timeout``: it would kill the task that takes back. Each wait has a deadline of its own.
     """
-    return DAG(
+    dag = DAG(
         dag_id=f"{site.name}_{name}",
         description=f"{site.title}: {description}",
         doc_md=doc,
@@ -43,7 +45,7 @@ def by_hand_dag(
             "retry_delay": timedelta(seconds=30),
             "retry_policy": retry_policy(decided),
         },
-        params={**params, "dry_run": Param(False, type="boolean", title="Dry run", description=dry_run)},
         render_template_as_native_obj=True,
         tags=["upkeep", name, site.name],
     )
+    return with_form(dag, {**params, "dry_run": Param(False, type="boolean", title="Dry run", description=dry_run)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 
 from airflow.sdk import DAG, Param
 
@@ -20,7 +21,7 @@ def sites_with_cluster(name: str) -> list[Site]:
 
 def cluster_dag(
     site: Site, name: str, *, doc: str, params: Mapping[str, Param], run_types: Sequence[str] = ("manual",)
-) -> DAG:
+) -> AbstractContextManager[DAG]:
     """A verdict isn't tried again: the next task acts on it, and a person."""
     namespace = site.cluster.namespace if site.cluster else ""
     return by_hand_dag(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -16,6 +17,7 @@ from airflow.sdk import (  # type: ignore[attr-defined]  # airflow.sdk's stub la
     get_parsing_context,
 )
 
+from upkeep.operators.forms import with_form
 from upkeep.operators.retries import retry_policy
 from upkeep.resources import sites_folder
 from upkeep.site import Rhythm, Site, load_sites
@@ -39,14 +41,16 @@ def sites_with_rhythm(name: str) -> list[Site]:
 
 def rhythm_dag(
     site: Site, name: str, *, doc: str, parts: Sequence[str] = (), params: Mapping[str, Param] | None = None
-) -> DAG:
-    """The DAG ``<site>_<name>``. ``parts``: task ids among which the form lets choose; ``params``: what else it asks.
+) -> AbstractContextManager[DAG]:
+    """The DAG ``<site>_<name>``, for its tasks to be made within.
+
+    ``parts``: task ids among which the form lets choose; ``params``: what else it asks.
 
     It is alerted on when the window closes over it, and ended two hours later: what is still at work then is stuck.
     """
     rhythm: Rhythm = getattr(site.rhythms, name)
     length = timedelta(hours=rhythm.length_h)
-    return DAG(
+    dag = DAG(
         dag_id=f"{site.name}_{name}",
         description=f"{site.title}: {name} maintenance",
         doc_md=f"{doc}\n\nSite `{site.name}` ({site.title}), window `{rhythm.at}` {site.timezone} for "
@@ -70,10 +74,10 @@ def rhythm_dag(
             "retry_delay": timedelta(minutes=1),
             "retry_policy": retry_policy(),
         },
-        params={**_form(site, parts), **(params or {})},
         render_template_as_native_obj=True,
         tags=["upkeep", name, site.name],
     )
+    return with_form(dag, {**_form(site, parts), **(params or {})})
 
 
 def _form(site: Site, parts: Sequence[str]) -> dict[str, Param]:

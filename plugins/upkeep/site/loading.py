@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Hashable, Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,8 +61,13 @@ def load_site(path: Path) -> Site:
     return site_from(text, path)
 
 
+@lru_cache(maxsize=256)
 def site_from(text: str, path: Path) -> Site:
-    """The site that a file's text describes; ``path`` names it in errors. Errors: ``SiteFileError`` as above."""
+    """The site that a file's text describes; ``path`` names it in errors. Errors: ``SiteFileError`` as above.
+
+    Kept by its text: who reads all of ``dags/`` in one process, or shows report pages, reads the same files over and
+    over.
+    """
     try:
         _refuse_boundless(text)
         content = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader subclass

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -43,12 +45,26 @@ class StoreSettings(Strict):
     server_side_encryption: Literal["AES256", "KMS"] | None = Field(None, description="OSS only")
     part_mb: int = Field(8, ge=1, le=48, description="OSS: size of an upload's first parts; later parts grow")
     threads: int = Field(3, ge=1, le=16, description="OSS: parts under way at once")
+    mount_point: str | None = Field(
+        None,
+        pattern="^/",
+        description="file:// only: the folder on which the store's disk is mounted; while nothing is, the store is "
+        "away and backups wait in the spool, instead of filling the disk below",
+    )
     latency_ms: int = Field(5000, ge=1, description="writing a small object and removing it may take this long")
 
     @model_validator(mode="after")
     def _cloud_needs_credentials(self) -> StoreSettings:
         if self.url.startswith("oss://") and not self.conn_id:
             raise ValueError("an oss:// store needs conn_id: the Airflow connection with endpoint, keys and region")
+        return self
+
+    @model_validator(mode="after")
+    def _lies_on_its_mount(self) -> StoreSettings:
+        if self.mount_point and not PurePosixPath(urlsplit(self.url).path).is_relative_to(self.mount_point):
+            raise ValueError(f"{self.url} doesn't lie on the mount_point {self.mount_point}")
+        if self.mount_point and not self.url.startswith("file://"):
+            raise ValueError(f"{self.url} is no folder, and has no mount_point")
         return self
 
 

@@ -32,11 +32,12 @@ _AWAY = frozenset(
 class LocalStore(Store):
     """Objects as files below ``root``; new files are readable by their owner only.
 
-    The root must exist: creating it would hide that the disk meant for it isn't mounted, and fill the one below.
+    The root must exist: creating it would hide that the disk meant for it isn't mounted, and fill the one below. Where
+    the root is itself what the disk is mounted on it always exists: then ``mount_point`` says so.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, *, mount_point: Path | None = None) -> None:
+        self.root, self.mount_point = root, mount_point
         self.url = f"file://{root}"
 
     @contextmanager
@@ -77,6 +78,7 @@ class LocalStore(Store):
     def delete(self, key: str) -> None:
         path = self._path(key)
         with self._translated(key):
+            self._require_mount()  # else what stays on the disk would be taken for removed
             path.unlink(missing_ok=True)
             for folder in path.parents:
                 if folder == self.root:
@@ -108,6 +110,7 @@ class LocalStore(Store):
     def free_bytes(self) -> int:
         """Room left for this user on the store's disk, in bytes."""
         with self._translated(""):
+            self._require_mount()
             return shutil.disk_usage(self.root).free
 
     def _path(self, key: str) -> Path:
@@ -137,7 +140,15 @@ class LocalStore(Store):
             if folder == self.root:
                 return
 
+    def _require_mount(self) -> None:
+        if self.mount_point and not self.mount_point.is_mount():
+            raise StoreUnreachable(
+                f"nothing is mounted on {self.mount_point}, where the store {self.url} lies",
+                hint=f"mount its disk there: mount {self.mount_point}",
+            )
+
     def _require_root(self) -> None:
+        self._require_mount()
         if not self.root.is_dir():
             raise StoreUnreachable(
                 f"the store's folder {self.root} does not exist",
@@ -154,6 +165,7 @@ class LocalStore(Store):
                     f"the store {self.url} lost {key!r} while it was written: its folder has gone",
                     hint="check the disk or the network mount behind it, and who else cleans up there",
                 ) from error
+            self._require_mount()  # else every object would be missing, and a backup be taken for lost
             raise ObjectMissing(
                 f"the store {self.url} holds no object {key!r}", hint="upkeep backups lists what it holds"
             ) from error

@@ -23,7 +23,7 @@ def open_store(settings: StoreSettings, connect: Callable[[str], Endpoint], make
     """The store behind a URL; nothing is contacted yet. Errors: ``StoreError`` when nothing here can speak to it."""
     parts = urlsplit(settings.url)
     if parts.scheme == "file":
-        return LocalStore(Path(parts.path))
+        return LocalStore(Path(parts.path), mount_point=Path(settings.mount_point) if settings.mount_point else None)
     if parts.scheme == "oss":
         from upkeep.stores.oss_store import OssStore
 

@@ -60,6 +60,7 @@ class OssUpload:
         self._size = 0
         self._buffer = bytearray(part_mib(1, client.options.part_mb) * MIB)
         self._filled = 0
+        self._spare: list[bytearray] = []
         self._upload_id = ""
         self._sent = 0
         self._etags: dict[int, str] = {}
@@ -139,12 +140,20 @@ class OssUpload:
             )
         pool = self._pool or self._begin()
         size_mib, threads, uploads = len(self._buffer) // MIB, self._client.options.threads, self._client.uploads
-        self._collect(until_below=parts_at_once(size_mib, threads, uploads))
-        part = memoryview(self._buffer)[: self._filled]
-        self._travelling.add(pool.submit(self._upload_part, number, part))
+        at_once = parts_at_once(size_mib, threads, uploads)
+        self._collect(until_below=at_once)
+        del self._spare[at_once:]  # another object has begun meanwhile: this one's share has become smaller
+        self._travelling.add(pool.submit(self._upload_part, number, self._buffer, self._filled))
         self._sent = number
-        self._buffer = bytearray(part_mib(number + 1, first_mib, uploads) * MIB)
+        self._buffer = self._empty(part_mib(number + 1, first_mib, uploads) * MIB)
         self._filled = 0
+
+    def _empty(self, size: int) -> bytearray:
+        """A buffer to fill: one whose part has arrived. A new one for every part would leave holes in the heap."""
+        while self._spare:
+            if len(buffer := self._spare.pop()) == size:
+                return buffer
+        return bytearray(size)
 
     def _begin(self) -> ThreadPoolExecutor:
         headers = self._client.options.object_headers()
@@ -164,7 +173,8 @@ class OssUpload:
             if enough or not self._travelling:
                 return
 
-    def _upload_part(self, number: int, part: memoryview) -> tuple[int, str]:
+    def _upload_part(self, number: int, buffer: bytearray, filled: int) -> tuple[int, str]:
+        part = memoryview(buffer)[:filled]
         crc = crc64.xz(part)
 
         def act(bucket: Any) -> str:
@@ -173,7 +183,9 @@ class OssUpload:
                 raise Damaged(f"part {number}: {_difference(answer.crc, crc)}")
             return str(answer.etag)
 
-        return number, self._client.call(WRITE, self._key, act, stop=self._stop)
+        etag = self._client.call(WRITE, self._key, act, stop=self._stop)
+        self._spare.append(buffer)
+        return number, etag
 
     def _complete(self) -> None:
         from oss2.exceptions import NoSuchUpload

@@ -146,7 +146,7 @@ def test_rows_that_are_there_already_stay(postgres_database: PostgresDatabase) -
     tables = (b"own", b"parted", b"own")
     loaded: list[tuple[bytes, int]] = []
     with CopySessions(
-        postgres_database.connect, 1, lambda: b"SET client_encoding = 'UTF8'", lambda *table: loaded.append(table)
+        postgres_database.connect, 1, lambda: b"SELECT 1", lambda *table: loaded.append(table), lambda: None
     ) as sessions:
         for number, table in enumerate(tables):
             copy = Copy(b"COPY public." + table + b" (id) FROM stdin;\n", number)
@@ -350,6 +350,27 @@ def test_what_ends_a_load_ends_the_index_that_is_being_made(
         assert [thread.name for thread in threading.enumerate() if thread.name.startswith(("rows", "indexes"))] == []
     finally:
         over.set()
+
+
+def test_a_load_that_is_given_up_waits_for_nobodys_lock(postgres_database: PostgresDatabase) -> None:
+    """Neither the COPY that can't begin, nor its rows that wait, nor whoever hands out more."""
+    postgres_database.execute("CREATE TABLE t (id int)")
+    rows = Rows(Copy(b"COPY public.t (id) FROM stdin;\n", 1), b"1\n")
+
+    def give_up() -> None:
+        if other.execute("SELECT 1 FROM pg_locks WHERE relation = 't'::regclass AND NOT granted").fetchone():
+            raise ProofFailed("given up", hint="none")
+
+    with postgres_database.connect() as other, other.transaction():
+        other.execute("LOCK TABLE t IN ROW EXCLUSIVE MODE")
+        with (
+            pytest.raises(ProofFailed, match=r"^given up"),
+            CopySessions(postgres_database.connect, 1, lambda: b"SELECT 1", lambda *_: None, give_up) as sessions,
+        ):
+            while True:
+                sessions.send(rows)
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("rows")] == []
+    assert postgres_database.query("SELECT count(*) FROM t") == [(0,)]
 
 
 def entry(number: int, statement: bytes, kind: bytes = b"INDEX") -> bytes:

@@ -10,6 +10,7 @@ from upkeep.domain.copy_comparison import compare_catalogues, compare_tables, no
 from upkeep.domain.manifest import Manifest
 from upkeep.duties.job import Job
 from upkeep.duties.scratch import Restored
+from upkeep.engines.evidence import added_up
 from upkeep.engines.restore_base import Restorer
 
 SPACE_FACTOR = 2
@@ -55,12 +56,15 @@ def compare_database(
     if only:
         recorded = {table: facts for table, facts in recorded.items() if table in only}
         tables = {table: facts for table, facts in tables.items() if table in only}
-    restored.differences += compare_tables(recorded, tables, exact=manifest.rows_are == "exact")
+    compared = added_up(recorded, copy.regrouped)
+    restored.differences += compare_tables(
+        compared, added_up(tables, copy.regrouped), exact=manifest.rows_are == "exact"
+    )
     # Foreign keys and views with rows of their own need all tables.
     catalogue: Mapping[str, Any] = {} if only else manifest.contents.get("catalogue", {})
     differences, notes = compare_catalogues(catalogue, copy.catalogue)
     restored.differences += differences
-    restored.notes += [*not_compared(recorded, manifest.rows_are), *([] if only else notes)]
+    restored.notes += [*not_compared(compared, manifest.rows_are), *([] if only else notes)]
     if large := manifest.contents.get("large_objects"):
         restored.notes.append(f"of {large} large objects the number is compared, not the content")
     restored.figures |= {

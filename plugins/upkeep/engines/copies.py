@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -20,10 +20,14 @@ from upkeep.site import Check
 
 @dataclass(frozen=True)
 class Copy:
-    """``tables`` by the name that they have in the manifest, with ``rows`` and, where that has one, ``checksum``."""
+    """``tables`` by the name that they have in the manifest, with ``rows`` and, where that has one, ``checksum``.
+
+    ``regrouped`` holds the partitions whose rows come back in others, each with the table that they are all of.
+    """
 
     tables: dict[str, dict[str, Any]]
     catalogue: dict[str, Any]
+    regrouped: dict[str, str] = field(default_factory=dict)
 
 
 def look_at_mysql(connection: Any, name: str, manifest: Manifest) -> Copy:
@@ -56,7 +60,11 @@ def look_at_postgres(connection: Any, manifest: Manifest) -> Copy:
                     found[name] = {"rows": rows, "checksum": checksum}
                 else:
                     found[name] = {"rows": postgres_catalogue.count(connection, table)}
-            return Copy(found, postgres_catalogue.catalogue(connection))
+            regrouped = {
+                _shown(connection, row["name"]): _shown(connection, row["parent"])
+                for row in connection.execute(sql("postgres", "list_regrouped_partitions").encode()).fetchall()
+            }
+            return Copy(found, postgres_catalogue.catalogue(connection), regrouped)
     except psycopg.Error as error:
         raise _unreadable(error) from error
 

@@ -48,3 +48,26 @@ def by_owner(owners: Iterable[tuple[str, str]]) -> dict[str, str]:
 def sums(first: Any, second: Any) -> str:
     """Two sums of 64-bit numbers, modulo 2^64, as one word."""
     return f"{int(first) % 2**64:016x}{int(second) % 2**64:016x}"
+
+
+def added_up(tables: Mapping[str, Mapping[str, Any]], parents: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
+    """``tables`` (``rows`` and maybe ``checksum`` of each) with those that have a parent added up to that.
+
+    The parent has a checksum where all of them have.
+    """
+    found: dict[str, Mapping[str, Any]] = {}
+    parts: dict[str, list[Mapping[str, Any]]] = {}
+    for name, table in tables.items():
+        if name in parents:
+            parts.setdefault(parents[name], []).append(table)
+        else:
+            found[name] = table
+    for parent, of_it in parts.items():
+        rows: dict[str, Any] = {"rows": sum(int(part["rows"]) for part in of_it)}
+        words = [str(part["checksum"]) for part in of_it if "checksum" in part]
+        if len(words) == len(of_it):
+            rows["checksum"] = sums(
+                sum(int(word[:16], 16) for word in words), sum(int(word[16:], 16) for word in words)
+            )
+        found[parent] = rows
+    return found

@@ -130,8 +130,7 @@ class Pipeline:
 
     def start_first(self) -> None:
         """Start the first program alone and tell ``started`` of it; see ``together``."""
-        if Pipeline._stopping:
-            raise _stopped(self.commands[0].name)
+        self.check()
         Pipeline._running.add(self)
         process = self._start(self.commands[0], subprocess.PIPE if self.feed else subprocess.DEVNULL)
         if self.started and process.stdout:
@@ -162,6 +161,8 @@ class Pipeline:
             ) from error
         self.processes.append(process)
         self._tails.append(_Tail(process))
+        if Pipeline._stopping:  # told so while it was started, when there was nothing to kill yet
+            self.kill()
         if process.stdout:
             with suppress(OSError):  # this user's pipes have as much memory as they may
                 fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
@@ -194,8 +195,7 @@ class Pipeline:
         descriptor = stdout.fileno()
         while chunk := os.read(descriptor, CHUNK):
             yield chunk
-        if Pipeline._stopping:
-            raise _stopped(self.commands[0].name)
+        self.check()
 
     def finish(self) -> list[Ended]:
         """Wait for every program and judge each one's exit status.
@@ -212,8 +212,7 @@ class Pipeline:
             stdout.close()
         ended = [self._ended(place) for place in range(len(self.processes))]
         Pipeline._running.discard(self)
-        if Pipeline._stopping:
-            raise _stopped(self.commands[0].name)
+        self.check()
         failed = [
             (command, end)
             for command, end in zip(self.commands, ended, strict=True)
@@ -229,6 +228,11 @@ class Pipeline:
                 stderr=end.stderr,
             )
         return ended
+
+    def check(self) -> None:
+        """Errors: ``Stopped`` when the task was told to stop."""
+        if Pipeline._stopping:
+            raise _stopped(self.commands[0].name)
 
     def kill(self) -> None:
         """Kill what still runs. Whoever reads the output, in whatever thread, meets its end, and ``finish`` fails."""

@@ -11,6 +11,7 @@ import queue
 import re
 import threading
 from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,9 @@ from psycopg.rows import tuple_row
 
 WAITING = 4
 """Chunks (1 MiB at most) that may wait for one session."""
+CHECK_EVERY_S = 1.0
+CANCEL_EVERY_S = 0.2
+CANCEL_LIMIT_S = 5.0
 _SETTING = re.compile(rb"^(?:SET |SELECT pg_catalog\.set_config\('search_path', ).*;\n$")
 _END = b"\\.\n"
 _QUOTED = rb'(?:"(?:[^"]|"")+"|[^\s".;]+)'
@@ -109,7 +113,8 @@ class CopySessions:
     """Sessions that take rows side by side. Use as a context manager; leaving it well waits until all is in.
 
     ``connect`` opens one; ``loaded`` is called in its thread when all rows of a plain table are in, with its name as
-    the script writes it and their bytes. An error of any session comes out of ``send`` or of leaving the block.
+    the script writes it and their bytes. An error of any session comes out of ``send`` or of leaving the block; so does
+    one of ``check``, which is asked while a session takes no rows, since it may wait for somebody's lock.
     """
 
     def __init__(
@@ -118,8 +123,9 @@ class CopySessions:
         count: int,
         settings: Callable[[], bytes],
         loaded: Callable[[bytes, int], None],
+        check: Callable[[], None],
     ) -> None:
-        self._connect, self._settings, self.loaded = connect, settings, loaded
+        self._connect, self._settings, self.loaded, self.check = connect, settings, loaded, check
         self._errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
         self._sessions = [_Session(self, number) for number in range(max(1, count))]
         self._current = self._sessions[0]
@@ -163,6 +169,7 @@ class _Session:
         self._queue: queue.Queue[Rows | None] = queue.Queue(WAITING)
         self._abandoned = threading.Event()
         self._ended = False
+        self._connection: psycopg.Connection[Any] | None = None
         self._thread = threading.Thread(target=self._work, name=f"rows {number}", daemon=True)
         self._thread.start()
 
@@ -171,13 +178,28 @@ class _Session:
         return self._queue.qsize()
 
     def take(self, rows: Rows) -> None:
-        self._queue.put(rows)
+        while True:
+            with suppress(queue.Full):
+                return self._queue.put(rows, timeout=CHECK_EVERY_S)
+            self._group.check()
 
     def end(self, *, abandoned: bool) -> None:
         if abandoned:
             self._abandoned.set()
+            with suppress(queue.Empty):
+                while True:
+                    self._queue.get_nowait()
         self._queue.put(None)
+        while abandoned and self._thread.is_alive():
+            self._cancel()
+            self._thread.join(CANCEL_EVERY_S)
         self._thread.join()
+
+    def _cancel(self) -> None:
+        """End what the server is at: it may wait for somebody's lock, and takes no rows before it has it."""
+        if connection := self._connection:
+            with suppress(psycopg.Error):  # nothing is at work, or the connection is gone
+                connection.cancel_safe(timeout=CANCEL_LIMIT_S)
 
     def _next(self) -> Rows | None:
         rows = self._queue.get()
@@ -197,6 +219,7 @@ class _Session:
         if rows is None:
             return
         with self._group.open() as connection:
+            self._connection = connection
             while rows is not None:
                 copy, size = rows.copy, 0
                 with connection.transaction(), connection.cursor(row_factory=tuple_row) as cursor:

@@ -474,10 +474,14 @@ class _Load:
         with ExitStack() as stack:
             # Sequences' values and large objects: whatever isn't a table's rows.
             rest = stack.enter_context(Pipeline([psql], secrets=self._restorer.secrets, feed=True))
-            sessions = CopySessions(self._session, self._jobs, lambda: copies.settings, indexes.loaded)
-            with sessions:
+
+            def check() -> None:
+                indexes.check()
+                reader.check()
+
+            with CopySessions(self._session, self._jobs, lambda: copies.settings, indexes.loaded, check) as sessions:
                 for chunk in _chain(first, output):
-                    indexes.check()
+                    check()
                     for piece in copies.feed(chunk):
                         if isinstance(piece, Rows):
                             if not self._only or _table_of(piece.copy.statement) in self._only:

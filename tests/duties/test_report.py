@@ -18,7 +18,7 @@ from upkeep.ledger import Ledger, default_url
 def test_one_who_can_not_be_told_is_named_and_the_others_are_told(
     sites: SiteFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("upkeep.duties.report.TELL_WITHIN_S", 2)
+    monkeypatch.setattr("upkeep.duties.telling.TELL_WITHIN_S", 2)
     sites.paths("/etc/hostname")
     silent = socket.create_server(("127.0.0.1", 0))
     with web_hook() as (port, posts), mail_server() as (mail_port, mails), silent:

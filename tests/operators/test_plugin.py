@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from tests.servers.mailbox import web_hook
 from upkeep.errors import SourceError
 from upkeep.ledger import Ledger
 from upkeep.operators import base
 from upkeep.operators.base import UpkeepOperator
+from upkeep.operators.rhythm import rhythm_dag, sites_with_rhythm
+from upkeep.triggers.deadline import tell_overrun
 
 Sites = Callable[..., None]
 
@@ -87,24 +92,41 @@ def test_every_server_of_every_site_gets_a_pool_of_one_slot_and_keeps_what_was_s
         assert session.scalar(select(Pool.slots).where(Pool.pool == "upkeep_pool_test_redis")) == 3
 
 
-def test_a_run_that_outlives_its_window_stands_in_the_ledger(
-    sites: Sites, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    from upkeep.triggers.deadline import record_overrun
+TONIGHT = {"dag_id": "shop_daily", "dag_run_id": "tonight"}
 
-    sites("shop")
-    asyncio.run(
-        record_overrun("shop", "daily", 3.0, context={"dag_run": {"dag_id": "shop_daily", "dag_run_id": "tonight"}})
-    )
+
+@pytest.mark.parametrize(("is_last", "told"), [(False, ["/amber"]), (True, ["/red", "/amber"])])
+def test_a_run_that_outlives_its_window_stands_in_the_ledger_and_people_are_told(
+    sites: Sites, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_last: bool, told: list[str]
+) -> None:
+    with web_hook() as (port, posts):
+        for when in ("red", "amber"):
+            url = json.dumps({"conn_type": "http", "password": f"http://127.0.0.1:{port}/{when}"})
+            monkeypatch.setenv(f"AIRFLOW_CONN_TELL_{when.upper()}", url)
+        sites("shop", notify=[{"conn_id": f"tell_{when}", "when": when} for when in ("red", "amber")])
+        asyncio.run(tell_overrun("shop", "daily", 3.0, is_last, context={"dag_run": TONIGHT}))
+    assert [path for path, _ in posts] == told
+    text = posts[0][1]["text"]
+    assert text.startswith(f"{'RED' if is_last else 'AMBER'}: shop daily: the run is still at work after 3 h; ")
+    assert "HINT: " in text
+    assert text.endswith("shop_daily/tonight")
     (record,) = Ledger(f"sqlite:///{tmp_path}/ledger.db").acts(site="shop", duty="miss_deadline")
     assert record.started.run_id == "shop_daily/tonight"
-    assert "still at work" in caplog.text
 
 
 def test_a_run_that_failed_early_is_no_overrun(sites: Sites, tmp_path: Path) -> None:
-    from upkeep.triggers.deadline import record_overrun
-
     sites("shop")
-    run = {"dag_id": "shop_daily", "dag_run_id": "tonight", "end_date": "2026-11-22T02:01:00Z"}
-    asyncio.run(record_overrun("shop", "daily", 3.0, context={"dag_run": run}))
+    run = {**TONIGHT, "end_date": "2026-11-22T02:01:00Z"}
+    asyncio.run(tell_overrun("shop", "daily", 3.0, True, context={"dag_run": run}))
     assert list(Ledger(f"sqlite:///{tmp_path}/ledger.db").acts(site="shop")) == []
+
+
+def test_each_alert_comes_before_the_end_of_its_run(sites: Sites) -> None:
+    sites("shop")
+    (site,) = sites_with_rhythm("daily")
+    with rhythm_dag(site, "daily", doc="") as dag:
+        pass
+    assert isinstance(dag.deadline, list) and dag.dagrun_timeout
+    waits = [alert.interval for alert in dag.deadline if isinstance(alert.interval, timedelta)]
+    assert waits == [timedelta(hours=3), timedelta(hours=4, minutes=58)]
+    assert max(waits) < dag.dagrun_timeout

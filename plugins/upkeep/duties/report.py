@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from upkeep.duties.job import Job
 from upkeep.duties.pages import keep_pages
-from upkeep.duties.sources import answer_within
 from upkeep.duties.status import standing, tallies
+from upkeep.duties.telling import tell
 from upkeep.duties.waiting import waiting
-from upkeep.errors import StoreError, UpkeepError
-from upkeep.reports import RunReport, Status, build_run_report, to_html, to_markdown, to_text
+from upkeep.errors import StoreError
+from upkeep.reports import build_run_report, to_html, to_markdown, to_text
 from upkeep.reports.month import MONTH, tell_month
 from upkeep.reports.section import Section
-from upkeep.reports.sending import send
 
 log = logging.getLogger(__name__)
-
-TELL_WITHIN_S = 60.0
-"""For each message: the report isn't in the ledger before all are told, or can't be."""
-_FROM = {"red": Status.RED, "amber": Status.AMBER, "always": Status.SKIPPED}
 
 
 def report_run(
@@ -68,7 +62,8 @@ def _report(job: Job, rhythm: str, chosen: Sequence[str], left_out: Sequence[str
     page = keep_pages(job, rhythm, pages)
     for line in (*text.splitlines(), f"the page: {page or 'neither the store nor the spool takes it'}"):
         log.info("%s", line)
-    unsent = _tell(job, report, f"{text}\n{page}", pages["html"])
+    subject = f"[{report.site}] {report.headline}"
+    unsent = tell(job, report.status, subject, f"{text}\n{page}", pages["html"])
     return {"ok": report.ok, "headline": report.headline, "text": text, "page": page, "unsent": unsent}
 
 
@@ -88,19 +83,3 @@ def _month(job: Job) -> tuple[Section, ...]:
 
 def _is_scheduled(job: Job, rhythm: str) -> bool:
     return getattr(job.site.rhythms, rhythm, None) is not None
-
-
-def _tell(job: Job, report: RunReport, text: str, html: str) -> list[str]:
-    """Tell those who want to know of this light; returns why some of them weren't told. The rest still are."""
-    unsent = []
-    for person in job.site.notify:
-        if report.status > _FROM[person.when]:
-            continue
-        try:
-            with job.ledger.record(job.act("notify", person.conn_id, command=f"send to {person.conn_id}")):
-                message = partial(send, job.connect(person.conn_id), f"[{report.site}] {report.headline}", text, html)
-                answer_within(TELL_WITHIN_S, person.conn_id, message)
-        except UpkeepError as error:
-            log.error("%s", error)
-            unsent.append(f"{person.conn_id}: {error.message}")
-    return unsent

@@ -21,7 +21,12 @@ from upkeep.operators.forms import with_form
 from upkeep.operators.retries import retry_policy
 from upkeep.resources import sites_folder
 from upkeep.site import Rhythm, Site, load_sites
-from upkeep.triggers.deadline import record_overrun
+from upkeep.triggers.deadline import tell_overrun
+
+STUCK_AFTER = timedelta(hours=2)
+"""What a run may still work after its window has closed."""
+LAST_WORD = timedelta(minutes=2)
+"""So long before its end the last alert: afterwards a run that was ended looks like any other that failed."""
 
 
 def sites_wanted(name: str) -> list[Site]:
@@ -46,10 +51,12 @@ def rhythm_dag(
 
     ``parts``: task ids among which the form lets choose; ``params``: what else it asks.
 
-    It is alerted on when the window closes over it, and ended two hours later: what is still at work then is stuck.
+    It is alerted on when the window closes over it, and once more when it is ended two hours later: what is still at
+    work then is stuck.
     """
     rhythm: Rhythm = getattr(site.rhythms, name)
     length = timedelta(hours=rhythm.length_h)
+    limit = length + STUCK_AFTER
     dag = DAG(
         dag_id=f"{site.name}_{name}",
         description=f"{site.title}: {name} maintenance",
@@ -61,13 +68,8 @@ def rhythm_dag(
         max_active_runs=1,
         # No backfill: a night that has passed can't be backed up any more.
         allowed_run_types=["scheduled", "manual"],  # type: ignore[list-item]  # converted; the enum isn't public
-        dagrun_timeout=length + timedelta(hours=2),
-        deadline=DeadlineAlert(
-            reference=DeadlineReference.DAGRUN_QUEUED_AT,
-            interval=length,
-            name=f"{name} window",
-            callback=AsyncCallback(record_overrun, {"site": site.name, "rhythm": name, "length_h": rhythm.length_h}),
-        ),
+        dagrun_timeout=limit,
+        deadline=[_alert(site, name, length), _alert(site, name, limit, is_last=True)],
         default_args={
             "owner": "upkeep",
             "retries": 2,
@@ -78,6 +80,16 @@ def rhythm_dag(
         tags=["upkeep", name, site.name],
     )
     return with_form(dag, {**_form(site, parts), **(params or {})})
+
+
+def _alert(site: Site, name: str, after: timedelta, *, is_last: bool = False) -> DeadlineAlert:
+    told = {"site": site.name, "rhythm": name, "hours": after / timedelta(hours=1), "is_last": is_last}
+    return DeadlineAlert(
+        reference=DeadlineReference.DAGRUN_QUEUED_AT,
+        interval=after - LAST_WORD if is_last else after,
+        name=f"{name} {'limit' if is_last else 'window'}",
+        callback=AsyncCallback(tell_overrun, told),
+    )
 
 
 def _form(site: Site, parts: Sequence[str]) -> dict[str, Param]:

@@ -9,33 +9,27 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 
-async def record_overrun(site: str, rhythm: str, length_h: float, context: Any = None) -> None:
-    """Say in log and ledger that a run outlived its window. It alerts only: ``dagrun_timeout`` ends the run."""
+async def tell_overrun(site: str, rhythm: str, hours: float, is_last: bool, context: Any = None) -> None:
+    """Say in log and ledger, and to the site's people, that a run is still at work after so many hours.
+
+    It alerts only: ``dagrun_timeout`` ends the run.
+
+    :param is_last: that the run is about to be ended.
+    """
     # What Airflow hands over is the run as its REST API shows it: there the id is called dag_run_id.
     dag_run = (context or {}).get("dag_run") or {}
     if dag_run.get("end_date"):
         return  # Airflow forgets the deadline of a run that succeeded, but not of one that failed long before it
     run_id = f"{dag_run.get('dag_id', 'unknown dag')}/{dag_run.get('dag_run_id', 'unknown run')}"
-    log.error("the %s run %s of site %s is still at work after its window of %g h", rhythm, run_id, site, length_h)
-    await asyncio.to_thread(_record, site, rhythm, length_h, run_id)
+    log.error("the %s run %s of site %s is still at work after %g h", rhythm, run_id, site, hours)
+    await asyncio.to_thread(_tell, site, rhythm, hours, is_last, run_id)
 
 
-def _record(site: str, rhythm: str, length_h: float, run_id: str) -> None:
-    from upkeep.ledger import Act
-    from upkeep.operators.base import open_ledger, site_named
+def _tell(site: str, rhythm: str, hours: float, is_last: bool, run_id: str) -> None:
+    from upkeep.duties import overrun
+    from upkeep.duties.job import Job, Run
+    from upkeep.operators.base import connect, object_storage, open_ledger, site_named
 
-    act = Act(
-        site=site,
-        duty="miss_deadline",
-        target=rhythm,
-        run_id=run_id,
-        task_id="",
-        try_number=1,
-        actor="airflow",
-        trigger="deadline",
-        host="triggerer",
-        command=f"still at work after {length_h:g} h",
-        config_hash=site_named(site).fingerprint,
-    )
-    with open_ledger().record(act):
-        pass
+    run = Run(run_id, actor="airflow", trigger="deadline", host="triggerer")
+    job = Job(site_named(site), run, open_ledger(), connect, object_storage)
+    overrun.tell_overrun(job, rhythm, hours, is_last=is_last)

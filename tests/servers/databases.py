@@ -10,7 +10,9 @@ from typing import Any
 
 import psycopg
 from psycopg import sql as pg_sql
+from pymysql import OperationalError
 from pymysql.connections import Connection
+from pymysql.constants import ER
 from pymysql.cursors import Cursor
 
 from tests.servers.mysql_family import MySqlFamilyServer
@@ -77,10 +79,27 @@ class MySqlDatabase(Database):
     def drop(self) -> None:
         if not self.server.running:
             return
-        sessions = "SELECT id FROM information_schema.processlist WHERE db = %s"
-        for (session,) in _run(self.server.connect(), sessions, (self.name,))[1]:
+        self._end_sessions("db = %s", self.name)
+        try:
+            self._drop()
+        except OperationalError as error:
+            if error.args[0] != ER.LOCK_WAIT_TIMEOUT:
+                raise
+            # What failed may have left a lock of the whole server behind, in a session that uses no database.
+            self._end_sessions("user <> 'system user' AND command <> 'Daemon' AND id <> CONNECTION_ID()")
+            self._drop()
+
+    def _end_sessions(self, which: str, *values: str) -> None:
+        found = _run(self.server.connect(), f"SELECT id FROM information_schema.processlist WHERE {which}", values)[1]
+        for (session,) in found:
             _run(self.server.connect(), f"KILL {session}", (), missing_ok=True)
-        _run(self.server.connect(), f"DROP DATABASE IF EXISTS {self.quoted}", ())
+
+    def _drop(self) -> None:
+        """It would wait for a day by default."""
+        connection = self.server.connect()
+        with connection.cursor() as cursor:
+            cursor.execute("SET SESSION lock_wait_timeout = 5")
+        _run(connection, f"DROP DATABASE IF EXISTS {self.quoted}", ())
 
 
 class PostgresDatabase(Database):

@@ -15,6 +15,7 @@ import psycopg
 import pymysql
 import pytest
 import redis
+from pymysql import OperationalError
 
 from tests.servers.base import AWKWARD, Server, ServerFailed, is_alive
 from tests.servers.databases import MySqlDatabase, PostgresDatabase
@@ -210,6 +211,16 @@ def test_a_fresh_mysql_database_is_dropped_even_while_in_use(mariadb_server: Mar
         holder.begin()
         holder.cursor().execute("SELECT * FROM t")
     assert (database.name,) not in mysql_databases(mariadb_server)
+
+
+def test_a_fresh_mysql_database_is_dropped_even_while_all_of_its_server_is_locked(
+    mariadb_server: MariaDbServer,
+) -> None:
+    with MySqlDatabase(mariadb_server).existing():
+        holder = mariadb_server.connect()
+        holder.cursor().execute("FLUSH TABLES WITH READ LOCK")
+    with pytest.raises(OperationalError):
+        holder.ping(reconnect=False)
 
 
 def test_a_test_that_kills_the_sessions_server_does_not_fail_the_next() -> None:

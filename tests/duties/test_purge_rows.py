@@ -729,7 +729,7 @@ def test_a_mariadb_replica_whose_replay_has_stopped_makes_the_purge_wait(
         within(lambda: _reaches(replica, database.name), "the table did not reach the replica")
         purging = ready(tmp_path, database)
         replica.stop_replay()
-        starter = threading.Timer(2.5, replica.start_replay)
+        starter = threading.Timer(5, replica.start_replay)
         starter.start()
         try:
             result = purging.purge()
@@ -816,7 +816,7 @@ def test_a_standby_that_is_gone_makes_the_purge_wait(
         make_logs(database, old(1))
         purging = ready(tmp_path, database)
         standby.stop()
-        starter = threading.Timer(2, standby.start)
+        starter = threading.Timer(5, standby.start)
         starter.start()
         try:
             result = purging.purge()

@@ -130,6 +130,7 @@ class PostgresDatabase(Database):
             return
         statement = pg_sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(pg_sql.Identifier(self.name))
         with self.server.connect() as connection:
+            connection.execute("SET lock_timeout = '30s'")
             connection.execute(statement)
 
 

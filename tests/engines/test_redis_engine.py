@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import pytest
@@ -29,7 +30,8 @@ from upkeep.domain.manifest import Manifest
 from upkeep.duties.back_up import back_up
 from upkeep.duties.verify import verify
 from upkeep.engines.redis_engine import RdbCheck
-from upkeep.errors import ProofFailed, RestoreUnavailable, SourceError, UpkeepError
+from upkeep.engines.redis_scratch import count_keys
+from upkeep.errors import ProofFailed, RestoreUnavailable, SourceError, ToolUnfit, UpkeepError
 
 Restore = Callable[..., redis.Redis]
 
@@ -279,6 +281,19 @@ def test_the_check_refuses_a_damaged_file_and_cleans_up(
     assert not list((tmp_path / "temporary").iterdir())
 
 
+def test_a_worker_whose_redis_tools_are_older_than_the_server_says_nothing_about_the_backup(rdb: bytes) -> None:
+    """Redis 7.2 writes a format that the redis-check-rdb of 7.0 doesn't know, 7.4 another one."""
+    newer = rdb.replace(rdb[:9], b"REDIS0099", 1)
+    with pytest.raises(ToolUnfit, match=r"older than the server.*: Can't handle RDB format version 99\n") as caught:
+        judge(newer)
+    assert "install redis-tools" in caught.value.hint
+    with TemporaryFile() as file:
+        file.write(newer)
+        file.flush()
+        with pytest.raises(RestoreUnavailable, match="RDB format version 99"):
+            count_keys(file)
+
+
 def test_a_worker_without_room_for_the_check_says_so_and_nothing_about_the_backup(
     server: RedisServer, sites: SiteFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,7 +316,7 @@ def test_a_check_that_does_not_say_that_all_is_well_does_not_pass(
     program.write_text("#!/bin/sh\necho '[offset 0] Checking RDB file'\n")
     program.chmod(0o755)
     monkeypatch.setenv("UPKEEP_PATH", str(program.parent))
-    with pytest.raises(ProofFailed, match=r"did not find the file whole: .*Checking RDB file"):
+    with pytest.raises(ProofFailed, match=r"does not find the file whole: .*Checking RDB file"):
         judge(b"anything")
 
 

@@ -111,6 +111,29 @@ def test_keys_that_the_store_no_longer_takes_make_the_backup_wait(scene: Scene, 
     assert night(job_on(scene, oss, "tonight")) == waits.ref.backup_id
 
 
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (403, "SecurityTokenExpired"),
+        (403, "InvalidSecurityToken"),
+        (403, "RequestTimeTooSkewed"),
+        (404, "NoSuchBucket"),
+        (409, "SomethingNew"),
+    ],
+)
+@pytest.mark.parametrize("operation", ["", "UploadPart"], ids=["from the start", "among the parts"])
+def test_whatever_the_store_itself_refuses_makes_the_backup_wait(
+    scene: Scene, oss: OssServer, status: int, code: str, operation: str
+) -> None:
+    oss.faults.answer(operation, status, code, times=ALWAYS)
+    with pytest.raises(BackupSpooled, match=code):
+        back_up(job_on(scene, oss), "app")
+    oss.faults.clear()
+    (waits,) = read_catalogue(scene.job("look").spool, "shop", "app").backups
+    assert night(job_on(scene, oss)) == waits.ref.backup_id
+    assert oss.uploads == []
+
+
 def test_a_retry_after_the_store_came_back_ships_instead_of_dumping_again(scene: Scene, oss: OssServer) -> None:
     oss.stop()
     with pytest.raises(BackupSpooled):

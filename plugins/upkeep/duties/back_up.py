@@ -23,8 +23,9 @@ from upkeep.engines.base import Engine
 from upkeep.errors import (
     BackupSpooled,
     ManifestBroken,
+    ObjectDamaged,
     ObjectHeld,
-    StoreDenied,
+    ObjectMissing,
     StoreError,
     StoreFull,
     StoreUnreachable,
@@ -34,8 +35,10 @@ from upkeep.stores.base import Store
 
 log = logging.getLogger(__name__)
 
-AWAY = (StoreUnreachable, StoreFull, StoreDenied)
-"""What a person has to settle outside of Upkeep, and meanwhile a backup in the spool is worth more than none."""
+ABOUT_ONE_OBJECT = (ObjectMissing, ObjectHeld, ObjectDamaged)
+"""Every other error is one of the store as a whole: it is away, full, denies the account, takes the keys for expired or
+the clock for wrong. Until a person has settled that, a backup in the spool is worth more than none.
+"""
 OWN_BACKUPS_LOOKED_AT = 3
 """How many of the newest backups are looked into for one that this very run made before it was killed."""
 
@@ -44,7 +47,7 @@ def back_up(job: Job, target: str, *, dry_run: bool = False) -> dict[str, Any]:
     """Make one backup of one target, or find the one that this run already made.
 
     What an earlier run left is settled first: backups waiting in the spool are shipped, unfinished ones are removed.
-    Where the store is away, full, or denies the account, the backup is finished into the spool, and ``BackupSpooled``
+    Where the store is away, full, or refuses the account, the backup is finished into the spool, and ``BackupSpooled``
     says so.
 
     Errors: ``Busy``, ``SourceError``, ``ToolError``, ``StoreError``, ``BackupSpooled``.
@@ -88,7 +91,9 @@ def _settle(job: Job, target: str, hold: Hold) -> StoreError | None:
         job.store.check()
         ship_waiting(job, target)
         sweep_orphans(job, target, hold)
-    except AWAY as error:
+    except StoreError as error:
+        if isinstance(error, ABOUT_ONE_OBJECT):
+            raise
         log.warning("the store is away: %s", error.message)
         return error
     return None
@@ -155,7 +160,9 @@ def _make_somewhere(
     if away is None:
         try:
             return (*_make(job, ref, engine, job.store, hold), None)
-        except AWAY as error:
+        except StoreError as error:
+            if isinstance(error, ABOUT_ONE_OBJECT):
+                raise
             log.warning("the store is away, so the backup goes to the spool: %s", error.message)
             away = error
     try:

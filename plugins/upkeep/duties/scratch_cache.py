@@ -16,7 +16,7 @@ from upkeep.duties.scratch import Restored, Scratch, require_disk, who_needs
 from upkeep.errors import RestoreUnavailable
 
 if TYPE_CHECKING:
-    from upkeep.engines.redis_scratch import RdbKeys
+    from upkeep.engines.rdb_file import RdbKeys
 
 
 class CacheScratch(Scratch):

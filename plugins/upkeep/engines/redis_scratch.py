@@ -10,15 +10,17 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import redis
 
-from upkeep.engines.pipeline import Command, Pipeline, capture
+from upkeep.engines import rdb_file
+from upkeep.engines.pipeline import Command, Pipeline
+from upkeep.engines.rdb_file import NEWER, RdbKeys
+from upkeep.engines.restore_refusals import tool_unusable
 from upkeep.engines.tools import require
-from upkeep.errors import ProofFailed, RestoreUnavailable, ToolFailed, ToolMissing
+from upkeep.errors import ProofFailed, RestoreUnavailable, ToolError, ToolFailed, ToolMissing
 
 SAMPLE_KEYS = 10_000
 """Of each database, for types and times to live."""
@@ -28,24 +30,13 @@ MEMORY_FACTOR = 4
 """Bytes of memory for each byte of an RDB, whose values are packed tighter than a server keeps them."""
 LEAST_DATABASES = 16
 
-_NEWER = "Can't handle RDB format version|Unknown RDB format version"
-_INSTALL_NEWER = "install a redis-server of the source's release or newer on this worker"
 _NOT_ITS_FAULT = {
-    _NEWER: _INSTALL_NEWER,
+    NEWER: "install a redis-server of the source's release or newer on this worker",
     "module": "the backup holds values of a Redis module, and this worker's redis-server has no such module: prove it "
     "elsewhere",
     "more than": "report this: the throwaway server was given too few databases",
     "Out Of Memory|out of memory": "give the worker more memory, or prove the backup on another one",
 }
-
-
-@dataclass(frozen=True)
-class RdbKeys:
-    """What redis-check-rdb counts in a file: all keys, those with an expiry, and those whose time is over."""
-
-    keys: int
-    expires: int
-    expired: int
 
 
 class ScratchRedis:
@@ -104,21 +95,11 @@ def lay_down(chunks: Iterable[bytes]) -> IO[bytes]:
 
 
 def count_keys(file: IO[bytes]) -> RdbKeys:
-    """Errors: ``ProofFailed`` when redis-check-rdb doesn't find the file whole."""
-    number = file.fileno()
+    """Errors: ``ProofFailed`` when the file isn't whole, ``RestoreUnavailable`` when this worker can't tell."""
     try:
-        program = require("redis-check-rdb", package="redis-tools")
-        said = capture(Command([program, f"/dev/fd/{number}"], pass_fds=(number,))).decode("utf-8", "replace")
-    except ToolMissing as error:
-        raise RestoreUnavailable(error.message, hint=error.hint) from error
-    except ToolFailed as error:
-        if error.was_killed or re.search(_NEWER, error.stderr):
-            raise RestoreUnavailable(error.message, hint=_INSTALL_NEWER) from error
-        raise ProofFailed(f"redis-check-rdb refuses the file: {error.message}", hint="back up again") from error
-    found = [re.search(rf"(\d+) {words}", said) for words in ("keys read", "expires", "already expired")]
-    if any(one is None for one in found):
-        raise ProofFailed(f"redis-check-rdb does not say how many keys there are: {said[-300:]}", hint="back up again")
-    return RdbKeys(*(int(one[1]) for one in found if one))
+        return rdb_file.count_keys(file)
+    except ToolError as error:
+        raise tool_unusable(error) from error
 
 
 @contextmanager

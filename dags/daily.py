@@ -15,6 +15,7 @@ from upkeep.operators.databases import ApplyPurgeOperator, purges_of
 from upkeep.operators.health import CheckHealthOperator
 from upkeep.operators.logs import ReviewLogsOperator
 from upkeep.operators.pools import group_of, pool_of
+from upkeep.operators.retries import PATIENT
 from upkeep.operators.rhythm import rhythm_dag, sites_with_rhythm
 from upkeep.operators.runs import CheckWindowOperator, report_and_watch
 from upkeep.operators.security import CheckSecurityOperator
@@ -31,7 +32,8 @@ Clearing a task is always safe. More in the [runbook](upkeep/runbooks/daily.md).
 2. **check_health**: every database, cache, endpoint and the store; a red one is named, and nothing waits for it.
    **check_cluster**, where the site has one: pods, services, volumes, jobs, nodes and certificates, on the same terms.
 3. For each target, one after the other where they share a server:
-    - **back_up**: dump, compress, hash and upload as one stream; the manifest comes last.
+    - **back_up**: dump, compress, hash and upload as one stream; the manifest comes last. Where a server or the store
+      is away, it is tried for half an hour and more; what only a person can mend fails at once.
     - **verify**: read it back from the store and look through it.
     - **apply_retention**: remove what no rule keeps, but only behind tonight's proven backup.
 4. **purge_rows**: expired rows, in small batches, archived first where the site says so; only behind proven backups.
@@ -43,8 +45,8 @@ Clearing a task is always safe. More in the [runbook](upkeep/runbooks/daily.md).
 
 @task_group
 def keep_safe(target: str, site: str, pool: str) -> None:
-    backup = BackUpTargetOperator(task_id="back_up", site=site, target=target, pool=pool)
-    proof = VerifyBackupOperator(task_id="verify", site=site, target=target, backup=backup.output)
+    backup = BackUpTargetOperator(task_id="back_up", site=site, target=target, pool=pool, **PATIENT)
+    proof = VerifyBackupOperator(task_id="verify", site=site, target=target, backup=backup.output, **PATIENT)
     kept = ApplyRetentionOperator(task_id="apply_retention", site=site, target=target, backup=backup.output)
     backup >> proof >> kept
 

@@ -31,8 +31,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 
 def _end(item: pytest.Item) -> None:
-    if capture := item.config.pluginmanager.getplugin("capturemanager"):
-        capture.suspend_global_capture()  # standard error is what it was
-    print(f"\n{item.nodeid} hangs: this process is ended", file=sys.__stderr__, flush=True)
-    faulthandler.dump_traceback(file=2)
-    os._exit(1)
+    try:
+        if capture := item.config.pluginmanager.getplugin("capturemanager"):
+            capture.suspend_global_capture()  # standard error is what it was
+        print(f"\n{item.nodeid} hangs: this process is ended", file=sys.__stderr__, flush=True)
+        faulthandler.dump_traceback(file=2)
+    finally:
+        os._exit(1)

@@ -6,9 +6,11 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.duties.site_factory import SiteFactory
@@ -352,25 +354,76 @@ def test_what_ends_a_load_ends_the_index_that_is_being_made(
         over.set()
 
 
-def test_a_load_that_is_given_up_waits_for_nobodys_lock(postgres_database: PostgresDatabase) -> None:
-    """Neither the COPY that can't begin, nor its rows that wait, nor whoever hands out more."""
-    postgres_database.execute("CREATE TABLE t (id int)")
-    rows = Rows(Copy(b"COPY public.t (id) FROM stdin;\n", 1), b"1\n")
-
-    def give_up() -> None:
-        if other.execute("SELECT 1 FROM pg_locks WHERE relation = 't'::regclass AND NOT granted").fetchone():
-            raise ProofFailed("given up", hint="none")
-
-    with postgres_database.connect() as other, other.transaction():
+@contextmanager
+def one_waits(
+    database: PostgresDatabase, check: Callable[[], None] = lambda: None
+) -> Iterator[tuple[CopySessions, Rows]]:
+    """Two sessions, one of which waits for a lock on ``t``; and a row of that."""
+    database.execute("CREATE TABLE t (id int); CREATE TABLE u (id int)")
+    row = Rows(Copy(b"COPY public.t (id) FROM stdin;\n", 1), b"1\n")
+    with database.connect() as other, other.transaction():
         other.execute("LOCK TABLE t IN ROW EXCLUSIVE MODE")
-        with (
-            pytest.raises(ProofFailed, match=r"^given up"),
-            CopySessions(postgres_database.connect, 1, lambda: b"SELECT 1", lambda *_: None, give_up) as sessions,
-        ):
-            while True:
-                sessions.send(rows)
+        with CopySessions(database.connect, 2, lambda: b"SELECT 1", lambda *_: None, check) as sessions:
+            sessions.send(row)
+            while not other.execute("SELECT 1 FROM pg_locks WHERE relation = 't'::regclass AND NOT granted").fetchone():
+                time.sleep(0.01)
+            yield sessions, row
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("rows")] == []
-    assert postgres_database.query("SELECT count(*) FROM t") == [(0,)]
+    assert database.query("SELECT count(*) FROM t") == [(0,)]
+
+
+@pytest.mark.parametrize("more", [0, 1000], ids=["all handed out", "more to come"])
+def test_a_load_that_is_told_to_stop_waits_for_nobodys_lock(postgres_database: PostgresDatabase, more: int) -> None:
+    """Neither the COPY that can't begin, nor its rows that wait, nor whoever hands out more."""
+
+    def stop() -> None:
+        raise Stopped("told to stop", hint="none")
+
+    with pytest.raises(Stopped), one_waits(postgres_database, stop) as (sessions, row):
+        for _ in range(more):
+            sessions.send(row)
+
+
+def test_what_fails_in_one_session_is_told_while_another_waits_for_a_lock(postgres_database: PostgresDatabase) -> None:
+    with pytest.raises(psycopg.errors.InvalidTextRepresentation), one_waits(postgres_database) as (sessions, row):
+        sessions.send(row)  # so that the next table goes to the other one
+        sessions.send(Rows(Copy(b"COPY public.u (id) FROM stdin;\n", 2), b"no number\n"))
+
+
+def test_a_store_that_fails_while_a_session_waits_for_a_lock_is_noticed(
+    postgres_scratch: PostgresServer,
+    sites: SiteFactory,
+    made: Callable[..., Manifest],
+    scratch: PostgresRestorer,
+    tmp_path: Path,
+) -> None:
+    """More rows wait then than the sessions take, and less of the archive than would keep its reader waiting too."""
+    rows = "AS SELECT i, repeat('x', 100) FROM generate_series(1, {}) i"
+    manifest = made(f"CREATE TABLE a {rows.format(20000)}; CREATE TABLE t {rows.format(200000)}")
+    stored = Stored(sites, manifest)
+    copy = PostgresDatabase(postgres_scratch, "proof")
+    with ExitStack() as holder:
+
+        def read(stream: str) -> Iterator[bytes]:
+            given = 0
+            for chunk in stored(stream):
+                yield chunk
+                given += len(chunk)
+                if stream == "dump" and given == len(chunk):
+                    lock()
+                if given > 8_000_000:
+                    raise ProofFailed("the store has gone", hint="none")
+
+        def lock() -> None:
+            while "proof" not in scratch.databases():
+                time.sleep(0.01)
+            connection = holder.enter_context(copy.connect())
+            while connection.execute("SELECT to_regclass('t') IS NOT NULL").fetchone() != (True,):
+                time.sleep(0.01)
+            connection.execute("BEGIN; LOCK TABLE t IN ROW EXCLUSIVE MODE")
+
+        with pytest.raises(ProofFailed, match=r"^the store has gone"):
+            scratch.load(manifest, "proof", read, folder=tmp_path)
 
 
 def entry(number: int, statement: bytes, kind: bytes = b"INDEX") -> bytes:

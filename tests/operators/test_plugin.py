@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.servers.mailbox import web_hook
+from upkeep.domain.units import human_seconds
 from upkeep.errors import SourceError
 from upkeep.ledger import Ledger
 from upkeep.operators import base
@@ -92,32 +93,38 @@ def test_every_server_of_every_site_gets_a_pool_of_one_slot_and_keeps_what_was_s
         assert session.scalar(select(Pool.slots).where(Pool.pool == "upkeep_pool_test_redis")) == 3
 
 
-TONIGHT = {"dag_id": "shop_daily", "dag_run_id": "tonight"}
+def begun(hours: float) -> dict[str, Any]:
+    """A run as Airflow hands it over, so many hours after it began."""
+    start = datetime.now(UTC) - timedelta(hours=hours)
+    return {"dag_id": "shop_daily", "dag_run_id": "tonight", "start_date": start.isoformat(), "end_date": None}
 
 
-@pytest.mark.parametrize(("is_last", "told"), [(False, ["/amber"]), (True, ["/red", "/amber"])])
+@pytest.mark.parametrize(("worked", "light", "told"), [(3, "AMBER", ["/amber"]), (4.97, "RED", ["/red", "/amber"])])
 def test_a_run_that_outlives_its_window_stands_in_the_ledger_and_people_are_told(
-    sites: Sites, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_last: bool, told: list[str]
+    sites: Sites, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worked: float, light: str, told: list[str]
 ) -> None:
     with web_hook() as (port, posts):
         for when in ("red", "amber"):
             url = json.dumps({"conn_type": "http", "password": f"http://127.0.0.1:{port}/{when}"})
             monkeypatch.setenv(f"AIRFLOW_CONN_TELL_{when.upper()}", url)
         sites("shop", notify=[{"conn_id": f"tell_{when}", "when": when} for when in ("red", "amber")])
-        asyncio.run(tell_overrun("shop", "daily", 3.0, is_last, context={"dag_run": TONIGHT}))
+        asyncio.run(tell_overrun("shop", "daily", 5.0, context={"dag_run": begun(worked)}))
     assert [path for path, _ in posts] == told
     text = posts[0][1]["text"]
-    assert text.startswith(f"{'RED' if is_last else 'AMBER'}: shop daily: the run is still at work after 3 h; ")
+    assert text.startswith(f"{light}: shop daily: the run is still at work after {human_seconds(worked * 3600)}; ")
+    assert ("makes no report" in text) == (light == "RED")
     assert "HINT: " in text
     assert text.endswith("shop_daily/tonight")
     (record,) = Ledger(f"sqlite:///{tmp_path}/ledger.db").acts(site="shop", duty="miss_deadline")
     assert record.started.run_id == "shop_daily/tonight"
 
 
-def test_a_run_that_failed_early_is_no_overrun(sites: Sites, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "state", [{"end_date": "2026-11-22T02:01:00Z"}, {"start_date": None}], ids=["failed long before", "waits its turn"]
+)
+def test_a_run_that_is_not_at_work_is_no_overrun(sites: Sites, tmp_path: Path, state: dict[str, Any]) -> None:
     sites("shop")
-    run = {**TONIGHT, "end_date": "2026-11-22T02:01:00Z"}
-    asyncio.run(tell_overrun("shop", "daily", 3.0, True, context={"dag_run": run}))
+    asyncio.run(tell_overrun("shop", "daily", 5.0, context={"dag_run": {**begun(3), **state}}))
     assert list(Ledger(f"sqlite:///{tmp_path}/ledger.db").acts(site="shop")) == []
 
 

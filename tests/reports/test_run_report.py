@@ -26,6 +26,7 @@ from upkeep.duties.verify import verify
 from upkeep.errors import (
     BackupSpooled,
     ConnectionUnknown,
+    NotSent,
     ObjectHeld,
     ProofFailed,
     StoreUnreachable,
@@ -568,6 +569,7 @@ def test_a_run_that_outlived_its_window_is_amber_and_the_alert_is_no_part_of_it(
     alone.night("app")
     alert = {"trigger": "deadline", "host": "triggerer", "actor": "deadline"}
     alone.record("miss_deadline", "daily", "still at work after 3 h", act=alert)
+    alone.record("notify", "chat", "send to chat", act=alert, error=NotSent("no answer", hint="look"))
     report = alone.report()
     assert [(remark.what, remark.why) for remark in report.step_remarks] == [
         ("the run outlived its window", "still at work after 3 h")

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import html
 
+from upkeep.domain.units import human_seconds
 from upkeep.duties.job import Job
 from upkeep.duties.telling import tell
 from upkeep.reports import Status
 
 
-def tell_overrun(job: Job, rhythm: str, hours: float, *, is_last: bool) -> list[str]:
+def tell_overrun(job: Job, rhythm: str, worked_s: float, *, is_last: bool) -> list[str]:
     """Record and tell it; returns why some weren't told. Errors: those of the ledger.
 
     Amber: it works on into the day. Red when Airflow is about to end it, for then nothing else tells of it.
     """
-    words = f"still at work after {hours:g} h"
+    words = f"still at work after {human_seconds(worked_s)}"
     with job.ledger.record(job.act("miss_deadline", rhythm, command=words)):
         pass
     light = Status.RED if is_last else Status.AMBER
     comes = (
-        "Airflow ends it now: what it was at is unfinished, and this run has no report"
+        "Airflow is about to end it: what it is at stays unfinished, and this run makes no report"
         if is_last
         else "its window is over, and it works on"
     )

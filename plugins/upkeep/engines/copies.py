@@ -12,6 +12,7 @@ import pymysql
 
 from upkeep.domain.manifest import Manifest
 from upkeep.engines import mysql_catalogue, postgres_catalogue
+from upkeep.engines.evidence import Whole
 from upkeep.engines.postgres_engine import NO_ENCODING
 from upkeep.errors import RestoreUnavailable
 from upkeep.resources import sql
@@ -22,12 +23,12 @@ from upkeep.site import Check
 class Copy:
     """``tables`` by the name that they have in the manifest, with ``rows`` and, where that has one, ``checksum``.
 
-    ``regrouped`` holds the partitions whose rows come back in others, each with the table that they are all of.
+    ``regrouped`` holds the partitions whose rows come back in others.
     """
 
     tables: dict[str, dict[str, Any]]
     catalogue: dict[str, Any]
-    regrouped: dict[str, str] = field(default_factory=dict)
+    regrouped: dict[str, Whole] = field(default_factory=dict)
 
 
 def look_at_mysql(connection: Any, name: str, manifest: Manifest) -> Copy:
@@ -60,13 +61,17 @@ def look_at_postgres(connection: Any, manifest: Manifest) -> Copy:
                     found[name] = {"rows": rows, "checksum": checksum}
                 else:
                     found[name] = {"rows": postgres_catalogue.count(connection, table)}
-            regrouped = {
-                _shown(connection, row["name"]): _shown(connection, row["parent"])
-                for row in connection.execute(sql("postgres", "list_regrouped_partitions").encode()).fetchall()
-            }
-            return Copy(found, postgres_catalogue.catalogue(connection), regrouped)
+            return Copy(found, postgres_catalogue.catalogue(connection), regrouped_partitions(connection))
     except psycopg.Error as error:
         raise _unreadable(error) from error
+
+
+def regrouped_partitions(connection: Any) -> dict[str, Whole]:
+    """The partitions of a PostgreSQL database whose rows come back in others, by the name they have in the manifest."""
+    return {
+        _shown(connection, row["name"]): Whole(_shown(connection, row["parent"]), row["prints_alike"])
+        for row in connection.execute(sql("postgres", "list_regrouped_partitions").encode()).fetchall()
+    }
 
 
 def run_checks(connection: Any, engine: str, checks: Sequence[Check], limit_s: int, *, ok: bool) -> list[str]:

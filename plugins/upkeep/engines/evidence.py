@@ -50,24 +50,33 @@ def sums(first: Any, second: Any) -> str:
     return f"{int(first) % 2**64:016x}{int(second) % 2**64:016x}"
 
 
-def added_up(tables: Mapping[str, Mapping[str, Any]], parents: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
-    """``tables`` (``rows`` and maybe ``checksum`` of each) with those that have a parent added up to that.
+@dataclass(frozen=True)
+class Whole:
+    """What a partition is part of; ``prints_alike``: with its columns in the same order."""
 
-    The parent has a checksum where all of them have.
+    name: str
+    prints_alike: bool
+
+
+def added_up(tables: Mapping[str, Mapping[str, Any]], parts: Mapping[str, Whole]) -> dict[str, Mapping[str, Any]]:
+    """``tables`` (``rows`` and maybe ``checksum`` of each) with ``parts`` added up to the whole they are of.
+
+    It has a checksum where all of its parts have one and print their rows alike.
     """
     found: dict[str, Mapping[str, Any]] = {}
-    parts: dict[str, list[Mapping[str, Any]]] = {}
+    of_whole: dict[str, list[Mapping[str, Any]]] = {}
     for name, table in tables.items():
-        if name in parents:
-            parts.setdefault(parents[name], []).append(table)
+        if whole := parts.get(name):
+            of_whole.setdefault(whole.name, []).append(table)
         else:
             found[name] = table
-    for parent, of_it in parts.items():
-        rows: dict[str, Any] = {"rows": sum(int(part["rows"]) for part in of_it)}
-        words = [str(part["checksum"]) for part in of_it if "checksum" in part]
-        if len(words) == len(of_it):
+    unlike = {whole.name for whole in parts.values() if not whole.prints_alike}
+    for name, those in of_whole.items():
+        rows: dict[str, Any] = {"rows": sum(int(part["rows"]) for part in those)}
+        words = [str(part["checksum"]) for part in those if "checksum" in part]
+        if len(words) == len(those) and name not in unlike:
             rows["checksum"] = sums(
                 sum(int(word[:16], 16) for word in words), sum(int(word[16:], 16) for word in words)
             )
-        found[parent] = rows
+        found[name] = rows
     return found

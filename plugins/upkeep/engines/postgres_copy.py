@@ -114,7 +114,7 @@ class CopySessions:
 
     ``connect`` opens one; ``loaded`` is called in its thread when all rows of a plain table are in, with its name as
     the script writes it and their bytes. An error of any session comes out of ``send`` or of leaving the block; so does
-    one of ``check``, which is asked while a session takes no rows, since it may wait for somebody's lock.
+    one of ``check``, which is asked while a session keeps others waiting: it may wait for somebody's lock itself.
     """
 
     def __init__(
@@ -135,8 +135,15 @@ class CopySessions:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        for session in self._sessions:
-            session.end(abandoned=kind is not None)
+        try:
+            if kind is None:
+                for session in self._sessions:
+                    session.take(None)
+                for session in self._sessions:
+                    session.wait()
+        finally:
+            for session in self._sessions:
+                session.abandon()
         if kind is None:
             self._raise()
 
@@ -148,6 +155,11 @@ class CopySessions:
             self._copy = rows.copy
             self._current = min(self._sessions, key=lambda session: session.waiting)
         self._current.take(rows)
+
+    def ask(self) -> None:
+        """While somebody waits for a session: whether there is anything left to wait for."""
+        self._raise()
+        self.check()
 
     def failed(self, error: BaseException) -> None:
         self._errors.put(error)
@@ -177,23 +189,28 @@ class _Session:
     def waiting(self) -> int:
         return self._queue.qsize()
 
-    def take(self, rows: Rows) -> None:
+    def take(self, rows: Rows | None) -> None:
+        """``None``: there are no more."""
         while True:
             with suppress(queue.Full):
                 return self._queue.put(rows, timeout=CHECK_EVERY_S)
-            self._group.check()
+            self._group.ask()
 
-    def end(self, *, abandoned: bool) -> None:
-        if abandoned:
-            self._abandoned.set()
-            with suppress(queue.Empty):
-                while True:
-                    self._queue.get_nowait()
+    def wait(self) -> None:
+        while self._thread.is_alive():
+            self._thread.join(CHECK_EVERY_S)
+            self._group.ask()
+
+    def abandon(self) -> None:
+        """Nothing, where all is in already."""
+        self._abandoned.set()
+        with suppress(queue.Empty):
+            while True:
+                self._queue.get_nowait()
         self._queue.put(None)
-        while abandoned and self._thread.is_alive():
+        while self._thread.is_alive():
             self._cancel()
             self._thread.join(CANCEL_EVERY_S)
-        self._thread.join()
 
     def _cancel(self) -> None:
         """End what the server is at: it may wait for somebody's lock, and takes no rows before it has it."""

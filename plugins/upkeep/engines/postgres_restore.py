@@ -19,6 +19,7 @@ from psycopg.sql import SQL, Identifier
 from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.manifest import Manifest
 from upkeep.domain.masking import mask
+from upkeep.engines.copies import regrouped_partitions
 from upkeep.engines.pipeline import Command, Pipeline, capture
 from upkeep.engines.postgres_copy import CopyReader, CopySessions, Rows
 from upkeep.engines.postgres_engine import PostgresEngine
@@ -255,6 +256,8 @@ class _Load:
                         self._keep_properties(keeper, " DATABASE - ")
                     with self._without(*self._not_ours(keeper)) as (chosen, fds):
                         self._restore("--section=pre-data", "--exit-on-error", *chosen, fds=fds)
+                    if self._only:
+                        self._refuse_parts()
                 indexes = stack.enter_context(EarlyIndexes(self._early, self._make_index, self._stop, self._jobs))
                 with self._phase("rows"):
                     self._load_rows(first, output, feeder, reader, indexes)
@@ -436,6 +439,17 @@ class _Load:
             return {}
         return by_table(said, self._listing("--section=post-data"))
 
+    def _refuse_parts(self) -> None:
+        """The rows of such a table come in one COPY with those of all parts beside it."""
+        with closing(self._restorer.connect(self._database)) as connection:
+            parts = regrouped_partitions(connection)
+        for name in sorted(parts.keys() & set(self._only)):
+            raise unavailable(
+                f"table {name} can't be restored by itself: it is partitioned by a hash of an enum, and its rows come "
+                f"back in other partitions of {parts[name].name}",
+                hint=f"restore all of the database beside the live one, and take the rows of {parts[name].name} there",
+            )
+
     def _make_the_rest(self, made: Collection[str]) -> None:
         if not made and not self._only:
             self._restore("--section=post-data", "--exit-on-error", f"--jobs={self._jobs}")
@@ -478,6 +492,8 @@ class _Load:
             def check() -> None:
                 indexes.check()
                 reader.check()
+                if feeder.error:
+                    raise feeder.error
 
             with CopySessions(self._session, self._jobs, lambda: copies.settings, indexes.loaded, check) as sessions:
                 for chunk in _chain(first, output):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryDecision, RetryRule
 
@@ -30,6 +31,15 @@ HOPELESS: tuple[type[BaseException], ...] = (
     StoreDenied, ToolMissing, ToolUnfit, WindowClosed,
 )  # fmt: skip
 """A second try meets these again; a person has to act first."""
+
+PATIENT: dict[str, Any] = {
+    "retries": 5,
+    "retry_exponential_backoff": 2,
+    "max_retry_delay": timedelta(minutes=16),
+}
+"""For a night's backup: after a minute's delay at first, the last try comes half an hour to three quarters later. By then
+a server that restarts or fails over is back, and a rebuild of its tables has mostly ended.
+"""
 
 
 class HopelessAtOnce(ExceptionRetryPolicy):

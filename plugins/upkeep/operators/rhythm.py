@@ -69,7 +69,7 @@ def rhythm_dag(
         # No backfill: a night that has passed can't be backed up any more.
         allowed_run_types=["scheduled", "manual"],  # type: ignore[list-item]  # converted; the enum isn't public
         dagrun_timeout=limit,
-        deadline=[_alert(site, name, length), _alert(site, name, limit, is_last=True)],
+        deadline=[_alert(site, name, limit, "window", length), _alert(site, name, limit, "limit", limit - LAST_WORD)],
         default_args={
             "owner": "upkeep",
             "retries": 2,
@@ -82,12 +82,12 @@ def rhythm_dag(
     return with_form(dag, {**_form(site, parts), **(params or {})})
 
 
-def _alert(site: Site, name: str, after: timedelta, *, is_last: bool = False) -> DeadlineAlert:
-    told = {"site": site.name, "rhythm": name, "hours": after / timedelta(hours=1), "is_last": is_last}
+def _alert(site: Site, name: str, limit: timedelta, what: str, after: timedelta) -> DeadlineAlert:
+    told = {"site": site.name, "rhythm": name, "limit_h": limit / timedelta(hours=1)}
     return DeadlineAlert(
         reference=DeadlineReference.DAGRUN_QUEUED_AT,
-        interval=after - LAST_WORD if is_last else after,
-        name=f"{name} {'limit' if is_last else 'window'}",
+        interval=after,
+        name=f"{name} {what}",
         callback=AsyncCallback(tell_overrun, told),
     )
 

@@ -103,8 +103,10 @@ def build_run_report(
 
 
 def _steps(attempts: Sequence[Attempt], in_lines: Sequence[str] = DUTIES) -> list[Attempt]:
-    """The acts that belong to no target's line."""
-    return [attempt for attempt in attempts if attempt.duty not in (*in_lines, "guard_window", "report")]
+    """The acts that belong to no target's line. Nor does whom an alert or an earlier report couldn't reach: that says
+    nothing of the run.
+    """
+    return [attempt for attempt in attempts if attempt.duty not in (*in_lines, "guard_window", "report", "notify")]
 
 
 def _since_last(

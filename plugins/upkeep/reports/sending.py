@@ -42,7 +42,7 @@ def send(endpoint: Endpoint, subject: str, text: str, html: str) -> None:
         )
         raise NotSent(
             f"connection {endpoint.conn_id} ({endpoint.kind or 'webhook'}) did not take the message: {words}",
-            hint="check the connection under Admin, Connections; the report itself is in the store",
+            hint="check the connection under Admin, Connections",
         ) from None
 
 
@@ -90,7 +90,7 @@ def _apprise(endpoint: Endpoint, subject: str, text: str, html: str) -> None:
     if not messenger.notify(title=subject, body=text):
         raise NotSent(
             f"the service behind connection {endpoint.conn_id} did not take the message",
-            hint="try the URL with the apprise command; the report itself is in the store",
+            hint="try the URL with the apprise command",
         )
 
 
@@ -102,7 +102,7 @@ def _webhook(endpoint: Endpoint, subject: str, text: str, html: str) -> None:
     if not answer.is_success:  # a redirect, too, has taken nothing
         raise NotSent(
             f"the webhook behind connection {endpoint.conn_id} answered HTTP {answer.status_code}",
-            hint="check that it still exists; the report itself is in the store",
+            hint="check that it still exists",
         )
     if refusal := _refusal(answer):
         raise NotSent(

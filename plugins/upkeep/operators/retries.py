@@ -37,8 +37,8 @@ PATIENT: dict[str, Any] = {
     "retry_exponential_backoff": 2,
     "max_retry_delay": timedelta(minutes=16),
 }
-"""For a night's backup: after a minute's delay at first, the last try comes half an hour to three quarters later. By then
-a server that restarts or fails over is back, and a rebuild of its tables has mostly ended.
+"""For a night's backup: after a first delay of a minute, its last try comes half an hour to three quarters later.
+By then a server that restarted or failed over is back, and a rebuild of its tables has mostly ended.
 """
 
 

@@ -96,6 +96,24 @@ def test_backups_name_those_that_wait_in_the_spool(scene: Scene, capsys: pytest.
     assert line.startswith("app ") and line.endswith("waits in this machine's spool")
 
 
+def test_backups_of_a_target_that_the_site_no_longer_has_are_shown(
+    scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backup_id = scene.night("night")
+    store = scene.folder / "store" / "shop"
+    (store / "app").rename(store / "former")
+    assert main(["backups", "shop"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"former               {backup_id} ") and line.endswith("no longer in the site file")
+    assert main(["backups", "shop", "former", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["target"], row["in_site_file"]) == ("former", False)
+    assert main(["show", "shop", "former", backup_id]) == 0
+    assert main(["pin", "shop", "former", backup_id, "--reason", "kept"]) == 0
+    assert main(["backups", "shop", "nobody"]) == 2
+    assert "its targets are: app" in capsys.readouterr().err
+
+
 def test_show_prints_the_line_that_restores(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     backup_id = scene.night("night")
     assert main(["show", "shop", "app", backup_id]) == 0

@@ -25,9 +25,11 @@ from tests.servers.postgres import PostgresServer
 from tests.servers.redis_server import RedisServer
 from tests.servers.replicas import MariaDbReplica, PostgresStandby, RedisReplica, within
 from upkeep.domain.endpoint import Endpoint
+from upkeep.duties.back_up import back_up
 from upkeep.duties.check_health import check_health
 from upkeep.duties.job import Job
 from upkeep.engines import health
+from upkeep.errors import StoreUnreachable
 from upkeep.stores.local_store import LocalStore
 
 
@@ -413,5 +415,12 @@ def test_a_store_that_is_away_is_red(sites: SiteFactory) -> None:
     sites.paths("/etc")
     job = sites.job()
     assert check_health(job, "store")["light"] == "green"
+    (sites.folder / "spool").write_text("a file")
+    found = check_health(job, "store")
+    assert found["light"] == "amber"
+    assert f"no backup could wait for it: {sites.folder}/spool can't be made or written" in found["summary"]
+    assert "install -d -m 700" in found["summary"]
+    with pytest.raises(StoreUnreachable, match="spool can't be made or written"):
+        back_up(job, "config", dry_run=True)
     (sites.folder / "store").rmdir()
     assert check_health(job, "store")["light"] == "red"

@@ -505,6 +505,21 @@ def test_what_makes_the_order_of_an_archive_s_entries_matter(
     assert copy.query(comments) == [("of the index",), ("of the key",)]
 
 
+def test_a_partition_whose_rows_come_back_in_others_is_not_restored_by_itself(
+    sites: SiteFactory, made: Callable[..., Manifest], scratch: PostgresRestorer, tmp_path: Path
+) -> None:
+    manifest = made(
+        "CREATE TYPE kind AS ENUM ('x'); CREATE TABLE p (k kind) PARTITION BY HASH (k); CREATE TABLE other (id int);"
+        "CREATE TABLE p0 PARTITION OF p FOR VALUES WITH (MODULUS 1, REMAINDER 0); INSERT INTO p VALUES ('x')"
+    )
+    stored = Stored(sites, manifest)
+    with pytest.raises(RestoreUnavailable, match=r"public\.p0 can't be restored by itself.* of public\.p\n") as caught:
+        scratch.load(manifest, "proof", stored, folder=tmp_path, only=("public.p0",))
+    assert "restore all of the database" in caught.value.hint
+    scratch.drop("proof")
+    assert scratch.load(manifest, "proof", stored, folder=tmp_path, only=("public.other",)).database == "proof"
+
+
 def test_roles_stay_while_another_load_relies_on_them(
     postgres_database: PostgresDatabase,
     postgres_scratch: PostgresServer,

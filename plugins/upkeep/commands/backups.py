@@ -32,14 +32,17 @@ def register(commands: Commands) -> None:
 
 def backups(options: argparse.Namespace) -> int:
     """What the store holds, and how far each backup has been proven."""
-    from upkeep.duties.catalogue import read_catalogue, read_pin
+    from upkeep.duties.catalogue import read_catalogue, read_pin, stored_targets
     from upkeep.duties.waiting import waiting
 
     job = job_of(options.site)
-    names = [options.target] if options.target else [target.name for target in job.site.targets]
+    names = [target.name for target in job.site.targets]
+    if options.target:
+        wanted = [_target(job, options.target)]
+    else:
+        wanted = list(dict.fromkeys([*names, *stored_targets(job.store, job.site.name)]))
     rows: list[dict[str, Any]] = []
-    for name in names:
-        job.site.target(name)
+    for name in wanted:
         catalogue = read_catalogue(job.store, job.site.name, name)
         for backup in catalogue.backups:
             rows.append(
@@ -57,13 +60,16 @@ def backups(options: argparse.Namespace) -> int:
             {"target": name, "backup_id": ref.backup_id, "standing": "waits in this machine's spool"}
             for ref in waiting(job, name)
         ]
+    for row in rows:
+        row["in_site_file"] = row["target"] in names
     if options.json:
         print(json.dumps(rows, indent=2, ensure_ascii=False))
         return 0
     for row in rows:
         size = human_bytes(row["bytes"]) if "bytes" in row else ""
         pinned = f"  pinned by {row['pinned']}" if row.get("pinned") else ""
-        print(f"{row['target']:<20} {row['backup_id']}  {size:>10}  {row['standing']:<10}{pinned}".rstrip())
+        former = "" if row["in_site_file"] else "  no longer in the site file"
+        print(f"{row['target']:<20} {row['backup_id']}  {size:>10}  {row['standing']:<10}{pinned}{former}".rstrip())
     if not rows:
         print(f"no backups of {job.site.name} in {job.store.url}")
     return 0
@@ -107,10 +113,19 @@ def _backup(job: Job, options: argparse.Namespace) -> BackupRef:
     """The backup that the options name. Errors: ``ObjectMissing``; ``SiteFileError``: no such target."""
     from upkeep.duties.catalogue import read_catalogue
 
-    name = job.site.target(options.target).name
+    name = _target(job, options.target)
     if found := read_catalogue(job.store, job.site.name, name).find(options.backup_id):
         return found.ref
     raise ObjectMissing(
         f"the store {job.store.url} holds no backup {options.backup_id} of {job.site.name}/{name}",
         hint=f"upkeep backups {job.site.name} {name} lists what it holds",
     )
+
+
+def _target(job: Job, name: str) -> str:
+    """``name``: of the site's targets, or of one that it had and whose backups are there. Errors: ``SiteFileError``."""
+    from upkeep.duties.catalogue import stored_targets
+
+    if name in (target.name for target in job.site.targets) or name in stored_targets(job.store, job.site.name):
+        return name
+    return job.site.target(name).name

@@ -171,8 +171,9 @@ def judge_endpoint(
 
 
 def judge_store(figures: Mapping[str, Any], *, latency_ms: float) -> Health:
-    """Figures: latency_ms, of writing a small object and removing it."""
-    return Health("store", "store", tuple(_slow(figures, latency_ms)), figures)
+    """Figures: latency_ms, of writing a small object and removing it; spool, why no backup could wait there."""
+    no_spool = [Symptom("amber", f"no backup could wait for it: {figures['spool']}")] if "spool" in figures else []
+    return Health("store", "store", (*_slow(figures, latency_ms), *no_spool), figures)
 
 
 def _slow(figures: Mapping[str, Any], limit_ms: float) -> Iterator[Symptom]:

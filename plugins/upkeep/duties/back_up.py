@@ -18,7 +18,7 @@ from upkeep.duties.catalogue import Backup, Catalogue, read_catalogue, read_mani
 from upkeep.duties.job import Job, require_hold
 from upkeep.duties.packing import packed_name, packing_tools, unpack_line
 from upkeep.duties.store_streams import store_snapshot
-from upkeep.duties.waiting import ship_waiting
+from upkeep.duties.waiting import check_spool, ship_waiting
 from upkeep.engines.base import Engine
 from upkeep.errors import (
     BackupSpooled,
@@ -245,12 +245,13 @@ def _made_by_this_run(job: Job, target: str, away: StoreError | None) -> Backup 
 
 
 def _rehearse(job: Job, target: str) -> dict[str, Any]:
-    """All of it up to the dump: log in, pick the client, open the snapshot, reach the store."""
+    """All of it up to the dump: log in, pick the client, open the snapshot, reach the store, look at the spool."""
     engine = job.engine(target)
     with engine.snapshot() as snapshot:
         streams = [packed_name(stream.name, job.site.encryption) for stream in snapshot.streams]
         commands = [" ".join(stream.command.argv) for stream in snapshot.streams]
     job.store.check()
+    check_spool(job)
     log.info("%s: would write %s to %s", target, ", ".join(streams), job.store.url)
     return {"site": job.site.name, "target": target, "dry_run": True, "files": streams, "commands": commands}
 

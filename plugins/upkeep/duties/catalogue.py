@@ -95,6 +95,12 @@ def read_catalogue(store: Store, site: str, target: str) -> Catalogue:
     return Catalogue(tuple(backups), orphans)
 
 
+def stored_targets(store: Store, site: str) -> list[str]:
+    """Every target that has a backup in the store, those included that the site file no longer names."""
+    found = (stored.key.split("/") for stored in store.list(f"{site}/"))
+    return sorted({parts[1] for parts in found if len(parts) > 3 and is_backup_id(parts[2])})
+
+
 def read_manifest(store: Store, ref: BackupRef) -> tuple[Manifest, bytes]:
     """The manifest and its raw bytes. Errors: ``ManifestBroken``, ``ObjectMissing``."""
     key = ref.prefix + MANIFEST

@@ -21,7 +21,8 @@ from upkeep.domain.health import (
 )
 from upkeep.duties.job import Job
 from upkeep.duties.sources import LIMIT_S, answer_within
-from upkeep.errors import UpkeepError
+from upkeep.duties.waiting import check_spool
+from upkeep.errors import StoreError, UpkeepError
 from upkeep.site import Cache, Database, HttpEndpoint
 
 log = logging.getLogger(__name__)
@@ -122,7 +123,11 @@ def _endpoint(endpoint: HttpEndpoint) -> Health:
 def _store(job: Job) -> Health:
     begun = time.monotonic()
     job.store.check()
-    figures = {"latency_ms": round((time.monotonic() - begun) * 1000, 1)}
+    figures: dict[str, Any] = {"latency_ms": round((time.monotonic() - begun) * 1000, 1)}
+    try:
+        check_spool(job)
+    except StoreError as error:
+        figures["spool"] = f"{error.message}: {error.hint}"
     return judge_store(figures, latency_ms=job.site.store.latency_ms)
 
 

@@ -4,12 +4,9 @@ but for a probe that is written to the store and removed again.
 
 from __future__ import annotations
 
-import getpass
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -21,7 +18,8 @@ from upkeep.duties.database_copy import open_restorer
 from upkeep.duties.job import Job
 from upkeep.duties.restore_place import live_name
 from upkeep.duties.tend_tables import plan_tables
-from upkeep.errors import RestoreUnavailable, StoreUnreachable, UpkeepError
+from upkeep.duties.waiting import check_spool
+from upkeep.errors import RestoreUnavailable, UpkeepError
 from upkeep.site import Database
 
 if TYPE_CHECKING:
@@ -92,7 +90,7 @@ def missing(job: Job, name: str, surveyed: Surveyed) -> Iterator[Missing]:
         yield Missing("a grant", grant.line)
     yield from _trouble("a client program", lambda: _programs(surveyed))
     yield from _trouble("the store", job.store.check)
-    yield from _trouble("the spool", lambda: _spool(Path(job.site.spool)))
+    yield from _trouble("the spool", lambda: check_spool(job))
     section = job.database(name)
     if section.scratch_conn_id:
         yield from _trouble("the scratch server", lambda: _scratch(job, section))
@@ -143,16 +141,6 @@ def _programs(surveyed: Surveyed) -> None:
     else:
         mysql_dump(surveyed.flavour, surveyed.version)
         mysql_client(surveyed.flavour)
-
-
-def _spool(folder: Path) -> None:
-    """Whether the first backup that has to wait could make it; it isn't made now."""
-    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise StoreUnreachable(
-            f"{folder} can't be made or written by {getpass.getuser()} on this machine",
-            hint=f"install -d -m 700 -o <the worker's user> {folder}, or set spool in the site file",
-        )
 
 
 def _scratch(job: Job, section: Database) -> Iterator[Missing]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +16,7 @@ from upkeep.domain.manifest import NAME as MANIFEST
 from upkeep.duties.catalogue import read_catalogue, read_manifest
 from upkeep.duties.job import Job
 from upkeep.duties.progress import Progress
-from upkeep.errors import ManifestBroken, ObjectDamaged, ObjectMissing, StoreError
+from upkeep.errors import ManifestBroken, ObjectDamaged, ObjectMissing, StoreError, StoreUnreachable
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,21 @@ def has_spool(job: Job) -> bool:
     if not spool.is_dir():
         return False
     return not (store.scheme == "file" and Path(store.path).is_dir() and spool.samefile(store.path))
+
+
+def check_spool(job: Job) -> None:
+    """Whether a backup that has to wait could make the spool; it isn't made now. Errors: ``StoreUnreachable``."""
+    folder = Path(job.site.spool)
+    try:
+        there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        usable = os.access(there, os.W_OK | os.X_OK)
+    except OSError:  # a folder above it can't be looked into
+        usable = False
+    if not usable:
+        raise StoreUnreachable(
+            f"{folder} can't be made or written by {getpass.getuser()} on this machine",
+            hint=f"install -d -m 700 -o <the worker's user> {folder}, or set spool in the site file",
+        )
 
 
 def ship_waiting(job: Job, target: str) -> None:

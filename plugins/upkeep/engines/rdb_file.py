@@ -6,12 +6,14 @@ import re
 from dataclasses import dataclass
 from typing import IO
 
-from upkeep.engines.pipeline import Command, capture
+from upkeep.engines.pipeline import Command, run
 from upkeep.engines.tools import require
 from upkeep.errors import ProofFailed, ToolUnfit
 
 NEWER = "Can't handle RDB format version|Unknown RDB format version"
 """What Redis's programs say of a file whose format they don't know yet: each second release has a new one."""
+
+_COUNTED = ("keys read", "expires", "already expired")
 
 
 @dataclass(frozen=True)
@@ -29,16 +31,19 @@ def count_keys(file: IO[bytes]) -> RdbKeys:
     """
     number = file.fileno()
     program = require("redis-check-rdb", package="redis-tools")
-    # It says everything on standard output, and ends with 1 both for a damaged file and for one it can't judge.
+    # It says everything on standard output, and ends with 1 both for a damaged file and for one it can't judge. What it
+    # says may quote a key: its words alone prove nothing.
     command = Command([program, f"/dev/fd/{number}"], pass_fds=(number,), ok_statuses=frozenset({0, 1}))
-    said = capture(command).decode("utf-8", "replace")
-    if newer := re.search(f"({NEWER}).*", said):
+    output = bytearray()
+    (ended,) = run([command], output.extend)
+    said = output.decode("utf-8", "replace")
+    if ended.status and (newer := re.search(rf"^\[offset \d+\] ((?:{NEWER}).*)", said, re.MULTILINE)):
         raise ToolUnfit(
-            f"this worker's redis-check-rdb is older than the server that the file is from: {newer[0]}",
-            hint="install redis-tools of the server's release on this worker; it says nothing about the backup",
+            f"this worker's redis-check-rdb is older than the server that the file is from: {newer[1]}",
+            hint="install redis-tools of the server's release on this worker; nothing is said about the backup",
         )
-    found = [re.search(rf"(\d+) {words}", said) for words in ("keys read", "expires", "already expired")]
-    if "RDB looks OK" not in said or None in found:
+    found = [re.search(rf"^\[info\] (\d+) {words}$", said, re.MULTILINE) for words in _COUNTED]
+    if ended.status or "RDB looks OK" not in said or None in found:
         error = re.search(r"--- RDB ERROR DETECTED ---\n(.*)", said)
         why = error[1] if error else said.strip()[-300:]
         raise ProofFailed(

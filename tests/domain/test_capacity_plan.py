@@ -175,8 +175,19 @@ def test_what_has_a_limit_is_shown_first_then_what_grows_fastest_in_bytes() -> N
 def test_a_machine_that_is_gone_is_left_aside() -> None:
     gone = [Point(at - timedelta(days=15), value) for at, value in samples(50 + 0.3 * DAYS)]
     found = plan_capacity({("disk_pct", "w1"): gone}, LIMITS, Levers(), now=NOW)
-    assert (found.lines, found.ended, found.light) == ((), 1, "green")
+    assert (found.lines, found.ended, found.light) == ((), 1, "amber")
     assert found.summary == "nothing was sampled in the last 14 days"
+
+
+@pytest.mark.parametrize(("days", "light"), [(15, "amber"), (100, "green")])
+def test_what_was_about_to_run_out_is_not_forgotten_once_it_is_no_longer_sampled(days: int, light: str) -> None:
+    filling = [Point(at - timedelta(days=days), value) for at, value in samples(60 + 0.3 * DAYS)]
+    healthy = samples(50 + 0 * DAYS)
+    found = plan_capacity({("disk_pct", "db:/"): filling, ("disk_pct", "w1"): healthy}, LIMITS, Levers(), now=NOW)
+    assert found.light == light
+    assert ("disk_pct db:/ was about to run out, and has not been sampled for 14 days" in found.summary) == (
+        light == "amber"
+    )
 
 
 def test_figures_are_told_in_their_units() -> None:

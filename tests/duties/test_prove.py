@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.duties.site_factory import SiteFactory
@@ -33,6 +35,7 @@ from upkeep.duties.scratch import Scratch
 from upkeep.duties.verify import verify
 from upkeep.engines.copies import run_checks
 from upkeep.engines.postgres_restore import PostgresRestorer
+from upkeep.engines.redis_engine import RedisEngine
 from upkeep.engines.redis_scratch import ScratchRedis
 from upkeep.engines.tools import require
 from upkeep.errors import ProofFailed, RestoreUnavailable, Stopped, UpkeepError
@@ -168,6 +171,48 @@ def test_objects_that_a_dump_lost_are_named(
     with pytest.raises(ProofFailed, match=r"view public\.seen is missing"):
         week(sites)
     assert postgres_scratch.databases() == set()
+
+
+def test_an_index_that_broke_off_is_not_in_a_dump_and_makes_no_backup_bad(
+    postgres_database: PostgresDatabase, postgres_scratch: PostgresServer, sites: SiteFactory
+) -> None:
+    postgres_database.execute("CREATE TABLE t (id int); INSERT INTO t VALUES (1), (1)")
+    with postgres_database.connect() as connection, pytest.raises(psycopg.errors.UniqueViolation):
+        connection.execute("CREATE UNIQUE INDEX CONCURRENTLY broken ON t (id)")
+    sites.database(postgres_database, scratch_conn_id=sites.scratch(postgres_scratch))
+    night(sites)
+    week(sites)
+    assert proof(sites)["figures"]["differences"] == []
+
+
+def test_decimals_within_json_come_back_as_they_are_dumped(
+    mysql_database: MySqlDatabase, mysql_scratch: MySqlFamilyServer, sites: SiteFactory
+) -> None:
+    """mysqldump writes a DECIMAL as its text, which is a DOUBLE when it is read."""
+    mysql_database.execute("CREATE TABLE t (id INT PRIMARY KEY, j JSON)")
+    for number, value in enumerate(("CAST(1.50 AS DECIMAL(9, 2))", "NOW(3)", "'王'", "1e300", "18446744073709551615")):
+        mysql_database.execute(f"INSERT INTO t VALUES ({number}, JSON_OBJECT('v', {value}))")
+    sites.database(mysql_database, scratch_conn_id=sites.scratch(mysql_scratch))
+    night(sites)
+    week(sites)
+    assert proof(sites)["figures"]["differences"] == []
+
+
+def test_a_queue_that_is_emptied_before_its_dump_begins_makes_no_backup_bad(sites: SiteFactory) -> None:
+    """A server waits some seconds, by default, before it sends its first file."""
+    with RedisServer() as server, server.connect() as client, RedisEngine(server.endpoint()).connect(1) as queue:
+        client.set("stays", "1")
+        queue.rpush("celery", "job")
+        client.config_set("repl-diskless-sync-delay", 3)
+        worker = threading.Timer(1.5, queue.lpop, ["celery"])
+        sites.cache(server)
+        worker.start()
+        night(sites, "sessions")
+        worker.join()
+        week(sites, "sessions")
+    figures = proof(sites, "sessions")["figures"]
+    assert figures["differences"] == []
+    assert "db1 had keys a moment before the dump, and has none in it: emptied meanwhile" in figures["notes"]
 
 
 def test_what_the_site_wants_to_be_true_of_a_copy_is_asked_of_it(shop: MySqlDatabase, sites: SiteFactory) -> None:

@@ -43,6 +43,7 @@ from tests.servers.redis_server import RedisServer
 from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.restoring import RestoreRequest
 from upkeep.duties.check_health import check_health
+from upkeep.duties.job import Job
 from upkeep.duties.prove import prove
 from upkeep.duties.report import report_run
 from upkeep.duties.restore import plan_restore, restore
@@ -57,12 +58,12 @@ from upkeep.duties.restore_over import (
     swap_live,
 )
 from upkeep.duties.verify import verify
-from upkeep.engines import folder_live, mysql_live, mysql_programs
+from upkeep.engines import folder_live, mysql_live, mysql_programs, redis_live
 from upkeep.engines.mysql_engine import MySqlEngine
 from upkeep.engines.mysql_restore import MySqlRestorer
 from upkeep.engines.postgres_restore import PostgresRestorer
 from upkeep.errors import NoFreshBackup, ObjectMissing, ProofFailed, RestoreRefused, RestoreUnavailable
-from upkeep.ledger import Ledger, default_url, url_of
+from upkeep.ledger import Act, Ledger, default_url, url_of
 
 FLAVOURS = ["mariadb", "mysql", "postgres"]
 NAME = "our 库-1; %s--"
@@ -903,6 +904,71 @@ def test_into_scratch_it_stays_there_and_the_next_proof_leaves_it_alone(
 # A Redis and folders.
 
 
+@pytest.mark.parametrize("policy", ["allkeys-lru", "noeviction"])
+def test_a_redis_that_has_no_memory_for_both_keeps_every_live_key_and_takes_writes(
+    policy: str, sites: SiteFactory
+) -> None:
+    with RedisServer() as server, server.connect() as client:
+        for number in range(3000):
+            client.set(f"key {number}", "x" * 1000)
+        sites.cache(server)
+        backup_id = sites.back_up("sessions").backup.backup_id
+        verify(sites.job(), "sessions", backup_id)
+        client.config_set("maxmemory", int(client.info("memory")["used_memory"] * 1.5))
+        client.config_set("maxmemory-policy", policy)
+        wanted, waivers = RestoreRequest("sessions", "over", backup_id), Waivers(writes="stopped by hand")
+        assert f"are in use, policy {policy}" in "\n".join(plan_restore(sites.job(), wanted).lines())
+        with pytest.raises(RestoreRefused, match="of its maxmemory") as caught:
+            restore_over(sites.job("night"), wanted, approver="li", waivers=waivers)
+        assert "CONFIG SET maxmemory" in caught.value.hint
+        with pytest.MonkeyPatch.context() as patched:  # it may still run out while keys are copied
+            patched.setattr(redis_live, "ROOM", 0)
+            with pytest.raises(RestoreUnavailable, match=r"evicted|maxmemory|arrived") as caught_late:
+                restore_over(sites.job("night"), wanted, approver="li", waivers=waivers)
+        assert "RESTORE" not in str(caught_late.value) and "key " not in str(caught_late.value)
+        client.set("since", "then")
+        assert [int(client.info("keyspace").get(f"db{number}", {}).get("keys", 0)) for number in range(1, 16)] == [
+            0
+        ] * 15
+        if policy == "noeviction":
+            assert client.dbsize() == 3001
+
+
+def test_a_redis_and_folders_are_asked_again_right_before_the_swap(sites: SiteFactory, tmp_path: Path) -> None:
+    """Hours may have gone by since the backup that the first step makes."""
+    sites.paths("/etc/hostname")
+    backup_id = sites.back_up("config").backup.backup_id
+    verify(sites.job(), "config", backup_id)
+    wanted = RestoreRequest("config", "over", backup_id)
+    with pytest.raises(RestoreRefused, match="nothing keeps applications from writing"):
+        swap_live(sites.job("night"), wanted, approver="li")
+    later = replace(sites.job("night"), now=lambda: datetime.now(UTC) + timedelta(hours=20))
+    with pytest.raises(NoFreshBackup, match="kindergarten/config has no proven backup"):
+        swap_live(later, wanted, approver="li", waivers=Waivers(writes="nothing runs"))
+
+
+def test_a_role_whose_own_setting_lets_it_write_keeps_a_restore_from_beginning(
+    postgres_database: PostgresDatabase, sites: SiteFactory
+) -> None:
+    postgres_database.execute("CREATE TABLE t (id int); CREATE ROLE stubborn LOGIN PASSWORD 'secret'")
+    try:
+        postgres_database.execute("ALTER ROLE stubborn SET default_transaction_read_only = off")
+        sites.database(postgres_database, stop_writes="read_only")
+        wanted = RestoreRequest("app", "over", proven(sites))
+        assert "may write although the server is read only: stubborn" in "\n".join(
+            plan_restore(sites.job(), wanted).lines()
+        )
+        server = postgres_database.server
+        with (
+            server.connect(postgres_database.name, user="stubborn", password="secret"),
+            pytest.raises(RestoreRefused, match=r"1 sessions on .* could write .*stubborn from 127"),
+        ):
+            stop_writes(sites.job("night"), wanted, approver="li")
+        assert postgres_database.query("SHOW transaction_read_only") == [("off",)]
+    finally:
+        postgres_database.execute("DROP ROLE stubborn")
+
+
 def test_a_redis_is_written_as_a_file_beside_and_swapped_in_over_live_with_the_old_keys_kept(
     sites: SiteFactory, tmp_path: Path
 ) -> None:
@@ -971,6 +1037,69 @@ def test_folders_are_exchanged_in_one_step_each_and_a_killed_exchange_is_finishe
     removals = [shlex.split(act.detail["hint"].partition(": ")[2]) for act in acts]
     assert {path for _, _, path in removals} <= {str(path) for path in replaced}, "rm -r can be typed as it stands"
     assert not [path for path in tmp_path.iterdir() if "restor" in path.name and path.name != "store"]
+
+
+@pytest.mark.parametrize("how", ["the kernel refuses", "killed"])
+def test_an_exchange_that_broke_off_between_two_paths_is_gone_on_with(
+    how: str, sites: SiteFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a new run too: what people have written into the first path since stays."""
+    paths, waivers = [tmp_path / "one", tmp_path / "two"], Waivers(writes="nothing runs")
+    for path in paths:
+        path.mkdir()
+        (path / "which").write_text("backup")
+    sites.paths(*paths)
+    backup_id = sites.back_up("config").backup.backup_id
+    verify(sites.job(), "config", backup_id)
+    for path in paths:
+        (path / "which").write_text("live")
+    wanted = RestoreRequest("config", "over", backup_id)
+    act, exchange = Job.act, folder_live.exchange
+
+    def refuse(one: Path, other: Path) -> None:
+        if other == paths[1]:
+            raise RestoreUnavailable("can't swap", hint="wait")
+        exchange(one, other)
+
+    def die(job: Job, duty: str, target: str, **more: str) -> Act:
+        if duty == "swap" and more["command"].endswith(f" for {paths[1]}"):
+            raise KeyboardInterrupt
+        return act(job, duty, target, **more)
+
+    for run in ("night", "night 2"):  # it breaks off twice
+        with monkeypatch.context() as patched, pytest.raises((RestoreUnavailable, KeyboardInterrupt)):
+            if how == "killed":
+                patched.setattr(Job, "act", die)
+            else:
+                patched.setattr(folder_live, "exchange", refuse)
+            restore_over(sites.job(run), wanted, approver="li", waivers=waivers)
+    assert [(path / "which").read_text() for path in paths] == ["backup", "live"]
+    (paths[0] / "since").write_text("then")
+    done = restore_over(sites.job("later"), wanted, approver="li", waivers=waivers)
+    assert [(path / "which").read_text() for path in paths] == ["backup", "backup"]
+    assert (paths[0] / "since").read_text() == "then"
+    assert [(Path(done["old"][str(path)]) / "which").read_text() for path in paths] == ["live", "live"]
+    assert len(list(tmp_path.glob("*.replaced-*"))) == 2
+    assert not [path for path in tmp_path.iterdir() if "restor" in path.name and path.name != "store"]
+    (paths[0] / "which").write_text("live once more")
+    restore_over(sites.job("another"), wanted, approver="li", waivers=waivers)
+    assert (paths[0] / "which").read_text() == "backup", "once it was done, it is another restore"
+
+
+def test_a_copy_that_somebody_has_taken_files_out_of_does_not_go_live(sites: SiteFactory, tmp_path: Path) -> None:
+    path, waivers = tmp_path / "data", Waivers(writes="nothing runs")
+    path.mkdir()
+    (path / "which").write_text("backup")
+    sites.paths(path)
+    backup_id = sites.back_up("config").backup.backup_id
+    verify(sites.job(), "config", backup_id)
+    copy = Path(restore(sites.job("night"), RestoreRequest("config", backup_id=backup_id))["paths"][0])
+    assert restore(sites.job("night"), RestoreRequest("config", backup_id=backup_id))["found"] is True
+    (copy / "which").rename(path / "which")
+    with pytest.raises(ProofFailed, match=r"is no longer what was unpacked of .*which") as caught:
+        restore_over(sites.job("over"), RestoreRequest("config", "over", backup_id), approver="li", waivers=waivers)
+    assert f"mv {copy} ..." in caught.value.hint
+    assert copy.is_dir() and path.is_dir()
 
 
 def test_an_exchange_that_the_kernel_refused_does_not_keep_another_backup_from_taking_its_place(

@@ -6,5 +6,6 @@ SET SESSION lock_wait_timeout = 3600;
 SET SESSION max_statement_time = 0;
 SET SESSION sql_require_primary_key = OFF;
 SET SESSION sql_generate_invisible_primary_key = OFF;
+SET SESSION restrict_fk_on_non_standard_key = OFF;
 SET SESSION innodb_ddl_threads = 2;
 SET SESSION innodb_ddl_buffer_size = 67108864

@@ -69,6 +69,7 @@ SELECT CASE WHEN c.relkind IN ('v', 'm') THEN 'views' WHEN c.relkind = 'c' THEN 
 UNION ALL
 SELECT 'indexes', c.shown, concat_ws(' | ', pg_get_indexdef(c.oid), i.indisvalid, i.indisclustered, i.indisreplident)
   FROM relations c JOIN pg_index i ON i.indexrelid = c.oid
+ WHERE i.indisvalid OR c.relkind = 'I'  -- as in a dump: what a broken CREATE INDEX CONCURRENTLY left is not in it
 UNION ALL
 SELECT 'constraints', c.shown || '.' || k.conname,
        concat_ws(' | ', pg_get_constraintdef(k.oid), k.convalidated, k.condeferrable, k.condeferred)

@@ -29,6 +29,8 @@ ODD_WITHIN = timedelta(days=35)
 """A month and some days, so that no shift falls between two forecasts."""
 ENDED = timedelta(days=14)
 """What wasn't sampled for so long isn't there any more: a machine that is gone, a table that was dropped."""
+SILENT = timedelta(days=92)
+"""So long it is told that something which was about to run out isn't sampled any more."""
 GROWERS = 3
 
 
@@ -129,11 +131,16 @@ class CapacityPlan:
     """What the replicas of each deployment should be."""
     ended: int = 0
     """Series that are left aside because nothing was added to them lately."""
+    silent: tuple[str, ...] = ()
+    """Those among them that were about to run out when they were last sampled."""
 
     @property
     def light(self) -> Light:
         lights = {line.light for line in self.lines}
-        return "red" if "red" in lights else "amber" if "amber" in lights or self.odd_backups else "green"
+        if "red" in lights:
+            return "red"
+        unsure = self.odd_backups or self.silent or (self.ended and not self.lines)
+        return "amber" if "amber" in lights or unsure else "green"
 
     @property
     def summary(self) -> str:
@@ -141,6 +148,10 @@ class CapacityPlan:
         soon = [line for line in self.lines if line.light != "green"]
         parts = [f"{line.name} {line.forecast.words} at {line.limit}" for line in soon[:3]]
         parts += [f"{len(soon) - 3} more within {AMBER_DAYS} days"] if len(soon) > 3 else []
+        parts += [
+            f"{name} was about to run out, and has not been sampled for {ENDED.days} days" for name in self.silent[:3]
+        ]
+        parts += [f"{len(self.silent) - 3} more such"] if len(self.silent) > 3 else []
         parts += [odd.words for odd in self.odd_backups[:2]]
         parts += [f"{len(self.odd_backups) - 2} more odd backups"] if len(self.odd_backups) > 2 else []
         limited = [line for line in self.lines if line.forecast.limit is not None]
@@ -169,14 +180,17 @@ def plan_capacity(
     :param limits: percent, by metric and target, or by metric and ``""`` for all other targets.
     """
     found: dict[Key, tuple[Sequence[Point], Forecast]] = {}
-    ended = 0
+    ended, silent = 0, []
     for (metric, target), given in series.items():
         points = daily_increase(given) if metric in COUNTERS else given
         limit = limits.get((metric, target), limits.get((metric, "")))
         told = forecast(points, now=now, limit=limit)
         if told and told.last >= (utc(now, "now") - ENDED).date():
             found[metric, target] = points, told
-        ended += told is not None and (metric, target) not in found
+        elif told:
+            ended += 1
+            if told.last >= (utc(now, "now") - SILENT).date() and _light(metric, told) != "green":
+                silent.append(f"{metric} {target}")
     each = {key: told for key, (_, told) in found.items()}
     growers = tuple(_growers(each, levers))
     lines = [
@@ -195,7 +209,9 @@ def plan_capacity(
         for (metric, target), told in each.items()
         if metric == BACKUPS and (shift := _odd(told, now))
     ]
-    return CapacityPlan(tuple(sorted(lines, key=_worst_first)), tuple(odd), tuple(_replicas(each)), ended)
+    return CapacityPlan(
+        tuple(sorted(lines, key=_worst_first)), tuple(odd), tuple(_replicas(each)), ended, tuple(silent)
+    )
 
 
 def shown(metric: str, value: float) -> str:

@@ -49,14 +49,16 @@ def plan_folders(found: Found, plan: RestorePlan, *, over: bool) -> RestorePlan:
 
 
 def unpack_beside(job: Job, found: Found) -> dict[str, Any]:
-    """Errors: ``ProofFailed`` for an archive that is damaged, ``RestoreUnavailable``."""
-    from upkeep.engines.folder_scratch import as_root, compare, extract, remove_tree
+    """What stands there already is compared with the archive once more: somebody may have taken files out of it.
+
+    Errors: ``ProofFailed`` for an archive that is damaged, or for a copy that differs from it; ``RestoreUnavailable``.
+    """
+    from upkeep.engines.folder_scratch import as_root, extract, remove_tree
 
     target, contents = found.backup.ref.target, found.manifest.contents
     result = {"site": job.site.name, "target": target, "backup_id": found.backup_id}
     names = [str(_beside(path, found.backup_id)) for path in _paths(found)]
-    if all(os.path.lexists(name) for name in names):
-        return {**result, "found": True, "paths": names}
+    there_already = all(os.path.lexists(name) for name in names)
     begun = time.monotonic()
     act = job.act("restore", target, command=f"load {found.backup_id} into {', '.join(names)}")
     with job.ledger.record(act) as entry:
@@ -64,21 +66,17 @@ def unpack_beside(job: Job, found: Found) -> dict[str, Any]:
         need = int(plain_bytes(found.job, found.backup, found.manifest) * FOLDER_FACTOR)
         for path in _paths(found):
             beside, member = _beside(path, found.backup_id), str(path).lstrip("/")
-            if os.path.lexists(beside):
-                continue
             stage = path.with_name(f".{path.name}.restoring-{found.backup_id}")
             try:
                 remove_tree(stage)
                 stage.mkdir(mode=0o700, parents=True)
+                if os.path.lexists(beside):
+                    _require_alike(found, streams, stage, beside, member)
+                    continue
                 require_disk(str(stage), need, found.manifest, otherwise="restore elsewhere")
                 with closing(streams.read("files.tar")) as chunks:
                     extract(chunks, stage, [member])
-                with closing(streams.read("files.tar")) as chunks:
-                    different = compare(
-                        chunks, stage, entries=int(contents["entries"]), listing=str(contents.get("listing", "")),
-                        members=[member],
-                    )  # fmt: skip
-                if different:
+                if different := _differences(found, streams, stage, member):
                     raise ProofFailed(
                         f"what was unpacked of {found.backup_id} differs from its archive: {'; '.join(different[:5])}",
                         hint="take another backup",
@@ -96,37 +94,65 @@ def unpack_beside(job: Job, found: Found) -> dict[str, Any]:
             summary=f"{found.backup_id} stands as {', '.join(names)} after {human_seconds(seconds)}: "
             f"{contents['entries']:,} entries, as its archive has them",
         )  # fmt: skip
-    return {**result, "found": False, "paths": names, "entries": contents["entries"], "seconds": seconds}
+    return {**result, "found": there_already, "paths": names, "entries": contents["entries"], "seconds": seconds}
+
+
+def _differences(found: Found, streams: Streams, stage: Path, member: str) -> list[str]:
+    from upkeep.engines.folder_scratch import compare
+
+    contents = found.manifest.contents
+    with closing(streams.read("files.tar")) as chunks:
+        return compare(
+            chunks, stage, entries=int(contents["entries"]), listing=str(contents.get("listing", "")), members=[member]
+        )
+
+
+def _require_alike(found: Found, streams: Streams, stage: Path, beside: Path, member: str) -> None:
+    """It is compared where the archive has it, below ``stage``, for a moment. Errors: ``ProofFailed``."""
+    (stage / member).parent.mkdir(parents=True)
+    beside.rename(stage / member)
+    try:
+        different = _differences(found, streams, stage, member)
+    finally:
+        (stage / member).rename(beside)
+    if different:
+        raise ProofFailed(
+            f"{beside} is no longer what was unpacked of {found.backup_id}: {'; '.join(different[:5])}",
+            hint=f"give it another name, mv {shlex.quote(str(beside))} ..., and restore again",
+        )
 
 
 def exchange_folders(job: Job, found: Found, approver: str, waived: str) -> dict[str, Any]:
     """Path by path. Which folder is the restored one is in the ledger before names change, by its inode: a killed
-    exchange must not be turned back by the next run.
+    exchange must not be turned back by the next run, and one that broke off between two paths is gone on with.
     """
     from upkeep.engines.folder_live import exchange, identity
 
     target, old = found.backup.ref.target, {}
-    stamp = f"{job.now():%Y%m%dT%H%M%SZ}"
+    exchanged = _exchanged(job, found)
     for path in _paths(found):
         beside = _beside(path, found.backup_id)
-        kept = path.with_name(f"{path.name}.replaced-{stamp}")
         last = _last_exchange(job, target, path)
         begun = _SWAP.fullmatch(last.started.command) if last and last.state != "done" else None
-        if last and last.state == "done" and last.started.run_id == job.run.run_id:
-            old[str(path)] = str(last.detail.get("old") or "")
+        if (done := exchanged.get(path)) and done.started.run_id == job.run.run_id:
+            old[str(path)] = str(done.detail.get("old") or "")
             continue
-        new = begun[2] if begun and begun[1] == str(beside) else identity(beside)
+        if done:
+            new = _SWAP.fullmatch(done.started.command)[2]  # type: ignore[index]  # _exchanged has matched it
+        else:
+            new = begun[2] if begun and begun[1] == str(beside) else identity(beside)
         if not new:
             raise RestoreRefused(f"{beside} is gone", hint="somebody removed it meanwhile: restore again")
         act = job.act("swap", target, command=f"exchange {beside} ({new}) for {path}", approver=approver)
         with job.ledger.record(act) as entry:
-            if identity(path) == "":
-                beside.rename(path)
-            elif identity(path) != new:
-                exchange(beside, path)
-            if os.path.lexists(beside):
-                beside.rename(kept)
-            there = str(kept) if os.path.lexists(kept) else ""
+            there = str(done.detail.get("old") or "") if done else ""
+            if not done:
+                if identity(path) == "":
+                    beside.rename(path)
+                elif identity(path) != new:
+                    exchange(beside, path)
+                if os.path.lexists(beside):
+                    there = str(beside.rename(_free_name(path, job)))
             old[str(path)] = there
             entry.note(
                 backup_id=found.backup_id, old=there, light="green", waived={"writes": waived} if waived else {},
@@ -136,12 +162,41 @@ def exchange_folders(job: Job, found: Found, approver: str, waived: str) -> dict
     return {"site": job.site.name, "target": target, "backup_id": found.backup_id, "old": old, "found": False}
 
 
-def exchange_was_begun(job: Job, target: str, backup_id: str) -> bool:
-    last = job.last_act("swap", target)
-    if last is None or last.state not in ("died", "failed"):
+def exchange_was_begun(job: Job, found: Found) -> bool:
+    """Whether the last exchange was one for this backup that is not finished, or was made by this very run."""
+    last = job.last_act("swap", found.backup.ref.target)
+    begun = last and _SWAP.fullmatch(last.started.command)
+    if last is None or not begun or not begun[1].endswith(f".restored-{found.backup_id}"):
         return False
-    begun = _SWAP.fullmatch(last.started.command)
-    return begun is not None and begun[1].endswith(f".restored-{backup_id}")
+    return last.state in ("died", "failed") or bool(_exchanged(job, found))
+
+
+def _exchanged(job: Job, found: Found) -> dict[Path, Record]:
+    """The paths that the last exchange, if it was one for this backup, has done and that are still what it made them.
+    Empty where an earlier run has done all of them: then this is another restore.
+    """
+    from upkeep.engines.folder_live import identity
+
+    target, paths = found.backup.ref.target, _paths(found)
+    last = job.last_act("swap", target)
+    if last is None:
+        return {}
+    done = {}
+    for path in paths:
+        act = _last_exchange(job, target, path)
+        if act is None or act.state != "done" or act.started.run_id != last.started.run_id:
+            continue
+        command = _SWAP.fullmatch(act.started.command)
+        if command and command[1] == str(_beside(path, found.backup_id)) and identity(path) == command[2]:
+            done[path] = act
+    return {} if len(done) == len(paths) and last.started.run_id != job.run.run_id else done
+
+
+def _free_name(path: Path, job: Job) -> Path:
+    """For what was live. Two restores in one second must not take the same."""
+    name = f"{path.name}.replaced-{job.now():%Y%m%dT%H%M%SZ}"
+    names = (path.with_name(f"{name}{number}") for number in ("", *(f"-{more}" for more in range(2, 100))))
+    return next(one for one in names if not os.path.lexists(one))
 
 
 def _paths(found: Found) -> list[Path]:

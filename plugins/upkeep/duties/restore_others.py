@@ -8,7 +8,7 @@ from upkeep.domain.restoring import RestorePlan, RestoreRequest
 from upkeep.duties.job import Job
 from upkeep.duties.restore_folders import exchange_folders, exchange_was_begun, plan_folders, unpack_beside
 from upkeep.duties.restore_place import hold_name
-from upkeep.duties.restore_redis import file_of, plan_redis, swap_keys, write_file
+from upkeep.duties.restore_redis import file_of, plan_redis, swap_keys, swap_was_begun, write_file
 from upkeep.duties.restore_source import Found
 from upkeep.errors import RestoreRefused
 from upkeep.site import Cache, Cluster, Folder, Section
@@ -40,10 +40,17 @@ def bring_other_beside(job: Job, section: Section, found: Found) -> dict[str, An
     """What a swap needs. A Redis has nothing to stand beside: its keys are brought in the swap itself."""
     if isinstance(section, Folder):
         with job.ledger.hold(hold_name(job, section.name)):
-            if exchange_was_begun(job, section.name, found.backup_id):
+            if other_was_begun(job, section, found):
                 return {"site": job.site.name, "target": section.name, "found": True}
             return unpack_beside(job, found)
     return {"site": job.site.name, "target": section.name, "backup_id": found.backup_id}
+
+
+def other_was_begun(job: Job, section: Section, found: Found) -> bool:
+    """Whether a swap for this backup was begun and is not finished, or was made by this very run."""
+    if isinstance(section, Folder):
+        return exchange_was_begun(job, found)
+    return isinstance(section, Cache) and swap_was_begun(job, section, found)
 
 
 def swap_other(job: Job, section: Section, found: Found, *, approver: str, waived: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from upkeep.duties.catalogue import read_catalogue
 from upkeep.duties.database_copy import open_restorer
 from upkeep.duties.job import Job
 from upkeep.duties.restore_copy import compare_again, load_copy
-from upkeep.duties.restore_others import bring_other_beside, swap_other
+from upkeep.duties.restore_others import bring_other_beside, other_was_begun, swap_other
 from upkeep.duties.restore_place import check_room, hold_name, live_name, open_live, place_of
 from upkeep.duties.restore_source import SAFETY, Found, find_backup
 from upkeep.duties.verify import verify
@@ -245,7 +245,10 @@ def swap_live(job: Job, request: RestoreRequest, *, approver: str, waivers: Waiv
     section, target = job.site.section(request.target), request.target
     backup_id = _require_named(request)
     if not isinstance(section, Database):
-        return swap_other(job, section, find_backup(job, request), approver=approver, waived=waivers.writes)
+        found = find_backup(job, request)
+        if not other_was_begun(job, section, found):
+            _require_waived(job, request.target, waivers)
+        return swap_other(job, section, found, approver=approver, waived=waivers.writes)
     server, live = open_live(job, section), live_name(job, section)
     result = {"site": job.site.name, "target": target, "backup_id": backup_id, "database": live}
     # The night's backup must not read while names change under it.
@@ -362,9 +365,23 @@ def _require_all(job: Job, section: Database, server: LiveServer, live: str, wai
                 hint="run the whole restore again, so that stop_writes comes first, or waive it with a reason",
             )
         hook.refuse_writers()
-    if not waivers.backup and not fresh_backup(job, section.name):
+    _require_fresh(job, section.name, waivers)
+
+
+def _require_waived(job: Job, target: str, waivers: Waivers) -> None:
+    """The same for what nothing keeps from being written to: a Redis, folders."""
+    if not waivers.writes:
+        raise RestoreRefused(
+            f"nothing keeps applications from writing to {job.site.name}/{target} while it is replaced",
+            hint="stop the applications by hand and say so in the waiver",
+        )
+    _require_fresh(job, target, waivers)
+
+
+def _require_fresh(job: Job, target: str, waivers: Waivers) -> None:
+    if not waivers.backup and not fresh_backup(job, target):
         raise NoFreshBackup(
-            f"{live} has no proven backup of the last {human_seconds(FRESH.total_seconds())}",
+            f"{job.site.name}/{target} has no proven backup of the last {human_seconds(FRESH.total_seconds())}",
             hint="run the whole restore again: it makes one first",
         )
 

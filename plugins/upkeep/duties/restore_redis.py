@@ -11,7 +11,7 @@ import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from upkeep.domain.restoring import RestorePlan, RestoreRequest, TableLoss, restored_name
 from upkeep.domain.units import human_seconds
@@ -22,6 +22,9 @@ from upkeep.duties.restore_source import Found
 from upkeep.duties.scratch import require_disk
 from upkeep.errors import RestoreUnavailable
 from upkeep.site import Cache, Section
+
+if TYPE_CHECKING:
+    from upkeep.engines.redis_live import RedisLive
 
 STEPS = (
     "load the file into a throwaway redis-server on this worker",
@@ -40,12 +43,14 @@ def plan_redis(job: Job, section: Section, found: Found, plan: RestorePlan, *, o
         int(name.removeprefix("db")): int(space["keys"])
         for name, space in found.manifest.contents.get("databases", {}).items()
     }
-    live = RedisLive(job.connect(str(job.site.target(section.name).conn_id))).keys()
+    server = RedisLive(job.connect(str(job.site.target(section.name).conn_id)))
+    live = server.keys()
     losses = tuple(
         TableLoss(f"db{number}", recorded.get(number), live.get(number), note="keys, not rows")
         for number in sorted({*recorded, *live})
     )
     more = "live, the server holds both, the old and the new, until the old is flushed: twice the memory"
+    more += f" ({room})" if (room := server.room()) else ""
     return replace(
         plan, into="over the live Redis", losses=losses, remarks=(*plan.remarks, more, WAIVER_NEEDED), steps=STEPS
     )
@@ -94,6 +99,27 @@ def write_file(job: Job, section: Section, found: Found, file: Path) -> dict[str
     return {**result, "found": False, "keys": counted.keys, "seconds": seconds}
 
 
+def swap_was_begun(job: Job, section: Cache, found: Found) -> bool:
+    """Whether nothing is left to be done: a swap is one transaction."""
+    from upkeep.engines.redis_live import RedisLive
+
+    return _kept(job, RedisLive(job.connect(section.conn_id)), section, found) is not None
+
+
+def _kept(job: Job, live: RedisLive, section: Cache, found: Found) -> dict[int, int] | None:
+    """Where the old ones are after the last swap, if that was this one: of this run, or one that died after it."""
+    last = job.last_act("swap", section.name)
+    if last is None or last.started.command != _command(found):
+        return None
+    kept = live.kept(found.backup_id, last.started.run_id)
+    mine = last.state == "done" and last.started.run_id == job.run.run_id
+    return kept if mine or (last.state != "done" and kept) else None
+
+
+def _command(found: Found) -> str:
+    return f"swap in the keys of {found.backup_id}"
+
+
 def swap_keys(job: Job, section: Cache, found: Found, approver: str, waived: str) -> dict[str, Any]:
     """What was live stays in other logical databases. Errors: as ``write_file``."""
     from upkeep.engines.redis_live import RedisLive
@@ -101,14 +127,9 @@ def swap_keys(job: Job, section: Cache, found: Found, approver: str, waived: str
 
     live = RedisLive(job.connect(section.conn_id))
     result = {"site": job.site.name, "target": section.name, "backup_id": found.backup_id}
-    command = f"swap in the keys of {found.backup_id}"
-    last = job.last_act("swap", section.name)
-    same = last is not None and last.started.command == command
-    begun_by = last.started.run_id if same and last is not None else ""
-    kept_then = live.kept(found.backup_id, begun_by) if same else {}
-    died_after = same and last is not None and last.state != "done" and kept_then
-    if died_after or (same and last is not None and last.state == "done" and last.started.run_id == job.run.run_id):
-        return {**result, "found": True, "old": {f"db{a}": f"db{b}" for a, b in kept_then.items()}}
+    if (old := _kept(job, live, section, found)) is not None:
+        return {**result, "found": True, "old": {f"db{a}": f"db{b}" for a, b in old.items()}}
+    command = _command(found)
     with job.ledger.record(job.act("swap", section.name, command=command, approver=approver)) as entry:
         entry.hide(*live.secrets)
         streams = Streams(found.job, found.manifest, key_of(found.job, found.manifest))

@@ -199,6 +199,8 @@ def _piece(column: str, kind: str) -> str:
         return f"COALESCE({column}, 'N')"
     if kind in AS_HEX:
         return f"COALESCE(HEX({column}), 'N')"
+    if kind == "json":  # MySQL's: a DECIMAL within is dumped as its text, and comes back as the DOUBLE of that text
+        column = f"CAST(CONVERT({column} USING utf8mb4) AS JSON)"
     if kind in LONG:
         return f"COALESCE(SHA2(CAST({column} AS BINARY), 256), 'N')"
     octets = f"CAST({column} AS BINARY)"

@@ -50,6 +50,7 @@ _ABOUT_THE_SERVER = {
     3161,  # MySQL's disabled_storage_engines
     3675,  # MySQL's words for a tablespace that fills the disk
     4031,  # MySQL's disconnect for idleness
+    6125,  # MySQL's restrict_fk_on_non_standard_key, from 8.4 on
 }  # fmt: skip
 """Error numbers that say something about the server or the account there, and nothing about the backup."""
 _HINTS = {

@@ -54,9 +54,11 @@ class OpenFiles:
 
     def _look(self, proc: Path) -> None:
         seen_all = _sees_all_processes(proc)
+        seen_init = False  # hidepid=2 and systemd's ProtectProc hide other accounts' processes without a word
         for entry in os.scandir(proc):
             if not entry.name.isdigit():
                 continue
+            seen_init = seen_init or entry.name == "1"
             self._at = entry.name
             try:
                 self._look_into(f"{proc}/{entry.name}")
@@ -67,7 +69,7 @@ class OpenFiles:
                 # the one that keeps no log of its own open.
                 if entry.name != "1":
                     seen_all = False
-        self._seen_all = seen_all
+        self._seen_all = seen_all and seen_init
 
     def use_of(self, state: os.stat_result) -> Use:
         return "open" if (state.st_dev, state.st_ino) in self.found else self.otherwise

@@ -45,6 +45,15 @@ class PostgresLive(LiveServer):
         with self._connected() as connection:
             return bool(connection.execute(sql("postgres", "list_read_only").encode(), [database]).fetchall())
 
+    def exempt(self) -> list[str]:
+        with self._connected() as connection:
+            return [str(row["role"]) for row in connection.execute(sql("postgres", "list_exempt_roles").encode())]
+
+    def writers(self, database: str) -> list[str]:
+        with self._connected() as connection:
+            rows = connection.execute(sql("postgres", "list_exempt_sessions").encode(), [database]).fetchall()
+        return [f"{row['user']} from {row['host']} (session {row['pid']})" for row in rows]
+
     def stop_writes(self, database: str) -> None:
         with self._connected() as connection:
             connection.execute(

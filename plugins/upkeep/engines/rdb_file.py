@@ -18,11 +18,12 @@ _COUNTED = ("keys read", "expires", "already expired")
 
 @dataclass(frozen=True)
 class RdbKeys:
-    """All keys, those with an expiry, and those whose time is over."""
+    """All keys, those with an expiry, those whose time is over, and hashes with fields that expire (from 7.4 on)."""
 
     keys: int
     expires: int
     expired: int
+    field_expires: int = 0
 
 
 def count_keys(file: IO[bytes]) -> RdbKeys:
@@ -49,4 +50,5 @@ def count_keys(file: IO[bytes]) -> RdbKeys:
         raise ProofFailed(
             f"redis-check-rdb does not find the file whole: {why}", hint="don't rely on this backup: back up again"
         )
-    return RdbKeys(*(int(one[1]) for one in found if one))
+    fields = re.search(r"^\[info\] (\d+) subexpires$", said, re.MULTILINE)
+    return RdbKeys(*(int(one[1]) for one in (*found, fields) if one))

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import redis
 
 from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.masking import mask
+from upkeep.domain.units import human_bytes
 from upkeep.engines.redis_engine import RedisEngine
 from upkeep.engines.redis_scratch import ScratchRedis
 from upkeep.errors import RestoreRefused, RestoreUnavailable, SourceError
@@ -28,6 +29,9 @@ BATCH = 500
 NEVER, EXPIRED = -1, -2
 """What PTTL says of a key without an end, and of one that is gone; RESTORE takes 0 for a key without an end."""
 DEFAULT_DATABASES = 16
+ROOM = 1.2
+"""Times what the keys take in the throwaway server: another release may pack them otherwise, and work goes on."""
+MORE_MEMORY = "raise maxmemory for the time that both stand there (CONFIG SET maxmemory), or restore beside"
 
 
 class RedisLive:
@@ -49,22 +53,73 @@ class RedisLive:
         swap = {"backup_id": backup_id, "run": run_id}
         return {int(old["was"]): number for number, old in found.items() if swap.items() <= old.items()}
 
+    def room(self) -> str:
+        """What it uses of the memory that it may use, in words; empty where it has no limit, or doesn't say."""
+        with suppress(redis.RedisError), self._connected() as client:
+            memory = client.info("memory")
+            if limit := int(memory.get("maxmemory") or 0):
+                policy = memory.get("maxmemory_policy", "unknown")
+                return f"{human_bytes(memory['used_memory'])} of {human_bytes(limit)} are in use, policy {policy}"
+        return ""
+
     def swap(self, scratch: ScratchRedis, loaded: Mapping[int, int], backup_id: str, run_id: str) -> dict[int, int]:
         """Returns where the old ones are now: logical database before -> now."""
         try:
+            self._require_room(scratch)
+            evicted = self._evicted()
             pairs = self._spares(loaded, backup_id)
-            for number, spare in pairs.items():
-                if loaded.get(number):
-                    self._copy(scratch, number, spare)
+            try:
+                for number, spare in pairs.items():
+                    if loaded.get(number):
+                        self._copy(scratch, number, spare)
+                if self._evicted() != evicted:
+                    raise RestoreUnavailable(
+                        f"Redis {self._where} has evicted keys while the restored ones were copied",
+                        hint=f"nothing was swapped, but live keys may be among them; {MORE_MEMORY}",
+                    )
+            except BaseException:
+                self._empty_copies()
+                raise
             self._exchange(pairs, backup_id, run_id)
             return pairs
         except redis.RedisError as error:
-            where = f"{self._endpoint.host}:{self._endpoint.port or 6379}"
+            # The driver quotes the command, and with it a key and its value.
+            words = str(error).rpartition("caused error: ")[2]
             raise RestoreUnavailable(
-                f"can't swap on Redis {where}: {mask(str(error), self.secrets)}",
-                hint="the account needs DUMP, RESTORE, SELECT, SWAPDB, FLUSHDB; the live server must not be older than "
+                f"can't swap on Redis {self._where}: {mask(words, self.secrets)}",
+                hint=f"nothing was swapped; {MORE_MEMORY}"
+                if "maxmemory" in words
+                else "the account needs DUMP, RESTORE, SELECT, SWAPDB, FLUSHDB; the live server must not be older than "
                 "this worker's redis-server; nothing was swapped",
-            ) from error
+            ) from None
+
+    @property
+    def _where(self) -> str:
+        return f"{self._endpoint.host}:{self._endpoint.port or 6379}"
+
+    def _require_room(self, scratch: ScratchRedis) -> None:
+        """A server that is short of memory throws live keys away, or takes no more writes, whatever is copied there."""
+        with self._connected() as client, scratch.connect() as copy:
+            memory, need = client.info("memory"), int(copy.info("memory").get("used_memory_dataset") or 0)
+        limit, used = int(memory.get("maxmemory") or 0), int(memory["used_memory"])
+        if limit and used + need * ROOM > limit:
+            raise RestoreRefused(
+                f"Redis {self._where} uses {human_bytes(used)} of the {human_bytes(limit)} of its maxmemory, and the "
+                f"restored keys take about {human_bytes(need)} beside the live ones",
+                hint=MORE_MEMORY,
+            )
+
+    def _evicted(self) -> int:
+        with self._connected() as client:
+            return int(client.info("stats").get("evicted_keys") or 0)
+
+    def _empty_copies(self) -> None:
+        """What was copied and isn't going to be live takes memory that applications need."""
+        with suppress(redis.RedisError, RestoreUnavailable):
+            for number, (_, copy, _) in self._look().items():
+                if copy:
+                    with self._connected(number) as client:
+                        client.flushdb()
 
     def _exchange(self, pairs: Mapping[int, int], backup_id: str, run_id: str) -> None:
         """All at once: nobody sees one logical database of then beside another one of now."""
@@ -78,10 +133,7 @@ class RedisLive:
             transaction.execute()
 
     def _spares(self, loaded: Mapping[int, int], backup_id: str) -> dict[int, int]:
-        for number, (_, copy, _) in self._look().items():
-            if copy:  # what a killed try had copied: it never was live
-                with self._connected(number) as client:
-                    client.flushdb()
+        self._empty_copies()  # what a killed try had copied: it never was live
         looked = self._look()
         live = {number for number, (count, _, old) in looked.items() if count and not old}
         wanted = sorted(live | {number for number, count in loaded.items() if count})
@@ -121,7 +173,7 @@ class RedisLive:
         if there < wanted:
             raise RestoreUnavailable(
                 f"only {there} of {wanted} keys of db{number} arrived in db{spare}",
-                hint="is maxmemory too small, with an eviction policy? nothing was swapped; run it again",
+                hint=f"nothing was swapped; {MORE_MEMORY}",
             )
 
     def _look(self) -> dict[int, tuple[int, str, str]]:

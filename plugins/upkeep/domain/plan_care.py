@@ -123,10 +123,9 @@ class _Judge:
         if not (self._tended or self._analyzed or self._named):
             return []
         if self._table.kind not in ("table", "partitioned"):
+            reason, remedy = f"it is a {self._table.kind}, and holds no rows of its own", "name the tables behind it"
             if self._table.kind == "materialized view":
                 reason, remedy = "it is a materialized view, which Upkeep doesn't tend", "leave it to autovacuum"
-            else:
-                reason, remedy = f"it is a {self._table.kind}, and holds no rows of its own", "name the tables behind it"
             return [self._refused(None, reason, remedy)] if self._named else []
         found = list(self._mysql() if self._server.engine == "mysql" else self._postgres())
         return found or [self._none()]

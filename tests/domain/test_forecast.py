@@ -370,3 +370,17 @@ def test_any_history_gives_finite_figures_in_order(history: list[tuple[int, floa
         assert limit is not None and found.expected[found.days] >= limit
         assert found.earliest is not None and found.earliest <= found.days
         assert found.latest is None or found.days <= found.latest
+
+
+@pytest.mark.parametrize("growth", [1.01, 1.015, 1.02])
+@pytest.mark.parametrize("way", [1, -1])
+def test_growth_that_grows_is_told_and_may_get_there_sooner_than_by_a_straight_line(growth: float, way: int) -> None:
+    """A straight line is always late then, and so was nearly all of its interval."""
+    values = way * 60 * growth ** (np.arange(120) - 119.0) * (1 + noise(0.004, 120))
+    found = told(values, limit=90.0)
+    assert any(remark.startswith("it has quickened: the earliest day is") for remark in found.remarks)
+    if way > 0:
+        assert found.days is not None and found.earliest is not None
+        assert found.earliest <= 1.1 * math.log(90 / 60) / math.log(growth) < found.days
+    else:
+        assert found.days is None and found.low[40] < found.expected[40], "what falls falls faster"

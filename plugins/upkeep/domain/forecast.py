@@ -19,7 +19,17 @@ from typing import TYPE_CHECKING
 from upkeep.domain.capacity import Point
 from upkeep.domain.daily_series import WEEK, daily_medians, day_of, weekly_pattern
 from upkeep.domain.level_shifts import Shift, find_shifts, sudden_step
-from upkeep.domain.trend import Slope, after_bend, latest_regime, measurable, since_bend, theil_sen, with_the_young
+from upkeep.domain.trend import (
+    Quickening,
+    Slope,
+    after_bend,
+    latest_regime,
+    measurable,
+    quickening,
+    since_bend,
+    theil_sen,
+    with_the_young,
+)
 from upkeep.domain.units import counted, utc
 
 if TYPE_CHECKING:
@@ -113,6 +123,7 @@ def forecast(points: Sequence[Point], *, now: datetime, limit: float | None = No
     remarks = list(_remarks(days, today, found, stairs=stairs))
     slope: Slope | None = None
     courses: list[Values] = []
+    quick: Quickening | None = None
     if measured is not None:
         part = days[measured], level[measured]
         estimate = theil_sen(*part)
@@ -121,6 +132,7 @@ def forecast(points: Sequence[Point], *, now: datetime, limit: float | None = No
             if len(part[0]) < measured.stop - measured.start:
                 estimate = since_bend(*part)
                 remarks.append(f"its course changed: only what came since {day_of(part[0][0])} counts")
+                quick = quickening(days[measured], level[measured], int(part[0][0]))
         if by_before:
             estimate, remark = with_the_young(estimate, days[begin:], level[begin:])
             remarks.append(remark)
@@ -133,7 +145,13 @@ def forecast(points: Sequence[Point], *, now: datetime, limit: float | None = No
         for rate in (per_day, low, high):
             start = float(np.median(level[near] - rate * (days[near] - today.toordinal())))
             courses.append(start + rate * ahead + pattern)
-        # The three cross somewhere in the past, where the samples are; in the future the band holds the line.
+        if quick and not by_before:
+            last = quick.ahead(today.toordinal() - int(days[-1]) + HORIZON_DAYS)[-HORIZON_DAYS - 1 :]
+            courses.append(float(np.median(level[-WEEK:] + estimate[0] * (days[-1] - days[-WEEK:]))) + last + pattern)
+            remarks.append(
+                "it has quickened: the earliest day is that of going on to quicken, the expected one that of a straight line"
+            )
+        # The courses cross somewhere in the past, where the samples are; in the future the band holds the line.
         courses = [courses[0], np.minimum.reduce(courses), np.maximum.reduce(courses)]
     reaching = [_first_at(course, limit) for course in courses] or [None, None, None]
     return Forecast(

@@ -149,7 +149,7 @@ def forecast(points: Sequence[Point], *, now: datetime, limit: float | None = No
             last = quick.ahead(today.toordinal() - int(days[-1]) + HORIZON_DAYS)[-HORIZON_DAYS - 1 :]
             courses.append(float(np.median(level[-WEEK:] + estimate[0] * (days[-1] - days[-WEEK:]))) + last + pattern)
             remarks.append(
-                "it has quickened: the earliest day is that of going on to quicken, the expected one that of a straight line"
+                "it has quickened: the earliest day is that of quickening on, the expected one that of a straight line"
             )
         # The courses cross somewhere in the past, where the samples are; in the future the band holds the line.
         courses = [courses[0], np.minimum.reduce(courses), np.maximum.reduce(courses)]

@@ -203,8 +203,8 @@ class Quickening:
 def quickening(days: Days, level: Values, bend: int) -> Quickening | None:
     """Whether what came since the bend grows the way it went before, only faster, and by more than chance.
 
-    A straight line is late then: of growth by one to three in a hundred each day, its interval held the truth in 16 of 60
-    cases (measured; 35 of 60 with the early end from here). A course that bent once looks the same for a while.
+    A straight line is late then: of growth by one to three in a hundred each day, its interval held the truth in 16 of
+    60 cases (measured; 35 of 60 with the early end from here). A course that bent once looks the same for a while.
     """
     after = days >= bend
     before = ~after & (days >= 2 * bend - days[-1])

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from upkeep.domain.endpoint import Endpoint
@@ -19,6 +18,7 @@ from upkeep.duties.job import Job
 from upkeep.duties.packing import is_about_the_key, unpack
 from upkeep.duties.progress import Progress
 from upkeep.duties.row_archives import identity_of
+from upkeep.engines.feeding import feed
 from upkeep.engines.pipeline import Pipeline
 from upkeep.errors import (
     ManifestBroken,
@@ -139,21 +139,20 @@ class Streams:
         with ExitStack() as stack:
             commands = stack.enter_context(unpack(file.name, self._identity))
             pipeline = stack.enter_context(Pipeline(commands, feed=True))
-            feeder = _Feeder(pipeline, reader)
+            fed = feed(pipeline, iter(reader))
             try:
                 yield from unpacked.over(pipeline.output())
-                feeder.join()
-                feeder.check()
+                fed.result()
                 pipeline.finish()
             except ToolFailed as error:
-                feeder.join()
+                fed.exception()  # waits
                 if error.was_killed:
                     raise
                 self._check(reader)
                 raise unpacking_failed(error, file, self._identity) from error
             except BaseException:
-                pipeline.end()  # whoever reads gave up: the feeder must not wait for ever
-                feeder.join()
+                pipeline.kill()  # whoever reads gave up
+                fed.exception()
                 raise
             self._check(reader)
 
@@ -202,29 +201,3 @@ def unpacking_failed(error: ToolFailed, file: StoredFile, identity: Endpoint | N
             stderr=error.stderr,
         )
     return ProofFailed(f"it can't be unpacked: {error.message}", hint="don't rely on this backup: back up again")
-
-
-class _Feeder(threading.Thread):
-    """Feeds a pipeline from the store, while somebody else reads what it prints."""
-
-    def __init__(self, pipeline: Pipeline, reader: HashedReader) -> None:
-        super().__init__(name="reading back", daemon=True)
-        self._pipeline, self._reader = pipeline, reader
-        self._error: BaseException | None = None
-        self.start()
-
-    def run(self) -> None:
-        try:
-            with suppress(BrokenPipeError):  # the unpacking program ended early: its exit status says why
-                for chunk in self._reader:
-                    self._pipeline.write(chunk)
-        except BaseException as error:  # carried over to whoever asks
-            self._error = error
-        finally:
-            with suppress(BrokenPipeError, ValueError):  # ValueError: closed by an end from outside
-                self._pipeline.stdin.close()
-
-    def check(self) -> None:
-        """Errors: whatever reading the store met, such as ``StoreUnreachable``."""
-        if self._error is not None:
-            raise self._error

@@ -18,7 +18,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from itertools import chain
-from typing import IO
 
 import upkeep
 from upkeep.domain.backup import is_backup_id, new_backup_id, taken_at
@@ -29,6 +28,7 @@ from upkeep.domain.purge import PurgePlan, Table
 from upkeep.domain.row_archive import ENDED, Ending, Row, RowArchive, archives_folder, key_text
 from upkeep.duties.job import Job
 from upkeep.duties.packing import pack, packed_name, packing_tools, unpack, unpack_line
+from upkeep.engines.feeding import feed
 from upkeep.engines.pipeline import Pipeline
 from upkeep.engines.row_purge import RowPurge
 from upkeep.errors import ManifestBroken, ObjectDamaged, ObjectMissing, StoreError
@@ -231,59 +231,33 @@ class _Meter:
 
 @contextmanager
 def _fed(pipeline: Pipeline, chunks: Iterable[bytes]) -> Iterator[None]:
-    """Feed a pipeline from a thread of its own while the block reads its output.
-
-    At the end of the block every chunk was taken, or the error that stopped the feeding is raised here.
+    """Feed a pipeline while the block reads its output. At the end of the block every chunk was taken, or the error
+    that stopped the feeding is raised here.
     """
-    feeder = _Feeder(pipeline.stdin, chunks)
-    feeder.start()
+    over = threading.Event()
+    fed = feed(pipeline, _blocks(chunks, over))
     try:
         yield
     except BaseException:
-        pipeline.end()  # nobody reads the output any more: a feeder that waits for room must meet a broken pipe
+        pipeline.kill()
         raise
     finally:
-        feeder.stop()
-    feeder.require_done()
+        over.set()
+        fed.exception()  # waits
+    fed.result()
 
 
-class _Feeder(threading.Thread):
-    def __init__(self, stdin: IO[bytes], chunks: Iterable[bytes]) -> None:
-        super().__init__(name="archive feeder", daemon=True)
-        self._stdin, self._chunks = stdin, chunks
-        self._error: BaseException | None = None
-        self._stopped = False
-
-    def run(self) -> None:
-        waiting = bytearray()
-        try:
-            for chunk in self._chunks:
-                waiting += chunk
-                if len(waiting) >= BLOCK:
-                    self._write(waiting)
-                if self._stopped:
-                    return
-            self._write(waiting)
-        except BaseException as error:  # carried over to the thread that reads the output
-            self._error = error
-        finally:
-            with suppress(OSError):
-                self._stdin.close()
-
-    def _write(self, waiting: bytearray) -> None:
-        view = memoryview(bytes(waiting))
-        while view:
-            view = view[self._stdin.write(view) :]
-        waiting.clear()
-
-    def stop(self) -> None:
-        """The output is read to its end, or nobody reads it any more: either way the feeding is over."""
-        self._stopped = True
-        self.join()
-
-    def require_done(self) -> None:
-        if self._error is not None and not isinstance(self._error, BrokenPipeError):
-            raise self._error  # of a broken pipe, the program that broke it says more
+def _blocks(chunks: Iterable[bytes], over: threading.Event) -> Iterator[bytes]:
+    """``chunks``, most of them a line, in blocks; nothing more once nobody wants them."""
+    waiting = bytearray()
+    for chunk in chunks:
+        waiting += chunk
+        if over.is_set():
+            return
+        if len(waiting) >= BLOCK:
+            yield bytes(waiting)
+            waiting.clear()
+    yield bytes(waiting)
 
 
 def _split(chunks: Iterable[bytes]) -> Iterator[bytes]:

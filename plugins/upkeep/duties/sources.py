@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import queue
-import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import wait
 from typing import TypeVar
 
+from upkeep.engines.background import in_background
 from upkeep.errors import SourceError, Stopped, UpkeepError
 
 log = logging.getLogger(__name__)
@@ -46,22 +46,11 @@ def answer_within(limit_s: float, name: str, read: Callable[[], T]) -> T:
 
     In a thread, which is left behind then: a call into a dead network disk, or a resolver that hangs, can't be ended.
     """
-    outcome: queue.SimpleQueue[T | BaseException] = queue.SimpleQueue()
-
-    def work() -> None:
-        try:
-            outcome.put(read())
-        except BaseException as error:  # carried over to the thread that waits
-            outcome.put(error)
-
-    threading.Thread(target=work, name=f"reading {name}", daemon=True).start()
-    try:
-        got = outcome.get(timeout=limit_s)
-    except queue.Empty:
+    answer = in_background(read, name=f"reading {name}")
+    wait([answer], limit_s)
+    if not answer.done():
         raise SourceError(
             f"no answer within {limit_s:g} s",
             hint="look for a hanging network disk or an overloaded server",
-        ) from None
-    if isinstance(got, BaseException):
-        raise got
-    return got
+        )
+    return answer.result()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from contextlib import ExitStack, suppress
 from typing import Any
 
 from upkeep.domain.endpoint import Endpoint
@@ -18,8 +16,7 @@ from upkeep.duties.job import Job
 from upkeep.duties.packing import unpack
 from upkeep.duties.read_back import HashedReader, trusted_manifest, unpacking_failed
 from upkeep.duties.row_archives import identity_of
-from upkeep.engines.base import StructureCheck
-from upkeep.engines.pipeline import Pipeline
+from upkeep.engines.feeding import FedPipeline
 from upkeep.errors import BackupShrunk, ManifestBroken, ObjectMissing, ProofFailed, RestoreUnavailable, ToolFailed
 
 log = logging.getLogger(__name__)
@@ -114,60 +111,22 @@ def _unpacked(
 ) -> dict[str, Any]:
     engine = job.engine(manifest.backup.target)
     check = engine.structure_check(file.stream, {"tools": manifest.tools, "contents": manifest.contents})
-    consumer: _Consumer | None = None
     try:
-        with ExitStack() as stack:
-            commands = stack.enter_context(unpack(file.name, identity))
-            pipeline = stack.enter_context(Pipeline(commands, feed=True))
-            consumer = _Consumer(pipeline, check)
-            with suppress(BrokenPipeError):  # the unpacking program ended early: its exit status says why
+        with unpack(file.name, identity) as commands:
+            unpacking = FedPipeline(commands, check.feed)
+            try:
                 for chunk in reader:
-                    pipeline.write(chunk)
-            with suppress(BrokenPipeError):
-                pipeline.stdin.close()
-            consumer.join()
-            pipeline.finish()
+                    unpacking.feed(chunk)
+                unpacking.close()
+            finally:
+                unpacking.abandon()  # before the check: it must not be closed under the hands of who feeds it
         return check.close()
     except ToolFailed as error:
         if error.was_killed:
             raise
         raise unpacking_failed(error, file, identity) from error
     finally:
-        if consumer:
-            consumer.wait()  # its pipeline has ended; the check must not be closed under its hands
         check.abandon()
-
-
-class _Consumer(threading.Thread):
-    """Hands what a pipeline prints to a check, while the main thread feeds the pipeline."""
-
-    def __init__(self, pipeline: Pipeline, check: StructureCheck) -> None:
-        super().__init__(name="structure check", daemon=True)
-        self._pipeline, self._check = pipeline, check
-        self._error: BaseException | None = None
-        self.start()
-
-    def run(self) -> None:
-        try:
-            for chunk in self._pipeline.output():
-                if self._error is None:
-                    self._feed(chunk)
-        except BaseException as error:  # carried over to join
-            self._error = self._error or error
-
-    def _feed(self, chunk: bytes) -> None:
-        try:
-            self._check.feed(chunk)
-        except BaseException as error:  # carried over to join; the rest is still read, or the feeder would hang
-            self._error = error
-
-    def wait(self) -> None:
-        super().join()
-
-    def join(self, timeout: float | None = None) -> None:
-        super().join(timeout)
-        if self._error is not None:
-            raise self._error
 
 
 def _compare(job: Job, catalogue: Catalogue, backup: Backup) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import threading
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from upkeep.engines.base import StructureCheck
-from upkeep.engines.pipeline import Command, Pipeline
+from upkeep.engines.feeding import FedPipeline
+from upkeep.engines.pipeline import Command
 from upkeep.engines.tools import Tool
 from upkeep.errors import ProofFailed, ToolFailed
 
@@ -28,19 +27,19 @@ class ArchiveCheck(StructureCheck):
         self._tool, self._tables, self._encoding = tool, tables, encoding
         self._size = 0
         self._listing = bytearray()
-        self._readers = (
-            _Reader(Command([tool.path, "--list"]), self._listing.extend),
-            _Reader(Command([tool.path, "--file=/dev/null"]), lambda chunk: None),
+        self._programs = (
+            FedPipeline([Command([tool.path, "--list"])], self._listing.extend),
+            FedPipeline([Command([tool.path, "--file=/dev/null"])], lambda chunk: None),
         )
 
     def feed(self, chunk: bytes) -> None:
         self._size += len(chunk)
-        for reader in self._readers:
-            reader.feed(chunk)
+        for program in self._programs:
+            program.feed(chunk)
 
     def close(self) -> dict[str, Any]:
-        for reader in self._readers:
-            reader.close()
+        for program in self._programs:
+            _close(program)
         missing = tables_missing(self._listing.decode(self._encoding, "backslashreplace"), self._tables)
         if missing:
             raise ProofFailed(
@@ -50,8 +49,8 @@ class ArchiveCheck(StructureCheck):
         return {"plain_bytes": self._size, "tables": len(self._tables), "entries": self._listing.count(b"\n")}
 
     def abandon(self) -> None:
-        for reader in self._readers:
-            reader.abandon()
+        for program in self._programs:
+            program.abandon()
 
 
 class ScriptCheck(StructureCheck):
@@ -79,15 +78,15 @@ class PipedCheck(StructureCheck):
     """A check that one program makes which reads the whole stream; ``take`` sees what it prints, ``judge`` sums up."""
 
     def __init__(self, command: Command) -> None:
-        self._reader = _Reader(command, self.take)
+        self._program = FedPipeline([command], self.take)
         self._size = 0
 
     def feed(self, chunk: bytes) -> None:
         self._size += len(chunk)
-        self._reader.feed(chunk)
+        self._program.feed(chunk)
 
     def close(self) -> dict[str, Any]:
-        self._reader.close()
+        _close(self._program)
         return {"plain_bytes": self._size, **self.judge()}
 
     @abstractmethod
@@ -97,50 +96,18 @@ class PipedCheck(StructureCheck):
     def judge(self) -> dict[str, Any]: ...
 
     def abandon(self) -> None:
-        self._reader.abandon()
+        self._program.abandon()
 
 
-class _Reader:
-    """One program that is fed while ``take`` is given its output."""
-
-    def __init__(self, command: Command, take: Callable[[bytes], object]) -> None:
-        self._take = take
-        self._pipeline = Pipeline([command], feed=True)
-        self._pipeline.__enter__()
-        self._done = False
-        self._thread = threading.Thread(target=self._collect, name=f"output of {command.name}", daemon=True)
-        self._thread.start()
-
-    def _collect(self) -> None:
-        for chunk in self._pipeline.output():
-            self._take(chunk)
-
-    def feed(self, chunk: bytes) -> None:
-        if self._done:
-            return
-        try:
-            self._pipeline.write(chunk)
-        except BrokenPipeError:
-            self._done = True  # it has seen enough, or failed: its exit status says which
-
-    def close(self) -> None:
-        with suppress(BrokenPipeError):
-            self._pipeline.stdin.close()
-        self._thread.join()
-        try:
-            self._pipeline.finish()
-        except ToolFailed as error:
-            if error.was_killed:
-                raise
-            raise ProofFailed(
-                f"the file can't be read to its end: {error.message}",
-                hint="don't rely on this backup: back up again",
-            ) from error
-        finally:
-            self._pipeline.end()
-
-    def abandon(self) -> None:
-        self._pipeline.end()
+def _close(program: FedPipeline) -> None:
+    try:
+        program.close()
+    except ToolFailed as error:
+        if error.was_killed:
+            raise
+        raise ProofFailed(
+            f"the file can't be read to its end: {error.message}", hint="don't rely on this backup: back up again"
+        ) from error
 
 
 def tables_missing(listing: str, tables: Iterable[str]) -> list[str]:

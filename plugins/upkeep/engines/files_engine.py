@@ -6,13 +6,14 @@ import hashlib
 import os
 import re
 import socket
-import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from upkeep.engines.archive_check import PipedCheck
+from upkeep.engines.background import in_background
 from upkeep.engines.base import Engine, Facts, Snapshot, Stream, StructureCheck
 from upkeep.engines.pipeline import Command, Ended
 from upkeep.engines.tools import describe, require
@@ -78,7 +79,7 @@ class _FilesSnapshot(Snapshot):
         self._engine, self._paths = engine, paths
         self._listing = Listing()
         self._reader, self._writer = os.pipe()
-        self._counter = threading.Thread(target=self._count, name="tar index", daemon=True)
+        self._counted: Future[None] | None = None
         tar = require("tar", package="tar")
         self._tool = describe(tar).label
         self.streams = (
@@ -98,15 +99,16 @@ class _FilesSnapshot(Snapshot):
     def _started(self, _: int) -> None:
         os.close(self._writer)  # only tar may hold it now, or its end would never be seen
         self._writer = -1
-        self._counter.start()
+        self._counted = in_background(self._count, name="tar index")
 
     def _count(self) -> None:
-        with os.fdopen(self._reader, "rb", closefd=False) as index:
+        with os.fdopen(self._reader, "rb") as index:
             while chunk := index.read1(1 << 20):
                 self._listing.add(chunk)
 
     def facts(self, ended: Mapping[str, list[Ended]]) -> Facts:
-        self._counter.join()
+        if self._counted:
+            self._counted.result()
         tar = ended["files.tar"][0]
         skipped = sorted(set(self._engine.optional_paths) - set(self._paths))
         return Facts(
@@ -120,9 +122,10 @@ class _FilesSnapshot(Snapshot):
     def end(self) -> None:
         if self._writer >= 0:
             os.close(self._writer)
-        if self._counter.ident:
-            self._counter.join()
-        os.close(self._reader)
+        if self._counted:
+            self._counted.exception()  # waits
+        else:
+            os.close(self._reader)
 
 
 class Listing:

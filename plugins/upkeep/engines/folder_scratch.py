@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from upkeep.engines.feeding import FedPipeline
 from upkeep.engines.files_engine import LISTED, Listing
-from upkeep.engines.pipeline import Command, Pipeline
+from upkeep.engines.pipeline import Command
 from upkeep.engines.tools import require
 from upkeep.errors import ProofFailed, RestoreUnavailable, ToolFailed, ToolMissing
 
@@ -29,7 +28,13 @@ def extract(chunks: Iterable[bytes], folder: Path, members: Sequence[str] = ()) 
         [_tar(), "--extract", "--preserve-permissions", *attributes, f"--directory={folder}", "--", *members],
         env={"LC_ALL": "C.UTF-8"},
     )
-    _feed([command], chunks, what="unpack")
+    unpacking = FedPipeline([command], lambda chunk: None)
+    try:
+        for chunk in chunks:  # to the end, even when tar has seen enough: the last bytes are hashed too
+            unpacking.feed(chunk)
+        _close(unpacking, "unpack")
+    finally:
+        unpacking.abandon()
 
 
 def compare(
@@ -41,23 +46,20 @@ def compare(
     :param listing: the digest of what tar listed when it made the archive; empty for backups without one.
     """
     listed, said = Listing(), bytearray()
-    compared = _Reader(
-        Command(
-            [_tar(), "--compare", "--file=-", f"--directory={folder}", "--", *members],
-            env={"LC_ALL": "C.UTF-8"},
-            ok_statuses=frozenset({0, DIFFERENCES_FOUND}),
-        ),
-        said.extend,
+    comparing = Command(
+        [_tar(), "--compare", "--file=-", f"--directory={folder}", "--", *members],
+        env={"LC_ALL": "C.UTF-8"},
+        ok_statuses=frozenset({0, DIFFERENCES_FOUND}),
     )
-    lister = _Reader(
-        Command([_tar(), "--list", *LISTED, "--file=-"], env={"LC_ALL": "C.UTF-8", "TZ": "UTC"}), listed.add
-    )
+    listing_all = Command([_tar(), "--list", *LISTED, "--file=-"], env={"LC_ALL": "C.UTF-8", "TZ": "UTC"})
+    compared = FedPipeline([comparing], said.extend)
+    lister = FedPipeline([listing_all], listed.add)
     try:
         for chunk in chunks:
             compared.feed(chunk)
             lister.feed(chunk)
-        notes = compared.close()
-        lister.close()
+        notes = _close(compared, "compare")
+        _close(lister, "compare")
     finally:
         compared.abandon()
         lister.abandon()
@@ -75,53 +77,10 @@ def as_root() -> bool:
     return os.geteuid() == 0
 
 
-class _Reader:
-    """One program that is fed while ``take`` is given its output."""
-
-    def __init__(self, command: Command, take: Callable[[bytes], object]) -> None:
-        self._pipeline = Pipeline([command], feed=True)
-        self._pipeline.__enter__()
-        self._take = take
-        self._thread = threading.Thread(target=self._collect, name=f"output of {command.name}", daemon=True)
-        self._thread.start()
-
-    def _collect(self) -> None:
-        with suppress(OSError):
-            for chunk in self._pipeline.output():
-                self._take(chunk)
-
-    def feed(self, chunk: bytes) -> None:
-        with suppress(BrokenPipeError):  # it ended early: its exit status says why
-            self._pipeline.write(chunk)
-
-    def close(self) -> list[str]:
-        """What it said on standard error."""
-        with suppress(BrokenPipeError):
-            self._pipeline.stdin.close()
-        self._thread.join()
-        try:
-            return [line for end in self._pipeline.finish() for line in end.lines]
-        except ToolFailed as error:
-            raise _told(error, "compare") from error
-
-    def abandon(self) -> None:
-        self._pipeline.end()
-        self._thread.join()
-
-
-def _feed(commands: list[Command], chunks: Iterable[bytes], *, what: str) -> None:
+def _close(program: FedPipeline, what: str) -> list[str]:
+    """What it said on standard error."""
     try:
-        with Pipeline(commands, feed=True) as pipeline:
-            reads_on = True
-            for chunk in chunks:  # to the end, even when tar has seen enough: the last bytes are hashed too
-                try:
-                    if reads_on:
-                        pipeline.write(chunk)
-                except BrokenPipeError:
-                    reads_on = False
-            with suppress(BrokenPipeError):
-                pipeline.stdin.close()
-            pipeline.finish()
+        return [line for ended in program.close() for line in ended.lines]
     except ToolFailed as error:
         raise _told(error, what) from error
 

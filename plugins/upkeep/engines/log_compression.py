@@ -11,11 +11,10 @@ import hashlib
 import os
 import secrets
 import stat
-import threading
-from collections.abc import Callable
 from contextlib import suppress
 
 from upkeep.domain.clean_logs import SUFFIX, unfinished_name
+from upkeep.engines.background import in_background
 from upkeep.engines.open_files import OpenFiles, ask_kernel
 from upkeep.engines.pipeline import CHUNK, Command, Pipeline
 from upkeep.engines.tools import require
@@ -141,25 +140,21 @@ def _pack(source: int, copy: int) -> bytes:
     """Returns the SHA-256 of what was read."""
     digest = hashlib.sha256()
     zstd = require("zstd", package="zstd")
-    failure: list[BaseException] = []
 
-    def feed(write: Callable[[bytes], None], close: Callable[[], None]) -> None:
+    def feed(pipeline: Pipeline) -> None:
         try:
             while chunk := os.read(source, CHUNK):
                 digest.update(chunk)
-                write(chunk)
+                pipeline.write(chunk)
         except (BrokenPipeError, ValueError):
             pass  # zstd is gone and its pipe may be closed; its exit status says why
-        except OSError as error:
-            failure.append(error)
         finally:
             with suppress(BrokenPipeError):
-                close()
+                pipeline.stdin.close()
 
     os.lseek(source, 0, os.SEEK_SET)
     with Pipeline([Command([zstd, "-q", f"-{_LEVEL}", "--check", "-c"])], feed=True) as pipeline:
-        feeder = threading.Thread(target=feed, args=(pipeline.write, pipeline.stdin.close), name="log to zstd")
-        feeder.start()
+        fed = in_background(lambda: feed(pipeline), name="log to zstd")
         try:
             for chunk in pipeline.output():
                 _write(copy, chunk)
@@ -167,9 +162,8 @@ def _pack(source: int, copy: int) -> bytes:
             pipeline.end()  # so that the feeder meets a broken pipe
             raise
         finally:
-            feeder.join()
-    if failure:
-        raise failure[0]
+            fed.exception()  # waits: it writes to what the block's end closes
+    fed.result()
     return digest.digest()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import tarfile
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,6 +14,7 @@ from typing import IO, Any
 import yaml
 
 from upkeep.domain.sealed import digest
+from upkeep.engines.background import in_background
 from upkeep.engines.base import StructureCheck
 from upkeep.errors import ProofFailed
 
@@ -32,9 +32,7 @@ class ManifestsCheck(StructureCheck):
         reader, writer = os.pipe()
         self._reader, self._writer = os.fdopen(reader, "rb"), FileIO(writer, "wb")
         self._kinds: Counter[str] = Counter()
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._read, name="manifests check", daemon=True)
-        self._thread.start()
+        self._read_through = in_background(self._read, name="manifests check")
 
     def feed(self, chunk: bytes) -> None:
         self._size += len(chunk)
@@ -45,22 +43,17 @@ class ManifestsCheck(StructureCheck):
 
     def close(self) -> dict[str, Any]:
         self._writer.close()
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
+        self._read_through.result()
         return {"plain_bytes": self._size, "objects": self._kinds.total(), "kinds": dict(sorted(self._kinds.items()))}
 
     def abandon(self) -> None:
         self._writer.close()
-        self._thread.join()
+        self._read_through.exception()
 
     def _read(self) -> None:
         with self._reader as source:
-            try:
-                for _, manifest in read_archive(source, index=self._index):
-                    self._kinds[manifest["kind"]] += 1
-            except BaseException as error:  # carried over to close
-                self._error = error
+            for _, manifest in read_archive(source, index=self._index):
+                self._kinds[manifest["kind"]] += 1
 
 
 def read_archive(source: IO[bytes], *, index: str) -> Iterator[tuple[bytes, dict[str, Any]]]:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from upkeep.domain.sql_statements import Statement
+from upkeep.engines.background import meanwhile
 from upkeep.engines.migration_command import run_command
 from upkeep.errors import MigrationFailed, MigrationLost, Stopped, UpkeepError
 
@@ -160,10 +161,10 @@ class MigrationSession(ABC):
         """End the block's statement on the server when its time is up, the event is set then, or the task has to stop.
         Told again and again: the server may have got the first word before it got the statement.
         """
-        late, over = threading.Event(), threading.Event()
+        late = threading.Event()
         until = time.monotonic() + limit_s
 
-        def look_after() -> None:
+        def look_after(over: threading.Event) -> None:
             pause_s = LOOK_S
             while not over.wait(pause_s):
                 if time.monotonic() > until:
@@ -172,13 +173,8 @@ class MigrationSession(ABC):
                     self._end_statement()
                     pause_s = AGAIN_S
 
-        watcher = threading.Thread(target=look_after, name="ends a statement", daemon=True)
-        watcher.start()
-        try:
+        with meanwhile(look_after, name="ends a statement"):  # no longer: it must not end the next statement
             yield late
-        finally:
-            over.set()
-            watcher.join()  # it must not end the next statement
 
     def _refuse_stopped(self, what: str) -> None:
         if MigrationSession._stopping:

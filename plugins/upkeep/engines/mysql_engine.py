@@ -6,9 +6,9 @@ import json
 import select
 import shlex
 import socket
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from pymysql.cursors import DictCursor
 from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.masking import mask
 from upkeep.engines import keep_alive
+from upkeep.engines.background import in_background
 from upkeep.engines.base import Engine, Facts, Snapshot, StartAgain, Stream, StructureCheck
 from upkeep.engines.evidence import Evidence
 from upkeep.engines.mysql_accounts import GRANTS, GrantsCheck, read_accounts
@@ -227,9 +228,8 @@ class _MySqlSnapshot(Snapshot):
         self._aligned = False
         self._why_estimated = ""
         self._counts: dict[str, int] = {}
-        self._count_error: BaseException | None = None
         self._evidence = Evidence()
-        self._counter: threading.Thread | None = None
+        self._counted: Future[None] | None = None
         self._plan(shares_of(self._tables, self._others, engine.dump_streams, self._as_text))
 
     def _plan(self, shares: Sequence[Sequence[str]]) -> None:
@@ -317,8 +317,7 @@ class _MySqlSnapshot(Snapshot):
         except pymysql.MySQLError as error:
             raise self._engine.failed("align the snapshots of", error) from error
         if self._aligned:
-            self._counter = threading.Thread(target=self._count, name="row counter", daemon=True)
-            self._counter.start()
+            self._counted = in_background(self._count, name="row counter")
 
     def _align(self) -> None:
         """Make this session's snapshot, the binlog position and every mysqldump's snapshot the same moment.
@@ -384,29 +383,25 @@ class _MySqlSnapshot(Snapshot):
         return str(row["gtid"] or "")
 
     def _count(self) -> None:
-        try:
-            for table in self._tables:
-                row = self._one(f"SELECT COUNT(*) AS row_count FROM {quoted(table['name'])}")  # noqa: S608 - quoted
-                self._counts[table["name"]] = int(row["row_count"])
-            self._evidence = gather(
-                self._connection,
-                self._engine.database,
-                under_bytes=self._engine.checksum_under_mb << 20,
-                dumped={table["name"] for table in self._tables},
-                only={table["name"] for table in self._tables if table["transactional"]},
-                left_out=self._left_out,
-            )
-        except BaseException as error:  # carried over to the thread that asks for the figures
-            self._count_error = error
+        for table in self._tables:
+            row = self._one(f"SELECT COUNT(*) AS row_count FROM {quoted(table['name'])}")  # noqa: S608 - quoted
+            self._counts[table["name"]] = int(row["row_count"])
+        self._evidence = gather(
+            self._connection,
+            self._engine.database,
+            under_bytes=self._engine.checksum_under_mb << 20,
+            dumped={table["name"] for table in self._tables},
+            only={table["name"] for table in self._tables if table["transactional"]},
+            left_out=self._left_out,
+        )
 
     def facts(self, ended: Mapping[str, list[Ended]]) -> Facts:
-        if self._counter:
-            self._counter.join()
+        not_counted = self._counted.exception() if self._counted else None
         said = [line for ends in ended.values() for end in ends for line in end.lines]
         warnings = list(dict.fromkeys(said))  # what every mysqldump has to say is said once
-        if self._count_error:
-            self._why_estimated = f"counting rows failed: {mask(str(self._count_error), self._engine.secrets)}"
-        exact = self._aligned and not self._count_error
+        if not_counted:
+            self._why_estimated = f"counting rows failed: {mask(str(not_counted), self._engine.secrets)}"
+        exact = self._aligned and not not_counted
         if not exact:
             warnings.append(f"row counts are the server's estimates: {self._why_estimated}")
         if "missing" in self._position:
@@ -486,11 +481,11 @@ class _MySqlSnapshot(Snapshot):
         ]
 
     def end(self) -> None:
-        if self._counter and self._counter.is_alive():
+        if self._counted and not self._counted.done():
             # The dump failed; its counts are of no use, and closing the socket is what ends a running COUNT(*).
             with suppress(OSError, pymysql.MySQLError):
                 self._connection._force_close()  # type: ignore[attr-defined]  # close() would wait for the answer
-            self._counter.join(timeout=CONNECT_TIMEOUT_S)
+            wait([self._counted], CONNECT_TIMEOUT_S)
 
     def _execute(self, statement: str, *values: object) -> None:
         run(self._connection, statement, *values)

@@ -15,11 +15,12 @@ import os
 import re
 import signal
 import stat
-import threading
+from concurrent.futures import wait
 from contextlib import suppress
 from pathlib import Path
 
 from upkeep.domain.clean_logs import Use
+from upkeep.engines.background import in_background
 
 log = logging.getLogger(__name__)
 
@@ -39,12 +40,11 @@ class OpenFiles:
     def __init__(self, proc: Path = Path("/proc")) -> None:
         self.found: set[tuple[int, int]] = set()
         """Device and inode of each."""
-        self._seen_all, self._at = False, ""
-        looking = threading.Thread(target=self._look, args=(proc,), name="look at open files", daemon=True)
-        looking.start()
-        looking.join(LOOK_LIMIT_S)
-        self.hangs = looking.is_alive()
-        self.complete = self._seen_all and not self.hangs
+        self._at = ""
+        looking = in_background(lambda: self._look(proc), name="look at open files")
+        wait([looking], LOOK_LIMIT_S)
+        self.hangs = not looking.done()
+        self.complete = not self.hangs and looking.result()
         if self.hangs:
             log.warning(
                 "process %s has a file open on a folder that does not answer (a network mount that is gone?): the "
@@ -52,7 +52,7 @@ class OpenFiles:
                 self._at,
             )
 
-    def _look(self, proc: Path) -> None:
+    def _look(self, proc: Path) -> bool:
         seen_all = _sees_all_processes(proc)
         seen_init = False  # hidepid=2 and systemd's ProtectProc hide other accounts' processes without a word
         for entry in os.scandir(proc):
@@ -69,7 +69,7 @@ class OpenFiles:
                 # the one that keeps no log of its own open.
                 if entry.name != "1":
                     seen_all = False
-        self._seen_all = seen_all and seen_init
+        return seen_all and seen_init
 
     def use_of(self, state: os.stat_result) -> Use:
         return "open" if (state.st_dev, state.st_ino) in self.found else self.otherwise

@@ -13,7 +13,6 @@ import re
 import shutil
 import signal
 import subprocess
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import IO, ClassVar
 
 from upkeep.domain.masking import mask
+from upkeep.engines.background import in_background
 from upkeep.errors import Stopped, ToolFailed, ToolMissing
 from upkeep.settings import child_environment
 
@@ -300,8 +300,7 @@ class _Tail:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._kept = bytearray()
         self._stream = process.stderr
-        self._thread = threading.Thread(target=self._drain, name=f"stderr of {process.pid}", daemon=True)
-        self._thread.start()
+        self._drained = in_background(self._drain, name=f"stderr of {process.pid}")
 
     def _drain(self) -> None:
         if self._stream is None:
@@ -312,7 +311,7 @@ class _Tail:
                 del self._kept[: -2 * STDERR_KEPT]
 
     def join(self) -> None:
-        self._thread.join()
+        self._drained.result()
 
     def text(self) -> str:
         self.join()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, wait
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.masking import mask
 from upkeep.engines import keep_alive
 from upkeep.engines.archive_check import ArchiveCheck, ScriptCheck
+from upkeep.engines.background import in_background
 from upkeep.engines.base import Engine, Facts, Snapshot, Stream, StructureCheck
 from upkeep.engines.evidence import Evidence
 from upkeep.engines.pipeline import Ended, hint_for
@@ -188,9 +189,8 @@ class _PostgresSnapshot(Snapshot):
         self._tables = self._all(sql("postgres", "list_tables"))
         self._others = self._all(sql("postgres", "list_objects"))
         self._counts: dict[str, int] = {}
-        self._count_error: BaseException | None = None
         self._evidence = Evidence()
-        self._counter = threading.Thread(target=self._count, name="row counter", daemon=True)
+        self._counted: Future[None] | None = None
         self._with_passwords = engine.with_passwords and bool(self._server["may_read_passwords"])
         environment = engine.environment(patience=bool(self._server["impatient"]))
         self.streams = (
@@ -212,9 +212,12 @@ class _PostgresSnapshot(Snapshot):
                      f"--dbname={_conninfo(engine)}"],
                     environment,
                 ),
-                started=lambda _: self._counter.start(),
+                started=self._started,
             ),
         )  # fmt: skip
+
+    def _started(self, _: int) -> None:
+        self._counted = in_background(self._count, name="row counter")
 
     def _count(self) -> None:
         """Count rows in the dump's snapshot.
@@ -226,25 +229,22 @@ class _PostgresSnapshot(Snapshot):
         only = [psycopg.sql.SQL("ONLY {}").format(table) for table in tables.values()]
         lock = psycopg.sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(psycopg.sql.SQL(", ").join(only))
         count = psycopg.sql.SQL("SELECT count(*) AS row_count FROM ONLY {}")
-        try:
-            # In a savepoint, since an error must not end the snapshot that pg_dump reads from.
-            with self._connection.transaction(), self._connection.cursor() as cursor:
-                cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{self._engine.lock_timeout_s}s"])
-                if tables:
-                    cursor.execute(lock)
-                for name, table in tables.items():
-                    row = cursor.execute(count.format(table)).fetchone()
-                    self._counts[name] = int(row["row_count"]) if row else 0
-                self._evidence = gather(self._connection, tables, under_bytes=self._engine.checksum_under_mb << 20)
-        except BaseException as error:  # carried over to the thread that asks for the figures
-            self._count_error = error
+        # In a savepoint, since an error must not end the snapshot that pg_dump reads from.
+        with self._connection.transaction(), self._connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{self._engine.lock_timeout_s}s"])
+            if tables:
+                cursor.execute(lock)
+            for name, table in tables.items():
+                row = cursor.execute(count.format(table)).fetchone()
+                self._counts[name] = int(row["row_count"]) if row else 0
+            self._evidence = gather(self._connection, tables, under_bytes=self._engine.checksum_under_mb << 20)
 
     def facts(self, ended: Mapping[str, list[Ended]]) -> Facts:
-        self._counter.join()
+        not_counted = self._counted.exception() if self._counted else None
         warnings = [line for ends in ended.values() for end in ends for line in end.lines]
         why = ""
-        if self._count_error:
-            why = f"counting rows failed: {mask(str(self._count_error).strip(), self._engine.secrets)}"
+        if not_counted:
+            why = f"counting rows failed: {mask(str(not_counted).strip(), self._engine.secrets)}"
             warnings.append(f"row counts are the server's estimates: {why}")
         if self._engine.with_passwords and not self._with_passwords:
             warnings.append("roles are kept without their passwords: the account may not read pg_authid")
@@ -284,10 +284,10 @@ class _PostgresSnapshot(Snapshot):
         )
 
     def end(self) -> None:
-        if self._counter.is_alive():
+        if self._counted and not self._counted.done():
             with suppress(psycopg.Error):
                 self._connection.cancel_safe(timeout=CONNECT_TIMEOUT_S)  # the dump failed: its counts are of no use
-            self._counter.join(timeout=CONNECT_TIMEOUT_S)
+            wait([self._counted], CONNECT_TIMEOUT_S)
 
     def _full(self, table: Mapping[str, Any]) -> str:
         return self._shown(f"{table['schema']}.{table['name']}")

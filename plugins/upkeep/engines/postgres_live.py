@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 
 import psycopg
 from psycopg.rows import DictRow
 from psycopg.sql import SQL, Identifier
 
 from upkeep.domain.endpoint import Endpoint
+from upkeep.engines.background import meanwhile
 from upkeep.engines.live_base import LiveServer, State, Swapped
 from upkeep.engines.postgres_restore import MAINTENANCE, PostgresRestorer
 from upkeep.engines.restore_refusals import unavailable
@@ -111,23 +112,14 @@ class PostgresLive(LiveServer):
         with self._connected() as connection:
             return [str(row["told"]) for row in connection.execute(sql("postgres", name).encode(), {"name": database})]
 
-    @contextmanager
-    def _sessions_ended(self, *databases: str) -> Iterator[None]:
-        over = threading.Event()
-
-        def end_them() -> None:
+    def _sessions_ended(self, *databases: str) -> AbstractContextManager[None]:
+        def end_them(over: threading.Event) -> None:
             with suppress(psycopg.Error, RestoreUnavailable), closing(self._restorer.connect(MAINTENANCE)) as other:
                 while not over.is_set():
                     other.execute(sql("postgres", "end_sessions").encode(), [list(databases)])
                     over.wait(END_EVERY_S)
 
-        thread = threading.Thread(target=end_them, name="ends sessions", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
+        return meanwhile(end_them, name="ends sessions")
 
     @contextmanager
     def _connected(self) -> Iterator[psycopg.Connection[DictRow]]:

@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -20,6 +21,7 @@ from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.manifest import Manifest
 from upkeep.domain.masking import mask
 from upkeep.engines.copies import regrouped_partitions
+from upkeep.engines.feeding import feed
 from upkeep.engines.pipeline import Command, Pipeline, capture
 from upkeep.engines.postgres_copy import CopyReader, CopySessions, Rows
 from upkeep.engines.postgres_engine import PostgresEngine
@@ -236,19 +238,18 @@ class _Load:
                 hint=f"use the Upkeep that made it ({self._manifest.upkeep or 'see its manifest'})",
             )
         roles = self._roles(read)
-        feeder: _Feeder | None = None
+        fed: Future[None] | None = None
         try:
             with ExitStack() as stack:
                 script = Command([self._tools["pg_restore"], "--section=data", "--file=-"], collect_kb=256)
                 reader = stack.enter_context(Pipeline([script], secrets=self._restorer.secrets, feed=True))
-                feeder = _Feeder(self, read, reader)
-                feeder.start()
+                fed = feed(reader, self._archive(read))
                 output = reader.output()
                 # pg_restore prints nothing before it has read the whole table of contents.
                 first = next(output, b"")
                 self._head_is_whole.set()
                 if not first:
-                    self._judge(feeder, reader)
+                    self._judge(fed, reader)
                 with self._phase("definitions"):
                     self._make_database(keeper)
                     self._make_roles(keeper, roles)
@@ -260,7 +261,7 @@ class _Load:
                         self._refuse_parts()
                 indexes = stack.enter_context(EarlyIndexes(self._early, self._make_index, self._stop, self._jobs))
                 with self._phase("rows"):
-                    self._load_rows(first, output, feeder, reader, indexes)
+                    self._load_rows(first, output, fed, reader, indexes)
                 with self._phase("indexes"):
                     self._make_the_rest(indexes.finish())
                 if self._restorer.live:
@@ -272,8 +273,8 @@ class _Load:
         finally:
             self._over.set()
             self._head_is_whole.set()
-            if feeder:
-                feeder.join()
+            if fed:
+                fed.exception()  # waits
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:
@@ -476,7 +477,7 @@ class _Load:
             program.kill()
 
     def _load_rows(
-        self, first: bytes, output: Iterator[bytes], feeder: _Feeder, reader: Pipeline, indexes: EarlyIndexes
+        self, first: bytes, output: Iterator[bytes], fed: Future[None], reader: Pipeline, indexes: EarlyIndexes
     ) -> None:
         copies = CopyReader()
         psql = Command(
@@ -492,8 +493,8 @@ class _Load:
             def check() -> None:
                 indexes.check()
                 reader.check()
-                if feeder.error:
-                    raise feeder.error
+                if fed.done():
+                    fed.result()
 
             with CopySessions(self._session, self._jobs, lambda: copies.settings, indexes.loaded, check) as sessions:
                 for chunk in _chain(first, output):
@@ -504,7 +505,7 @@ class _Load:
                                 sessions.send(piece)
                         else:
                             self._write(rest, piece)
-                self._judge(feeder, reader)
+                self._judge(fed, reader)
                 if not copies.complete:
                     raise refused("the archive's rows broke off")
                 self._write(rest, copies.close())
@@ -529,11 +530,9 @@ class _Load:
         except ToolFailed as error:
             raise self._restorer.failed(error, what) from error
 
-    def _judge(self, feeder: _Feeder, reader: Pipeline) -> None:
+    def _judge(self, fed: Future[None], reader: Pipeline) -> None:
         """Whether the archive came through whole; what kept it from coming causes what pg_restore then says."""
-        feeder.join()
-        if feeder.error:
-            raise feeder.error
+        fed.result()
         try:
             reader.finish()
         except ToolFailed as error:
@@ -541,50 +540,21 @@ class _Load:
                 raise tool_unusable(error) from error
             raise refused(f"the archive can't be read to its end: {error.message}") from error
 
-    def take(self, chunk: bytes) -> None:
-        """In the feeder's thread: ``chunk`` is about to be given to pg_restore."""
-        self.bytes += len(chunk)
-        if not self._head_is_whole.is_set():
-            try:
-                self._head.write(chunk)
-                self._head.flush()
-            except OSError as error:
-                raise unavailable(
-                    f"can't keep the archive's table of contents on this worker's disk: {error}"
-                ) from error
-
-    @property
-    def is_over(self) -> bool:
-        return self._over.is_set()
-
-
-class _Feeder(threading.Thread):
-    """Gives the archive to pg_restore, while the main thread takes what that prints."""
-
-    def __init__(self, load: _Load, read: Read, reader: Pipeline) -> None:
-        super().__init__(name="archive", daemon=True)
-        self._load, self._read, self._reader = load, read, reader
-        self.error: BaseException | None = None
-
-    def run(self) -> None:
-        try:
-            chunks = self._read("dump")
-            try:
-                for chunk in chunks:
-                    self._load.take(chunk)
-                    self._reader.write(chunk)
-                    if self._load.is_over:
-                        return
-            finally:
-                if close := getattr(chunks, "close", None):
-                    close()
-            self._reader.stdin.close()
-        except BrokenPipeError:
-            pass  # pg_restore ended early: its exit status says why
-        except BaseException as error:  # carried over to the thread that waits for the archive
-            self.error = error
-            with suppress(OSError, ValueError):
-                self._reader.stdin.close()
+    def _archive(self, read: Read) -> Iterator[bytes]:
+        """What pg_restore is given, counted, with a copy of the head. Taken in the feeding thread."""
+        for chunk in read("dump"):
+            self.bytes += len(chunk)
+            if not self._head_is_whole.is_set():
+                try:
+                    self._head.write(chunk)
+                    self._head.flush()
+                except OSError as error:
+                    raise unavailable(
+                        f"can't keep the archive's table of contents on this worker's disk: {error}"
+                    ) from error
+            yield chunk
+            if self._over.is_set():
+                return
 
 
 def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import secrets
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +15,7 @@ from typing import IO, Any
 import redis
 
 from upkeep.engines import rdb_file
+from upkeep.engines.background import in_background
 from upkeep.engines.pipeline import Command, Pipeline
 from upkeep.engines.rdb_file import NEWER, RdbKeys
 from upkeep.engines.restore_refusals import tool_unusable
@@ -136,8 +136,9 @@ def scratch_redis(file: IO[bytes], *, databases: int = LEAST_DATABASES) -> Itera
                 hint="look for the kernel's out-of-memory killer in this worker's log, then run the task again",
             ) from error
         finally:
-            pipeline.end()
+            pipeline.kill()
             log.join()
+            pipeline.end()
 
 
 def _settings(folder: Path, password: str, databases: int) -> str:
@@ -190,19 +191,15 @@ class _Log:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._kept = bytearray()
-        self._thread = threading.Thread(target=self._read, args=(pipeline,), name="log of redis-server", daemon=True)
-        self._thread.start()
+        self._ended = in_background(lambda: self._read(pipeline), name="log of redis-server")
 
     def _read(self, pipeline: Pipeline) -> None:
-        try:
-            for chunk in pipeline.output():
-                self._kept += chunk
-                del self._kept[:-LOG_KEPT]
-        except Exception:  # noqa: S110 - told to stop, or closed: whoever waits for the server says so
-            pass
+        for chunk in pipeline.output():
+            self._kept += chunk
+            del self._kept[:-LOG_KEPT]
 
     def join(self) -> None:
-        self._thread.join()
+        self._ended.exception()  # when the task is told to stop, whoever waits for the server says so
 
     def text(self) -> str:
         return self._kept.decode("utf-8", "replace")

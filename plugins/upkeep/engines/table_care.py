@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from upkeep.domain.table_care import Item, Server, TableFacts
+from upkeep.engines.background import meanwhile
 
 LOOK_EVERY_S = 0.25
 """Between two looks whether a statement has to end."""
@@ -83,18 +84,12 @@ def watched(why_stop: WhyStop, end: Callable[[], object]) -> Iterator[Sequence[s
     over: a call may come before the statement has begun. Yields a list that then holds the reason.
     """
     reasons: list[str] = []
-    over = threading.Event()
 
-    def watch() -> None:
+    def watch(over: threading.Event) -> None:
         while not over.wait(LOOK_EVERY_S):
             if reason := reasons[0] if reasons else why_stop():
                 reasons[:] = [reason]
                 end()
 
-    watcher = threading.Thread(target=watch, name="table care watchdog", daemon=True)
-    watcher.start()
-    try:
+    with meanwhile(watch, name="table care watchdog"):
         yield reasons
-    finally:
-        over.set()
-        watcher.join()

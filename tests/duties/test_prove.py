@@ -286,6 +286,41 @@ def test_rows_that_come_back_in_other_partitions_are_compared_as_one_table(
             week(sites)
 
 
+def test_columns_that_a_parent_got_later_come_back_in_another_order(
+    postgres_database: PostgresDatabase,
+    postgres_scratch: PostgresServer,
+    sites: SiteFactory,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for statement in (
+        "CREATE TABLE above (a int)",
+        "CREATE TABLE beside (b int)",
+        "CREATE TABLE parent (p text) INHERITS (above)",
+        "CREATE TABLE child (own text, other text) INHERITS (parent, beside)",
+        "CREATE TABLE grandchild (smallest text) INHERITS (child)",
+        "CREATE TABLE plain () INHERITS (parent)",
+        'ALTER TABLE beside ADD "late, too" text',
+        "ALTER TABLE parent ADD latest int",
+        "ALTER TABLE above ADD late int DEFAULT 7",
+        "INSERT INTO child (a, p, own, latest) VALUES (1, 'p', 'o', 4)",
+        "INSERT INTO grandchild (a, p, own, smallest, \"late, too\") VALUES (2, 'p, q', NULL, '', ')')",
+        "INSERT INTO plain (a, latest) VALUES (3, 3)",
+    ):
+        postgres_database.execute(statement)
+    sites.database(postgres_database, scratch_conn_id=sites.scratch(postgres_scratch))
+    night(sites)
+    assert len(week(sites)["restored"]) == 1
+    assert proof(sites)["figures"]["differences"] == []
+    assert proof(sites)["figures"]["checksums"] == 6
+    with monkeypatch.context() as patched:
+        lossy = "{path} \"$@\" | sed 's/p, q/p, r/'"
+        wrapped("pg_restore", "/usr/lib/postgresql/15/bin/pg_restore", lossy, tmp_path, patched)
+        night(sites, run_id="night-2")
+        with pytest.raises(ProofFailed, match=r"table public\.grandchild has its 1 rows, but not their content"):
+            week(sites)
+
+
 @pytest.mark.parametrize("flavour", ["mariadb", "postgres"])
 def test_a_scratch_that_is_the_source_under_another_name_is_refused(
     flavour: str, sites: SiteFactory, request: pytest.FixtureRequest

@@ -44,6 +44,8 @@ WITH own AS (
                      FROM (SELECT concat_ws(' ', COALESCE(r.rolname, 'PUBLIC'), x.privilege_type, x.is_grantable) AS one
                              FROM aclexplode(usual) x LEFT JOIN pg_roles r ON r.oid = x.grantee) s), '') AS by_default
     FROM rights
+), restored AS (
+  {restored_columns}
 )
 SELECT 'database' AS kind, '' AS name, pg_encoding_to_char(encoding) || ' ' || datcollate || ' ' || datctype AS definition
   FROM pg_database WHERE datname = current_database()
@@ -62,8 +64,10 @@ SELECT CASE WHEN c.relkind IN ('v', 'm') THEN 'views' WHEN c.relkind = 'c' THEN 
                  (SELECT string_agg(concat_ws(' ', quote_ident(a.attname), format_type(a.atttypid, a.atttypmod),
                                               a.attnotnull, a.attidentity, a.attgenerated, a.attislocal, a.attstorage,
                                               a.attcollation::regcollation, pg_get_expr(d.adbin, d.adrelid),
-                                              col_description(c.oid, a.attnum)), ', ' ORDER BY a.attnum)
-                    FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+                                              col_description(c.oid, a.attnum)), ', ' ORDER BY r.place, a.attnum)
+                    FROM pg_attribute a
+                    LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+                    LEFT JOIN restored r ON r.table_oid = a.attrelid AND r.attnum = a.attnum
                    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped))
   FROM relations c WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'c')
 UNION ALL

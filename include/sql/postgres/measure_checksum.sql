@@ -4,4 +4,4 @@
 SELECT count(*) AS row_count,
        COALESCE(sum(hashtextextended(line COLLATE "C", 0)::numeric), 0) AS first_sum,
        COALESCE(sum(hashtextextended(line COLLATE "C", 1)::numeric), 0) AS second_sum
-  FROM (SELECT upkeep_row::text AS line FROM ONLY {table} AS upkeep_row OFFSET 0) AS lines;
+  FROM (SELECT {row}::text AS line FROM ONLY {table} AS upkeep_row OFFSET 0) AS lines;

@@ -53,11 +53,12 @@ def look_at_postgres(connection: Any, manifest: Manifest) -> Copy:
     try:
         with connection.transaction():
             postgres_catalogue.prepare(connection)
+            reordered = postgres_catalogue.reordered_rows(connection)
             for row in connection.execute(sql("postgres", "list_tables").encode()).fetchall():
                 table = psycopg.sql.Identifier(row["schema"], row["name"])
                 name = _shown(connection, f"{row['schema']}.{row['name']}")
                 if "checksum" in recorded.get(name, {}):
-                    rows, checksum = postgres_catalogue.checksum(connection, table)
+                    rows, checksum = postgres_catalogue.checksum(connection, table, reordered)
                     found[name] = {"rows": rows, "checksum": checksum}
                 else:
                     found[name] = {"rows": postgres_catalogue.count(connection, table)}

@@ -24,11 +24,12 @@ def gather(connection: Any, tables: Mapping[str, Identifier], *, under_bytes: in
     checksums: dict[str, dict[str, Any]] = {}
     with connection.transaction():
         prepare(connection)
+        reordered = reordered_rows(connection) if under_bytes else {}
         for name, table in tables.items() if under_bytes else ():
             try:
                 with connection.transaction():  # an error must not end the snapshot that pg_dump reads from
                     if size(connection, table) <= under_bytes:
-                        checksums[name] = {"checksum": checksum(connection, table)[1]}
+                        checksums[name] = {"checksum": checksum(connection, table, reordered)[1]}
             except psycopg.OperationalError:
                 raise  # a cut connection, a cancelled statement
             except psycopg.Error as error:
@@ -60,9 +61,24 @@ def count(connection: Any, table: Identifier) -> int:
     return int(_all(connection, SQL("SELECT count(*) AS row_count FROM ONLY {}").format(table))[0]["row_count"])
 
 
-def checksum(connection: Any, table: Identifier) -> tuple[int, str]:
+def reordered_rows(connection: Any) -> dict[str, Composable]:
+    """A row of each table that a dump makes again with another order of columns, in that order; by the table's name as
+    SQL writes it.
+    """
+    restored = SQL(sql("postgres", "list_restored_columns"))
+    rows = _all(connection, SQL(sql("postgres", "list_reordered_tables")).format(restored_columns=restored))
+    return {
+        Identifier(row["schema"], row["name"]).as_string(connection): SQL("ROW({})").format(
+            SQL(", ").join(Identifier("upkeep_row", column) for column in row["columns"])
+        )
+        for row in rows
+    }
+
+
+def checksum(connection: Any, table: Identifier, reordered: Mapping[str, Composable]) -> tuple[int, str]:
     """Rows and the checksum of their content: without order, with types, the same on every release from 12 on."""
-    found = _all(connection, SQL(sql("postgres", "measure_checksum")).format(table=table))[0]
+    row = reordered.get(table.as_string(connection), Identifier("upkeep_row"))
+    found = _all(connection, SQL(sql("postgres", "measure_checksum")).format(table=table, row=row))[0]
     return int(found["row_count"]), sums(found["first_sum"], found["second_sum"])
 
 
@@ -70,7 +86,8 @@ def catalogue(connection: Any) -> dict[str, Any]:
     """Each object by kind and name, with a digest of its definition; ``prepare`` first."""
     found: dict[str, dict[str, str]] = {}
     owners = []
-    for row in _all(connection, sql("postgres", "list_definitions").encode()):
+    restored = SQL(sql("postgres", "list_restored_columns"))
+    for row in _all(connection, SQL(sql("postgres", "list_definitions")).format(restored_columns=restored)):
         kind, name, definition = str(row["kind"]), str(row["name"]), row["definition"]
         if kind.startswith(_OWNER):
             owners.append((str(definition), f"{kind.removeprefix(_OWNER)} {name}"))

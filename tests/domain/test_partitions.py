@@ -22,7 +22,7 @@ from upkeep.domain.partition_bounds import (
 )
 from upkeep.domain.partition_plan import find_old, make_plan
 from upkeep.domain.partitions import Archived, CatchAll, Existing, Layout, Measured, PartitionPlan, Rule
-from upkeep.domain.purge import Refusal
+from upkeep.domain.refusal import Refusal
 
 NOW = datetime(2026, 11, 22, 2, tzinfo=UTC)
 CHINA = "Asia/Shanghai"

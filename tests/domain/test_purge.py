@@ -30,13 +30,13 @@ from upkeep.domain.purge import (
     cut_off,
     find_index,
     find_refusals,
-    human_count,
     make_plan,
     moments_to_convert,
     rest_after,
     why_wait,
 )
 from upkeep.domain.row_archive import archives_folder, line_of, row_of
+from upkeep.domain.units import human_count
 
 NOW = datetime(2026, 11, 22, 2, 30, tzinfo=UTC)
 RULE = Rule("logs", "created_at", 30)

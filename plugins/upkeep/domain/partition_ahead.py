@@ -15,7 +15,7 @@ from upkeep.domain.names import quoted
 from upkeep.domain.partition_bounds import Range, write_bound
 from upkeep.domain.partition_table import PartitionedTable
 from upkeep.domain.partitions import BYTES_PER_S, ROWS_PER_S, CatchAll, New, Step
-from upkeep.domain.purge import Refusal
+from upkeep.domain.refusal import Refusal
 from upkeep.domain.units import counted
 
 MOST_NEW = 120

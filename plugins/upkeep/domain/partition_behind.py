@@ -18,7 +18,7 @@ from collections.abc import Mapping
 
 from upkeep.domain.partition_table import Part, PartitionedTable
 from upkeep.domain.partitions import Archived, Measured, Step
-from upkeep.domain.purge import Refusal
+from upkeep.domain.refusal import Refusal
 from upkeep.domain.units import first_few
 
 

@@ -10,7 +10,7 @@ from upkeep.domain.partition_behind import old_parts, plan_behind
 from upkeep.domain.partition_bounds import Months, NotUnderstood
 from upkeep.domain.partition_table import PartitionedTable
 from upkeep.domain.partitions import Archived, Layout, Measured, PartitionPlan, Rule, Step
-from upkeep.domain.purge import Refusal
+from upkeep.domain.refusal import Refusal
 
 
 def make_plan(

@@ -10,7 +10,7 @@ from typing import Literal
 from upkeep.domain.health import Light
 from upkeep.domain.names import Named
 from upkeep.domain.partition_bounds import Kind
-from upkeep.domain.purge import Refusal
+from upkeep.domain.refusal import Refusal
 
 ROWS_PER_S, BYTES_PER_S = 10_000, 20_000_000
 """What even a slow server moves out of a catch-all. Writers wait meanwhile, so no more is moved than fits into the

@@ -19,9 +19,8 @@ from dataclasses import replace
 from math import sqrt
 
 from upkeep.domain.names import quoted
-from upkeep.domain.purge import human_count
 from upkeep.domain.table_care import Care, CarePlan, IndexFacts, Item, Kind, Past, Server, TableFacts
-from upkeep.domain.units import human_bytes, human_seconds
+from upkeep.domain.units import human_bytes, human_count, human_seconds
 
 STATISTICS_MAX_AGE_S = 7 * 86_400
 """Older statistics of a table that has changed since are renewed."""

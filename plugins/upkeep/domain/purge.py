@@ -24,7 +24,8 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from upkeep.domain.names import Named, quoted
-from upkeep.domain.units import human_seconds, utc
+from upkeep.domain.refusal import Refusal
+from upkeep.domain.units import human_count, human_seconds, utc
 
 Meaning = Literal["instant", "wall clock", "date", "other"]
 Form = Literal["text", "base64", "number", "none"]
@@ -161,14 +162,6 @@ def moments_to_convert(cut: datetime) -> tuple[datetime, ...]:
 
 
 # The plan.
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why a rule isn't carried out, and exactly what to do about it."""
-
-    reason: str
-    remedy: str
 
 
 @dataclass(frozen=True)
@@ -362,15 +355,6 @@ def create_index(table: Table, column: str) -> str:
 def _add_key(table: Table) -> str:
     kind = "BIGINT NOT NULL AUTO_INCREMENT" if table.engine == "mysql" else "bigint GENERATED ALWAYS AS IDENTITY"
     return f"ALTER TABLE {table.quoted} ADD COLUMN {quoted(table.engine, 'row_id')} {kind} PRIMARY KEY"
-
-
-def human_count(count: int) -> str:
-    """``812_412`` -> ``812,400``, ``5_012_345`` -> ``5.0 M``: as exact as an estimate deserves."""
-    if count >= 1_000_000:
-        return f"{count / 1_000_000:,.1f} M"
-    if count >= 10_000:
-        count = round(count, -2)
-    return f"{count:,}"
 
 
 def counts_from_its_rows(flavour: str, version: Sequence[int]) -> bool:

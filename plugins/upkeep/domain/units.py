@@ -41,6 +41,15 @@ def human_seconds(seconds: float) -> str:
     return " ".join(f"{count} {unit}" for count, unit in counts[largest : largest + 2] if count)
 
 
+def human_count(count: int) -> str:
+    """``812_412`` -> ``812,400``, ``5_012_345`` -> ``5.0 M``: as exact as an estimate deserves."""
+    if count >= 1_000_000:
+        return f"{count / 1_000_000:,.1f} M"
+    if count >= 10_000:
+        count = round(count, -2)
+    return f"{count:,}"
+
+
 def counted(count: int, noun: str) -> str:
     """``1 row``, ``1,042 rows``, ``3 entries``."""
     if count != 1:

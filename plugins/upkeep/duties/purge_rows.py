@@ -29,14 +29,13 @@ from upkeep.domain.purge import (
     Table,
     cut_off,
     find_refusals,
-    human_count,
     make_plan,
     rest_after,
     why_wait,
 )
 from upkeep.domain.row_archive import Ending, Row, RowArchive, fingerprint, line_of, row_of
 from upkeep.domain.sealed import digest
-from upkeep.domain.units import human_seconds
+from upkeep.domain.units import human_count, human_seconds
 from upkeep.duties.fresh_backup import require_fresh_backup
 from upkeep.duties.job import Job, never, require_hold
 from upkeep.duties.row_archives import Archives, identity_of

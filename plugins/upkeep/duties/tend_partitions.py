@@ -20,7 +20,7 @@ from upkeep.domain.health import Light
 from upkeep.domain.partition_plan import find_old, make_plan
 from upkeep.domain.partitions import Archived, Layout, Measured, PartitionPlan, Rule, Step
 from upkeep.domain.proof import is_proven
-from upkeep.domain.purge import Refusal
+from upkeep.domain.refusal import Refusal
 from upkeep.duties.catalogue import read_catalogue, read_manifest
 from upkeep.duties.fresh_backup import require_fresh_backup
 from upkeep.duties.job import Job, never, require_hold

@@ -10,7 +10,7 @@ import pytest
 from upkeep.engines.background import in_background, meanwhile
 from upkeep.engines.feeding import FedPipeline, feed
 from upkeep.engines.pipeline import Command, Pipeline
-from upkeep.errors import ToolFailed
+from upkeep.errors import Stopped, ToolFailed
 
 CHUNK = bytes(1 << 20)
 """As much as a pipe takes, so that the second one waits for a reader."""
@@ -149,3 +149,27 @@ def test_an_error_beside_a_block_comes_out_of_it() -> None:
 def test_an_answer_or_an_error_waits_until_somebody_asks() -> None:
     assert in_background(lambda: 42, name="answer").result() == 42
     assert isinstance(in_background(lambda: {}["missing"], name="error").exception(), KeyError)
+
+
+def test_a_broken_pipe_of_the_chunks_is_no_programs_end() -> None:
+    def breaks_off() -> Iterator[bytes]:
+        yield b"half"
+        raise BrokenPipeError("the source is gone")
+
+    with Pipeline([Command(["cat"])], feed=True) as pipeline:
+        fed = feed(pipeline, breaks_off())
+        assert b"".join(pipeline.output()) == b"half"
+
+        with pytest.raises(BrokenPipeError, match="the source is gone"):
+            fed.result()
+
+
+def test_a_program_that_is_told_to_stop_is_fed_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = FedPipeline([Command(["cat"])], nothing)
+    program.feed(CHUNK)
+    monkeypatch.setattr(Pipeline, "_stopping", False)  # put back afterwards
+    Pipeline.stop_all()
+
+    with pytest.raises(Stopped):
+        program.feed(CHUNK)
+    program.abandon()

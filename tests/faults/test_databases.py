@@ -19,7 +19,7 @@ from upkeep.engines.pipeline import Pipeline
 from upkeep.errors import SourceError, ToolFailed, ToolMissing, ToolUnfit
 
 PLENTY = 40_000_000
-"""Bytes of rows: on MySQL random ones, on PostgreSQL as hexadecimal digits, which are stored in half as many bytes. Enough
+"""Bytes of rows: on MySQL random ones, on PostgreSQL hexadecimal digits, which are stored in half as many bytes. Enough
 that the dump is far from its end when half of it is stored, whatever waits in pipes.
 """
 

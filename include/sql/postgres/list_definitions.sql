@@ -46,6 +46,18 @@ WITH own AS (
     FROM rights
 ), restored AS (
   {restored_columns}
+), columns AS (
+  SELECT a.attrelid AS oid,
+         string_agg(concat_ws(' ', quote_ident(a.attname), format_type(a.atttypid, a.atttypmod), a.attnotnull,
+                              a.attidentity, a.attgenerated, a.attislocal, a.attstorage, a.attcollation::regcollation,
+                              pg_get_expr(d.adbin, d.adrelid), col_description(a.attrelid, a.attnum)),
+                    ', ' ORDER BY r.place, a.attnum) AS definitions
+    FROM relations c
+    JOIN pg_attribute a ON a.attrelid = c.oid
+    LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    LEFT JOIN restored r ON r.table_oid = a.attrelid AND r.attnum = a.attnum
+   WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'c')
+   GROUP BY a.attrelid
 )
 SELECT 'database' AS kind, '' AS name, pg_encoding_to_char(encoding) || ' ' || datcollate || ' ' || datctype AS definition
   FROM pg_database WHERE datname = current_database()
@@ -59,17 +71,10 @@ SELECT CASE WHEN c.relkind IN ('v', 'm') THEN 'views' WHEN c.relkind = 'c' THEN 
                  c.relreplident, obj_description(c.oid, 'pg_class'), pg_get_partkeydef(c.oid),
                  pg_get_expr(c.relpartbound, c.oid),
                  CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END,
-                 (SELECT string_agg(i.inhparent::regclass::text, ',' ORDER BY i.inhseqno)
+                 (SELECT string_agg(i.inhparent::regclass::text, ',' ORDER BY i.ctid)  -- pg_dump's own order
                     FROM pg_inherits i WHERE i.inhrelid = c.oid),
-                 (SELECT string_agg(concat_ws(' ', quote_ident(a.attname), format_type(a.atttypid, a.atttypmod),
-                                              a.attnotnull, a.attidentity, a.attgenerated, a.attislocal, a.attstorage,
-                                              a.attcollation::regcollation, pg_get_expr(d.adbin, d.adrelid),
-                                              col_description(c.oid, a.attnum)), ', ' ORDER BY r.place, a.attnum)
-                    FROM pg_attribute a
-                    LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-                    LEFT JOIN restored r ON r.table_oid = a.attrelid AND r.attnum = a.attnum
-                   WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped))
-  FROM relations c WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'c')
+                 columns.definitions)
+  FROM relations c LEFT JOIN columns ON columns.oid = c.oid WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'c')
 UNION ALL
 SELECT 'indexes', c.shown, concat_ws(' | ', pg_get_indexdef(c.oid), i.indisvalid, i.indisclustered, i.indisreplident)
   FROM relations c JOIN pg_index i ON i.indexrelid = c.oid

@@ -1,5 +1,6 @@
 -- The columns of tables that inherit, each with its place once a dump has made the table again: the parents' own first, as
--- they then stand. A column that a parent was given later stands behind the table's own until then.
+-- they then stand. A column that a parent was given later stands behind the table's own until then. Several parents come in
+-- the order in which pg_dump finds them: as their rows lie in pg_inherits, it doesn't sort them by inhseqno.
 WITH RECURSIVE climbed AS (
   SELECT a.attrelid AS table_oid, a.attnum, a.attname, a.attrelid AS seen_in, a.attnum AS seen_as, ARRAY[]::int[] AS parents
     FROM pg_attribute a
@@ -10,10 +11,12 @@ WITH RECURSIVE climbed AS (
   SELECT below.table_oid, below.attnum, below.attname, parent.oid, parent.attnum,
          below.parents || ARRAY[1, parent.number]  -- before what is a table's own
     FROM climbed below
-   CROSS JOIN LATERAL (SELECT i.inhparent AS oid, i.inhseqno AS number, a.attnum
-                         FROM pg_inherits i JOIN pg_attribute a ON a.attrelid = i.inhparent
-                        WHERE i.inhrelid = below.seen_in AND a.attname = below.attname AND NOT a.attisdropped
-                        ORDER BY i.inhseqno
+   CROSS JOIN LATERAL (SELECT p.oid, p.number, a.attnum
+                         FROM (SELECT i.inhparent AS oid, row_number() OVER (ORDER BY i.ctid)::int AS number
+                                 FROM pg_inherits i WHERE i.inhrelid = below.seen_in) AS p
+                         JOIN pg_attribute a ON a.attrelid = p.oid
+                        WHERE a.attname = below.attname AND NOT a.attisdropped
+                        ORDER BY p.number
                         LIMIT 1) AS parent
 )
 SELECT DISTINCT ON (table_oid, attnum) table_oid, attnum, parents || ARRAY[2, seen_as] AS place

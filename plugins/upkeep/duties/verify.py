@@ -116,7 +116,8 @@ def _unpacked(
             unpacking = FedPipeline(commands, check.feed)
             try:
                 for chunk in reader:
-                    unpacking.feed(chunk)
+                    if not unpacking.feed(chunk):
+                        break  # why comes at once; what is left is read only if it's the backup's fault
                 unpacking.close()
             finally:
                 unpacking.abandon()  # before the check: it must not be closed under the hands of who feeds it

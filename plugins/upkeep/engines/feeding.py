@@ -19,9 +19,11 @@ def feed(pipeline: Pipeline, chunks: Iterator[bytes]) -> Future[None]:
 
     def write() -> None:
         try:
-            with suppress(BrokenPipeError):
-                for chunk in chunks:
+            for chunk in chunks:
+                try:
                     pipeline.write(chunk)
+                except BrokenPipeError:
+                    break
         finally:
             if isinstance(chunks, Generator):
                 chunks.close()  # here: what it has open may end with the thread that opened it
@@ -50,13 +52,18 @@ class FedPipeline:
             for _ in chunks:  # programs whose output nobody reads would read no more either
                 pass
 
-    def feed(self, chunk: bytes) -> None:
-        """Nothing once the program reads no more: it has seen enough, or its exit status says why."""
+    def feed(self, chunk: bytes) -> bool:
+        """Whether it reads on. If not, it has seen enough, or its exit status says why: more is fed in vain.
+
+        Errors: ``Stopped``.
+        """
+        self._pipeline.check()
         if self._reads_on:
             try:
                 self._pipeline.write(chunk)
             except BrokenPipeError:
                 self._reads_on = False
+        return self._reads_on
 
     def close(self) -> list[Ended]:
         """Wait for the end. Errors: ``ToolFailed``, and those of ``take``."""
@@ -68,7 +75,7 @@ class FedPipeline:
             self._output.result()
             return ended
         finally:
-            self._pipeline.end()
+            self.abandon()
 
     def abandon(self) -> None:
         """Nothing, where it was closed."""

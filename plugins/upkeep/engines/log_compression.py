@@ -11,10 +11,11 @@ import hashlib
 import os
 import secrets
 import stat
+from collections.abc import Iterator
 from contextlib import suppress
 
 from upkeep.domain.clean_logs import SUFFIX, unfinished_name
-from upkeep.engines.background import in_background
+from upkeep.engines.feeding import feed
 from upkeep.engines.open_files import OpenFiles, ask_kernel
 from upkeep.engines.pipeline import CHUNK, Command, Pipeline
 from upkeep.engines.tools import require
@@ -141,25 +142,19 @@ def _pack(source: int, copy: int) -> bytes:
     digest = hashlib.sha256()
     zstd = require("zstd", package="zstd")
 
-    def feed(pipeline: Pipeline) -> None:
-        try:
-            while chunk := os.read(source, CHUNK):
-                digest.update(chunk)
-                pipeline.write(chunk)
-        except (BrokenPipeError, ValueError):
-            pass  # zstd is gone and its pipe may be closed; its exit status says why
-        finally:
-            with suppress(BrokenPipeError):
-                pipeline.stdin.close()
+    def original() -> Iterator[bytes]:
+        while chunk := os.read(source, CHUNK):
+            digest.update(chunk)
+            yield chunk
 
     os.lseek(source, 0, os.SEEK_SET)
     with Pipeline([Command([zstd, "-q", f"-{_LEVEL}", "--check", "-c"])], feed=True) as pipeline:
-        fed = in_background(lambda: feed(pipeline), name="log to zstd")
+        fed = feed(pipeline, original())
         try:
             for chunk in pipeline.output():
                 _write(copy, chunk)
         except BaseException:
-            pipeline.end()  # so that the feeder meets a broken pipe
+            pipeline.kill()  # so that the feeding meets a broken pipe
             raise
         finally:
             fed.exception()  # waits: it writes to what the block's end closes

@@ -55,7 +55,11 @@ class OpenFiles:
     def _look(self, proc: Path) -> bool:
         seen_all = _sees_all_processes(proc)
         seen_init = False  # hidepid=2 and systemd's ProtectProc hide other accounts' processes without a word
-        for entry in os.scandir(proc):
+        try:
+            entries = list(os.scandir(proc))
+        except OSError:
+            return False
+        for entry in entries:
             if not entry.name.isdigit():
                 continue
             seen_init = seen_init or entry.name == "1"

@@ -311,7 +311,7 @@ class _Tail:
                 del self._kept[: -2 * STDERR_KEPT]
 
     def join(self) -> None:
-        self._drained.result()
+        self._drained.exception()  # waits
 
     def text(self) -> str:
         self.join()

@@ -24,10 +24,11 @@ def gather(connection: Any, tables: Mapping[str, Identifier], *, under_bytes: in
     checksums: dict[str, dict[str, Any]] = {}
     with connection.transaction():
         prepare(connection)
-        reordered = reordered_rows(connection) if under_bytes else {}
+        reordered: dict[str, Composable] | None = None
         for name, table in tables.items() if under_bytes else ():
             try:
                 with connection.transaction():  # an error must not end the snapshot that pg_dump reads from
+                    reordered = reordered_rows(connection) if reordered is None else reordered
                     if size(connection, table) <= under_bytes:
                         checksums[name] = {"checksum": checksum(connection, table, reordered)[1]}
             except psycopg.OperationalError:

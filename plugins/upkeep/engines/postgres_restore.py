@@ -238,12 +238,12 @@ class _Load:
                 hint=f"use the Upkeep that made it ({self._manifest.upkeep or 'see its manifest'})",
             )
         roles = self._roles(read)
-        fed: Future[None] | None = None
         try:
             with ExitStack() as stack:
                 script = Command([self._tools["pg_restore"], "--section=data", "--file=-"], collect_kb=256)
                 reader = stack.enter_context(Pipeline([script], secrets=self._restorer.secrets, feed=True))
                 fed = feed(reader, self._archive(read))
+                stack.callback(self._give_up, fed, reader)
                 output = reader.output()
                 # pg_restore prints nothing before it has read the whole table of contents.
                 first = next(output, b"")
@@ -273,8 +273,12 @@ class _Load:
         finally:
             self._over.set()
             self._head_is_whole.set()
-            if fed:
-                fed.exception()  # waits
+
+    def _give_up(self, fed: Future[None], reader: Pipeline) -> None:
+        """Nothing, where all was read: at the end of it, or when somewhere else something failed."""
+        self._over.set()
+        reader.kill()
+        fed.exception()  # waits: it writes to what is then closed
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:

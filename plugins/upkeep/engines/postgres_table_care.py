@@ -27,6 +27,7 @@ from upkeep.engines.table_care import STATEMENT_LIMIT_S, Ended, NotNow, TableCar
 from upkeep.errors import SourceError
 from upkeep.resources import sql
 
+CANCEL_LIMIT_S = 5.0
 _NOT_HAD = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 EXACT_OVER_BYTES = 8 * 1_048_576
 """pgstattuple reads what it measures: only what the estimate suspects, and not what is small anyway."""
@@ -178,7 +179,7 @@ class PostgresTableCare(PostgresSession, TableCareSession):
         with self.engine.told(f"{action.kind} {action.label} in"):
             self._patience(seconds)
             try:
-                with watched(why_stop, self._connection.cancel) as reasons:
+                with watched(why_stop, self._cancel) as reasons:
                     self._carry_out(action, reasons, seconds)
             finally:
                 # Neither may hide what became of the action; what isn't dropped here the next run sweeps.
@@ -186,6 +187,10 @@ class PostgresTableCare(PostgresSession, TableCareSession):
                     self._patience(STATEMENT_LIMIT_S)
                     if action.kind == "reindex":
                         self._sweep(action)
+
+    def _cancel(self) -> None:
+        with suppress(psycopg.Error):  # no connection to be had just now: it is asked again
+            self._connection.cancel_safe(timeout=CANCEL_LIMIT_S)
 
     def _carry_out(self, action: Item, reasons: Any, seconds: float | None) -> None:
         self._warnings.clear()

@@ -16,9 +16,14 @@ from tests.servers.places import Folder
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = Folder("airflow", account="root")
 HOME = FOLDER.path
+APT_CONFIG = HOME / "apt.conf"
+(HOME / "apt-lists" / "partial").mkdir(parents=True)
+APT_CONFIG.write_text(f'Dir::State::lists "{HOME}/apt-lists";\nDir::State::status "/dev/null";\n')
 
 os.environ.update(
     {
+        # What waits to be installed on this machine is no test's business, and takes apt seconds each time it is asked.
+        "APT_CONFIG": str(APT_CONFIG),
         "AIRFLOW_HOME": str(HOME),
         "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),

@@ -759,8 +759,9 @@ APT = shutil.which("apt-get")
 
 
 @pytest.fixture
-def apt_root(tmp_path: Path) -> Path:
+def apt_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A root of apt's own, with one archive in a folder and one package installed in an old version."""
+    monkeypatch.delenv("APT_CONFIG")
     for folder in (
         "etc/apt/sources.list.d", "etc/apt/preferences.d", "etc/apt/apt.conf.d", "etc/apt/trusted.gpg.d",
         "var/lib/apt/lists/partial", "var/cache/apt/archives/partial", "var/lib/dpkg", "archive",

@@ -88,14 +88,15 @@ def test_one_site_alone_can_be_verified(setting: Setting, ledger: Ledger) -> Non
 # Altered.
 
 
-@pytest.mark.parametrize("column", [column.name for column in ROWS.columns if column.name not in ("site", "seq")])
-def test_a_change_in_any_column_of_any_row_is_found(setting: Setting, ledger: Ledger, column: str) -> None:
-    forged: Any = 999 if column in ("try_number", "rows", "bytes") else "forged"
-    change = f"UPDATE upkeep_ledger SET {column} = :value WHERE site = '{SITE}' AND seq = :seq"
-    for row in ledger.rows(SITE):
-        setting.execute(change, value=forged, seq=row.seq)
-        assert (row.seq, "altered") in found(ledger)
-        setting.execute(change, value=getattr(row, column), seq=row.seq)
+def test_a_change_in_any_column_of_any_row_is_found(setting: Setting, ledger: Ledger) -> None:
+    rows = ledger.rows(SITE)
+    for column in {column.name for column in ROWS.columns} - {"site", "seq"}:
+        forged: Any = 999 if column in ("try_number", "rows", "bytes") else "forged"
+        change = f"UPDATE upkeep_ledger SET {column} = :value WHERE site = '{SITE}' AND seq = :seq"
+        for row in rows:
+            setting.execute(change, value=forged, seq=row.seq)
+            assert (row.seq, "altered") in found(ledger), column
+            setting.execute(change, value=getattr(row, column), seq=row.seq)
     assert chains(verify(ledger))[SITE].problems == ()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from upkeep.domain.proof import ProofLevel
 from upkeep.errors import SiteFileError
 from upkeep.resources import include_folder
 from upkeep.site import Site, load_site, load_sites
+from upkeep.site.reference import reference
 
 MINIMAL: dict[str, Any] = {
     "name": "shop",
@@ -264,3 +266,11 @@ def test_the_json_schema_knows_every_section() -> None:
     assert json.dumps(schema)
     assert schema["additionalProperties"] is False
     assert {"databases", "caches", "folders", "retention", "store"} <= schema["properties"].keys()
+
+
+def test_the_documentation_holds_every_setting_and_says_what_it_is() -> None:
+    text = (Path(__file__).resolve().parents[1] / "docs" / "site_file.md").read_text(encoding="utf-8")
+    found = re.search(r"<!-- made by: upkeep schema --markdown -->\n(.*?)\n<!-- end -->", text, re.S)
+    assert found
+    assert found[1] == reference(), "run: upkeep schema --markdown"
+    assert [line for line in found[1].splitlines()[2:] if line.endswith("|  |")] == [], "give it a description"

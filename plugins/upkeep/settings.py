@@ -59,7 +59,21 @@ SUDO_USER = Variable(
     "and `upkeep migrate` change",
     "the account itself",
 )
-VARIABLES = (SITES, PROGRAMS, PATH, HOME, SUDO_USER)
+VARIABLES = (
+    SITES,
+    PROGRAMS,
+    PATH,
+    HOME,
+    SUDO_USER,
+    # Read by Python and by the Kubernetes client, not here.
+    Variable("TMPDIR", "folder for what passes through a worker during restores and proofs", "`/tmp`"),
+    Variable(
+        "KUBECONFIG",
+        "the cluster of a `kubernetes` connection that names none: neither `in_cluster`, `kube_config` or "
+        "`kube_config_path` nor host and password. **An incomplete connection leads wherever this file does**",
+        "`~/.kube/config`",
+    ),
+)
 
 CONNECTION = "AIRFLOW_CONN_"
 CONNECTION_MEANING = (

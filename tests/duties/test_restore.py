@@ -728,13 +728,13 @@ def test_over_live_needs_an_approval_a_hook_or_a_waiver_and_a_fresh_backup(shop:
     sites.settings["databases"][0].pop("stop_writes")
     wanted = RestoreRequest("app", "over", proven(sites))
     later = sites.job("night", now=lambda: datetime.now(UTC) + timedelta(hours=2))
-    with pytest.raises(RestoreRefused, match="nothing keeps applications from writing"):
+    with pytest.raises(RestoreRefused, match=r"nothing keeps applications from writing.*\n.*--waive-stop"):
         stop_writes(later, wanted, approver="li")
     bring_beside(later, wanted)
     waivers = Waivers(writes="all pods are scaled down by hand")
-    with pytest.raises(RestoreRefused, match="may write"):
+    with pytest.raises(RestoreRefused, match=r"may write.*\n.*--waive-stop"):
         swap_live(later, wanted, approver="li")
-    with pytest.raises(NoFreshBackup):
+    with pytest.raises(NoFreshBackup, match="--waive-backup"):
         swap_live(later, wanted, approver="li", waivers=waivers)
     made = secure_live(later, wanted)
     assert made["backup_id"] != wanted.backup_id

@@ -14,7 +14,8 @@ from upkeep.settings import in_force, plugins_folder, table
 def register(commands: Commands) -> None:
     checked = add(commands, "check", check)
     checked.add_argument("files", type=Path, nargs="*", metavar="FILE", help="default: all of UPKEEP_SITES")
-    add(commands, "schema", schema)
+    described = add(commands, "schema", schema)
+    described.add_argument("--markdown", action="store_true", help="as docs/site_file.md has it")
     settings = add(commands, "config", config)
     settings.add_argument("--markdown", action="store_true", help="as docs/configuration.md has it")
 
@@ -33,10 +34,14 @@ def check(options: argparse.Namespace) -> int:
     return 1 if broken else 0
 
 
-def schema(_: argparse.Namespace) -> int:
+def schema(options: argparse.Namespace) -> int:
     """The JSON Schema of a site file, for editors."""
     from upkeep.site import Site
+    from upkeep.site.reference import reference
 
+    if options.markdown:
+        print(reference())
+        return 0
     print(json.dumps(Site.model_json_schema(), indent=2, ensure_ascii=False))
     return 0
 

@@ -38,7 +38,10 @@ def _require_start(plan: MigrationPlan, earlier: Record | None, start_at: int) -
     """Errors: ``MigrationRefused`` where the migration can't begin at that statement."""
     count = len(plan.statements)
     if not 1 <= start_at <= count:
-        raise MigrationRefused(f"there is no statement {start_at}: it has {count}", hint="see the plan")
+        raise MigrationRefused(
+            f"there is no statement {start_at}: it has {count}",
+            hint=f"give a number from 1 to {count}; the plan lists the statements, and --rehearse shows it",
+        )
     if start_at > 1 and plan.whole:
         raise MigrationRefused(
             "this migration is one transaction, none of whose statements can stand alone", hint="start at 1"

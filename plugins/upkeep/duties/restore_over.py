@@ -32,7 +32,7 @@ from upkeep.duties.restore_others import bring_other_beside, other_was_begun, sw
 from upkeep.duties.restore_place import check_room, hold_name, live_name, open_live, place_of
 from upkeep.duties.restore_source import SAFETY, Found, find_backup
 from upkeep.duties.verify import verify
-from upkeep.duties.write_stops import GO_ON, last_stop, stop_that_did, stopped_at, write_stop_of
+from upkeep.duties.write_stops import GO_ON, WAIVE, last_stop, stop_that_did, stopped_at, write_stop_of
 from upkeep.engines.live_base import LiveServer, State
 from upkeep.errors import NoFreshBackup, RestoreRefused, UpkeepError
 from upkeep.site import Database, ScaleToZero
@@ -165,7 +165,7 @@ def stop_writes(
     if hook is None:
         raise RestoreRefused(
             f"nothing keeps applications from writing to {job.site.name}/{target} while it is replaced",
-            hint="set stop_writes for it in the site file, or stop the applications by hand and say so in the waiver",
+            hint=f"set stop_writes for it in the site file, or stop the applications by hand and {WAIVE}",
         )
     stop = last_stop(job, target)
     holds = hook.holds()
@@ -362,7 +362,7 @@ def _require_all(job: Job, section: Database, server: LiveServer, live: str, wai
         if hook is None or not hook.holds():
             raise RestoreRefused(
                 f"applications may write to {live}: what they write now would be missing from it after the swap",
-                hint="run the whole restore again, so that stop_writes comes first, or waive it with a reason",
+                hint=f"run the whole restore again, so that stop_writes comes first, or {WAIVE}",
             )
         hook.refuse_writers()
     _require_fresh(job, section.name, waivers)
@@ -373,7 +373,7 @@ def _require_waived(job: Job, target: str, waivers: Waivers) -> None:
     if not waivers.writes:
         raise RestoreRefused(
             f"nothing keeps applications from writing to {job.site.name}/{target} while it is replaced",
-            hint="stop the applications by hand and say so in the waiver",
+            hint=f"stop the applications by hand and {WAIVE}",
         )
     _require_fresh(job, target, waivers)
 
@@ -382,7 +382,8 @@ def _require_fresh(job: Job, target: str, waivers: Waivers) -> None:
     if not waivers.backup and not fresh_backup(job, target):
         raise NoFreshBackup(
             f"{job.site.name}/{target} has no proven backup of the last {human_seconds(FRESH.total_seconds())}",
-            hint="run the whole restore again: it makes one first",
+            hint="run the whole restore again: it makes one first; where live can't be dumped any more, give "
+            "--waive-backup REASON (in the form: no fresh backup first, because)",
         )
 
 
@@ -423,7 +424,8 @@ def _require_named(request: RestoreRequest) -> str:
     """The newest backup may be the one that was just made of what is to be replaced."""
     if request.backup_id is None:
         raise RestoreRefused(
-            f"no backup is named to restore over {request.target}", hint="name one by its id: see the plan"
+            f"no backup is named to restore over {request.target}",
+            hint=f"give --backup ID; upkeep backups SITE {request.target} lists them",
         )
     return request.backup_id
 

@@ -20,8 +20,9 @@ PODS_GONE_S = 300
 LOOK_EVERY_S = 1.0
 GO_ON = "let writes go on"
 """The command of a stop that was waived."""
+WAIVE = "give --waive-stop REASON (in the form: applications may go on writing, because)"
 _COUNT = re.compile(r"([a-z0-9.-]+)=(\d+)")
-_END_THEM = "end these sessions and keep their accounts away; or stop the applications by hand and give a waiver"
+_END_THEM = f"end these sessions and keep their accounts away; or stop the applications by hand and {WAIVE}"
 
 
 class WriteStop(ABC):

@@ -108,7 +108,11 @@ def _parsed(url: str | URL) -> URL:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
         # Neither the URL nor the parser's complaint, which may quote it: there may be a password in it.
-        raise LedgerUnavailable("the ledger's database URL can't be read", hint="see Database for its form") from None
+        raise LedgerUnavailable(
+            "the ledger's database URL can't be read",
+            hint="give connection upkeep_ledger as JSON: conn_type postgres with host, login, password and schema (the "
+            "database), or conn_type sqlite with the absolute path of its file as host",
+        ) from None
     backend = parsed.get_backend_name()
     if backend in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")

@@ -19,7 +19,7 @@ BY_HAND = "somebody who marked the approval as success in Airflow"
 class PersonApprovalOperator(ApprovalOperator):
     """Ask a person. No answer within ``timeout_h`` hours is a no; a no fails the run.
 
-    ``approvers``: Airflow users who may answer; empty: whoever may answer in Airflow.
+    ``approvers``: who may answer, by the id that Airflow compares (with FAB a number); empty: whoever may in Airflow.
     """
 
     def __init__(self, *, approvers: Sequence[str], timeout_h: float, **kwargs: Any) -> None:

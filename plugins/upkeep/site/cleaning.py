@@ -25,10 +25,13 @@ class LogFolder(Strict):
     that is listed too goes by its own entry alone.
     """
 
-    path: AbsolutePath
-    patterns: Annotated[list[str], Field(min_length=1)] = Field(default_factory=lambda: ["*.log", "*.log.*"])
+    path: AbsolutePath = Field(description="absolute")
+    patterns: Annotated[list[str], Field(min_length=1)] = Field(
+        default_factory=lambda: ["*.log", "*.log.*"], description="of file names; default: *.log, *.log.*"
+    )
     errors: Annotated[list[str], Field(min_length=1)] = Field(
-        default_factory=lambda: [r"(?i)\b(error|fatal|critical|panic)\b"], description="what an error line looks like"
+        default_factory=lambda: [r"(?i)\b(error|fatal|critical|panic)\b"],
+        description="what an error line looks like; default: error, fatal, critical or panic as words",
     )
     keep_days: int | None = Field(None, ge=1, description="files last written earlier than this are removed")
     compress_over_mb: float | None = Field(None, ge=0, description="larger files that nobody writes become .zst")
@@ -51,7 +54,9 @@ class LogFolder(Strict):
 class Docker(Strict):
     """What the weekly clean-up may remove from a Docker engine. Volumes only where they carry ``volume_label``."""
 
-    url: Annotated[str, Field(pattern=r"^(unix:///|https?://)[^@\s]+$")] = "unix:///var/run/docker.sock"
+    url: Annotated[str, Field(pattern=r"^(unix:///|https?://)[^@\s]+$")] = Field(
+        "unix:///var/run/docker.sock", description="where its API is: unix:///..., http:// or https://"
+    )
     images_h: int | None = Field(None, ge=1, description="unused images older than this many hours")
     containers_h: int | None = Field(None, ge=1, description="stopped containers older than this many hours")
     build_cache_h: int | None = Field(None, ge=1, description="build cache unused for this many hours")

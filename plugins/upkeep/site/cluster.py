@@ -13,14 +13,16 @@ from upkeep.site.fields import ConnId, Name, Strict
 class Deployment(Strict):
     """A Deployment that rolling_update may change, and what must hold before and after."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")] = Field(
+        description="its name in the namespace"
+    )
     container: str | None = Field(None, description="whose image is set; default: the pod's only container")
     after: list[str] = Field(default_factory=list, description="deployments that must be updated and healthy first")
     timeout_s: int = Field(300, ge=10, le=7200, description="how long one rollout may take")
     health_url: Annotated[str, Field(pattern=r"^https?://[^@\s]+$")] | None = Field(
         None, description="must answer as well after the rollout as it did before"
     )
-    approve_scale: bool = Field(True, description="scaling it waits for a person")
+    approve_scale: bool = Field(True, description="scaling it waits for a person, whatever cluster.approval says")
 
 
 LookedAt = Literal[
@@ -34,12 +36,14 @@ class Cluster(Strict):
 
     name: Name = "manifests"
     conn_id: ConnId
-    namespace: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+    namespace: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")] = Field(
+        description="the one that is looked at, kept and changed"
+    )
     secrets: bool = Field(False, description="keep Secrets with the manifests; only with encryption")
-    deployments: list[Deployment] = Field(default_factory=list)
+    deployments: list[Deployment] = Field(default_factory=list, description="what may be updated, restarted, scaled")
     settle_s: int = Field(30, ge=0, le=3600, description="how long the health gates must hold after a rollout")
-    approval: bool = Field(True, description="a rollout, undo or restart waits for a person")
-    approvers: list[str] = Field(default_factory=list, description="Airflow users who may approve; default: all")
+    approval: bool = Field(True, description="a rollout, undo or restart waits for a person; not scale")
+    approvers: list[str] = Field(default_factory=list, description="who may approve; as approval.approvers")
     approval_timeout_h: float = Field(4, gt=0, le=72, description="after which an unanswered request is a no")
     certificate_days: int = Field(21, ge=0, description="report a TLS secret whose certificate ends sooner")
     leave_out: list[LookedAt] = Field(

@@ -21,17 +21,22 @@ class PurgeRule(Strict):
 
     table: str = Field(min_length=1, description="schema.table on PostgreSQL where it isn't in public")
     column: str = Field(min_length=1, description="a date or a time; rows where it is NULL stay")
-    keep_days: int = Field(ge=0)
-    archive: bool = Field(False, description="keep the rows in the store before they go")
-    cascade: bool = Field(False, description="let foreign keys remove what refers to these rows")
+    keep_days: int = Field(ge=0, description="0: all whose column lies in the past")
+    archive: bool = Field(
+        False, description="keep the rows in the store before they go; nothing ever removes these archives"
+    )
+    cascade: bool = Field(
+        False,
+        description="let ON DELETE keys change or remove what refers to these rows; without it such a rule is refused",
+    )
 
 
 class Check(Strict):
     """What must be true of a restored copy: one query that gives one number, and its bounds."""
 
     sql: str = Field(min_length=1, description="a SELECT that gives one row with one number")
-    at_least: float | None = None
-    at_most: float | None = None
+    at_least: float | None = Field(None, description="the least that the number may be; one of the two is needed")
+    at_most: float | None = Field(None, description="the most that it may be")
 
     @model_validator(mode="after")
     def _has_a_bound(self) -> Check:
@@ -62,9 +67,9 @@ class TableCare(Strict):
 class PartitionRule(Strict):
     """A table partitioned by RANGE of dates, whose partitions are made ahead and dropped behind."""
 
-    table: str = Field(min_length=1)
-    column: str = Field(min_length=1)
-    by: Literal["month"] = "month"
+    table: str = Field(min_length=1, description="schema.table on PostgreSQL where it isn't in public")
+    column: str = Field(min_length=1, description="the date or time by whose RANGE it is partitioned")
+    by: Literal["month"] = Field("month", description="how much one partition holds")
     ahead: int = Field(3, ge=1, le=24, description="how many partitions beyond the current one there must be")
     keep: int | None = Field(None, ge=1, description="how many whole partitions of the past stay; default: all")
     old: Literal["detach", "drop"] = Field("detach", description="what happens to older ones; MySQL can only drop")
@@ -89,10 +94,14 @@ class Migrations(Strict):
 class ScaleToZero(Strict):
     """Deployments of the site's cluster that must not run while what they write to is replaced."""
 
-    scale_to_zero: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+    scale_to_zero: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] = Field(
+        description="names of Deployments; they get their number of pods back afterwards"
+    )
 
 
 class Database(Strict):
+    """One database of a server, a target under ``name``."""
+
     name: Name
     engine: Literal["mysql", "postgres"] = Field(description="mysql serves MariaDB too")
     conn_id: ConnId
@@ -100,7 +109,7 @@ class Database(Strict):
         None, description="its name on the server; default: the connection's schema, else name"
     )
     lock_timeout_s: int = Field(5, ge=1, le=300, description="how long any statement may wait for a lock, in seconds")
-    purge: list[PurgeRule] = Field(default_factory=list)
+    purge: list[PurgeRule] = Field(default_factory=list, description="rows that may go each night, in this order")
     latency_ms: int = Field(1000, ge=1, description="logging in and one trivial query may take this long")
     max_lag_s: int = Field(60, ge=0, description="how far a replica may be behind")
     long_transaction_s: int = Field(1800, ge=1, description="a transaction open for longer is reported")
@@ -118,7 +127,7 @@ class Database(Strict):
         default_factory=list, description="timed each month, beside a few queries of Upkeep's own"
     )
     upkeep: TableCare = TableCare()
-    partitions: list[PartitionRule] = Field(default_factory=list)
+    partitions: list[PartitionRule] = Field(default_factory=list, description="tables partitioned by month")
     restore_conn_id: ConnId | None = Field(
         None,
         description="an account on the same server that may make, fill and rename databases, for restores by hand; "

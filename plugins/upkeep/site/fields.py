@@ -16,8 +16,8 @@ def _absolute(path: str) -> str:
     return path
 
 
-Name = Annotated[str, Field(pattern=NAME)]
-ConnId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=250)]
+Name = Annotated[str, Field(pattern=NAME, description="lower-case letters, digits, - and _")]
+ConnId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=250, description="id of an Airflow connection")]
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 
 

@@ -14,20 +14,20 @@ class HttpEndpoint(Strict):
 
     name: Name
     url: Annotated[str, Field(pattern=r"^https?://[^@\s]+$", description="without credentials")]
-    expect_status: Annotated[int, Field(ge=100, le=599)] = 200
-    latency_ms: int = Field(2000, ge=1)
-    timeout_s: float = Field(10, gt=0, le=60)
+    expect_status: int = Field(200, ge=100, le=599, description="the HTTP status that means it is well")
+    latency_ms: int = Field(2000, ge=1, description="a slower answer is amber")
+    timeout_s: float = Field(10, gt=0, le=60, description="no whole answer by then is red")
     certificate_days: int = Field(21, ge=0, description="https: warn when the certificate ends sooner")
 
 
 class Thresholds(Strict):
     """Shares of a resource, in percent, from which on it is reported."""
 
-    cpu_pct: int = Field(80, ge=1, le=100)
-    memory_pct: int = Field(85, ge=1, le=100)
-    disk_pct: int = Field(85, ge=1, le=100)
-    inodes_pct: int = Field(85, ge=1, le=100)
-    connections_pct: int = Field(80, ge=1, le=100)
+    cpu_pct: int = Field(80, ge=1, le=100, description="of all processors")
+    memory_pct: int = Field(85, ge=1, le=100, description="of the machine's memory")
+    disk_pct: int = Field(85, ge=1, le=100, description="of a file system's space")
+    inodes_pct: int = Field(85, ge=1, le=100, description="of its inodes")
+    connections_pct: int = Field(80, ge=1, le=100, description="of the connections that a database takes")
 
 
 class Host(Strict):

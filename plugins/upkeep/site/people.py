@@ -17,9 +17,12 @@ class Notify(Strict):
 
 
 class Approval(Strict):
-    """Who says yes before what is live is replaced or migrated."""
+    """Who says yes before what is live is replaced or migrated; for rollouts ``cluster`` says it."""
 
     approvers: list[Annotated[str, Field(min_length=1)]] = Field(
-        default_factory=list, description="Airflow users; empty: whoever may answer in Airflow"
+        default_factory=list,
+        description="who may answer; empty: whoever may in Airflow. The simple auth manager compares user names. FAB "
+        'compares its numeric user id, as text: list name and id, [li.si, "3"] (airflow users list). The command line '
+        "compares the machine's account",
     )
     timeout_h: float = Field(1, gt=0, le=72, description="no answer within this time is a no")

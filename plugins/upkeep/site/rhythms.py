@@ -24,6 +24,8 @@ class Rhythm(Strict):
 
 
 class Rhythms(Strict):
+    """Which DAGs run by the clock, and when."""
+
     daily: Rhythm
-    weekly: Rhythm | None = None
-    monthly: Rhythm | None = None
+    weekly: Rhythm | None = Field(None, description="default: there is no <site>_weekly")
+    monthly: Rhythm | None = Field(None, description="default: there is no <site>_monthly")

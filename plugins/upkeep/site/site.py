@@ -40,28 +40,28 @@ class Site(Strict):
     """One system under care."""
 
     name: Name
-    title: str
-    timezone: Annotated[str, AfterValidator(_known_zone)]
+    title: str = Field(description="as people call it, in reports")
+    timezone: Annotated[str, AfterValidator(_known_zone)] = Field(description="IANA name, such as Asia/Shanghai")
     rhythms: Rhythms
     store: StoreSettings
     spool: AbsolutePath = Field(
         "/var/spool/upkeep", description="folder on the worker where a finished backup waits while the store is away"
     )
     compression: Compression = Compression()
-    encryption: Encryption | None = None
+    encryption: Encryption | None = Field(None, description="default: backups are not encrypted")
     retention: Retention
     prove: Annotated[str, Field(pattern=r"^(all|newest|1/[1-9]\d{0,2})$")] = Field(
         "all", description="which of the week's backups are restored: all, each target's newest, or one in n"
     )
-    max_shrink_pct: int = Field(50, ge=1, le=99, description="a backup smaller than the last by more than this fails")
-    databases: list[Database] = Field(default_factory=list)
-    caches: list[Cache] = Field(default_factory=list)
-    folders: list[Folder] = Field(default_factory=list)
-    logs: list[LogFolder] = Field(default_factory=list)
-    endpoints: list[HttpEndpoint] = Field(default_factory=list)
+    max_shrink_pct: int = Field(50, ge=1, le=99, description="a backup smaller than the last proven one by more fails")
+    databases: list[Database] = Field(default_factory=list, description="MySQL, MariaDB, PostgreSQL")
+    caches: list[Cache] = Field(default_factory=list, description="Redis")
+    folders: list[Folder] = Field(default_factory=list, description="configuration and other files")
+    logs: list[LogFolder] = Field(default_factory=list, description="searched for errors each night, cleaned each week")
+    endpoints: list[HttpEndpoint] = Field(default_factory=list, description="URLs that must answer")
     thresholds: Thresholds = Thresholds()
     keep_samples_days: int = Field(730, ge=31, description="capacity samples older than this go")
-    notify: list[Notify] = Field(default_factory=list)
+    notify: list[Notify] = Field(default_factory=list, description="who is told of runs; empty: nobody")
     host: Host = Host()
     goals: Goals | None = Field(None, description="what a drill is judged by; without them it only measures")
     drill: Drill = Drill()

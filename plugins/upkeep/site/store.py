@@ -37,8 +37,10 @@ def _age_recipient(key: str) -> str:
 class StoreSettings(Strict):
     """Where backups go. Credentials only as an Airflow connection id."""
 
-    url: Annotated[str, AfterValidator(_store_url)]
-    conn_id: ConnId | None = None
+    url: Annotated[str, AfterValidator(_store_url)] = Field(
+        description="file:///folder, oss://bucket/prefix, or any URL that fsspec knows, such as s3://bucket/prefix"
+    )
+    conn_id: ConnId | None = Field(None, description="the connection with its credentials; oss:// needs one")
     storage_class: Literal["Standard", "IA"] | None = Field(
         None, description="OSS only; archive classes can't be read back at once, and what can't be read isn't proven"
     )
@@ -69,14 +71,18 @@ class StoreSettings(Strict):
 
 
 class Compression(Strict):
+    """How backups are compressed, with zstd."""
+
     level: int = Field(1, ge=1, le=19, description="zstd level")
-    threads: int = Field(2, ge=1, le=64)
+    threads: int = Field(2, ge=1, le=64, description="threads of zstd for each backup")
 
 
 class Encryption(Strict):
     """age encryption to public keys. The private key never lives here."""
 
-    recipients: Annotated[list[Annotated[str, AfterValidator(_age_recipient)]], Field(min_length=1)]
+    recipients: Annotated[list[Annotated[str, AfterValidator(_age_recipient)]], Field(min_length=1)] = Field(
+        description="public keys, each of which opens every backup: age1..., ssh-ed25519 ... or ssh-rsa ..."
+    )
     identity_conn_id: ConnId | None = Field(
         None,
         description="connection whose password is the private key; without it a backup can't be looked into after "
@@ -87,14 +93,16 @@ class Encryption(Strict):
 class Retention(Strict):
     """How many backups of each target stay. The floor ``keep_at_least`` counts proven backups only."""
 
-    daily: int = Field(0, ge=0)
-    weekly: int = Field(0, ge=0)
-    monthly: int = Field(0, ge=0)
-    yearly: int = Field(0, ge=0)
-    keep_last: int = Field(0, ge=0)
-    keep_at_least: int = Field(3, ge=1)
-    min_age_days: int = Field(1, ge=0)
-    max_age_days: int | None = Field(None, ge=1)
+    daily: int = Field(0, ge=0, description="the newest of each of so many days that have a proven backup")
+    weekly: int = Field(0, ge=0, description="of so many weeks")
+    monthly: int = Field(0, ge=0, description="of so many months")
+    yearly: int = Field(0, ge=0, description="of so many years")
+    keep_last: int = Field(0, ge=0, description="the newest proven ones, however many a day has")
+    keep_at_least: int = Field(3, ge=1, description="never fewer proven ones than this, whatever the rules say")
+    min_age_days: int = Field(1, ge=0, description="what is younger stays")
+    max_age_days: int | None = Field(
+        None, ge=1, description="what is older has no slot any more; only the newest of these stays"
+    )
     counts_from: Literal["checksum", "structure", "restored", "drilled"] = Field(
         "structure", description="the rung from which a backup counts as proven"
     )

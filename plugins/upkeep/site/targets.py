@@ -26,7 +26,9 @@ class Folder(Strict):
     """Paths kept in one archive. Links are stored, never followed."""
 
     name: Name
-    paths: Annotated[list[AbsolutePath], Field(min_length=1)]
+    paths: Annotated[list[AbsolutePath], Field(min_length=1)] = Field(
+        description="absolute paths of files or folders, all of which must exist"
+    )
     optional_paths: list[AbsolutePath] = Field(default_factory=list, description="kept where they exist")
 
 

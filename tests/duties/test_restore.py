@@ -40,6 +40,7 @@ from tests.servers.kubernetes_cluster import Namespace
 from tests.servers.mariadb import MariaDbServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis_server import RedisServer
+from upkeep.cli import main
 from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.restoring import RestoreRequest
 from upkeep.duties.check_health import check_health
@@ -847,6 +848,26 @@ def test_a_missing_a_damaged_and_an_unproven_backup_are_refused_and_one_in_the_s
     assert databases(shop) == there, "nothing half-loaded stays"
     with pytest.raises(ProofFailed, match="is damaged"):
         plan_restore(sites.job(), RestoreRequest("app", backup_id=first))
+
+
+def test_a_damage_that_can_not_be_written_down_is_said_with_the_error_and_on_the_command_line_too(
+    postgres_database: Database, sites: SiteFactory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    postgres_database.execute("CREATE TABLE t AS SELECT generate_series(1, 5) n")
+    sites.database(postgres_database)
+    backup_id = sites.back_up("app").backup.backup_id
+    folder = sites.folder / "store" / "kindergarten" / "app" / backup_id
+    stored = next(folder.glob("dump*"))
+    content = bytearray(stored.read_bytes())
+    content[-20] ^= 1
+    stored.write_bytes(content)
+    (folder / "proofs").symlink_to("/proc/nothing")  # no folder can be made there
+    monkeypatch.setattr("upkeep.commands.restore.job_of", lambda site: sites.job("night"))
+    assert main(["restore", "backup", "kindergarten", "app", "--backup", backup_id, "--yes"]) == 2
+    said = capsys.readouterr().err
+    assert f"NOTE: that {backup_id} is damaged could not be written beside it" in said
+    (failed,) = sites.job().ledger.acts("kindergarten", duty="restore")
+    assert failed.finished and "could not be written beside it" in str(failed.finished.error)
 
 
 def test_a_disk_without_room_is_refused_before_anything_is_made(

@@ -12,7 +12,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -139,15 +139,22 @@ def _taken_back(place: Place) -> Iterator[None]:
 
 @contextmanager
 def _damage_noted(found: Found, streams: Streams) -> Iterator[None]:
-    """A backup whose stored bytes turn out to be others is never chosen again, nor counted by retention."""
+    """A backup whose stored bytes turn out to be others is never chosen again, nor counted by retention; where that
+    can't be written down, the error says so.
+    """
     try:
         yield
     except ProofFailed as error:
         if streams.damage:
             job = found.job
-            with suppress(UpkeepError):
+            try:
                 write_proof(
                     job.store, found.backup.ref, ProofLevel.CHECKSUM, ok=False, at=job.now(), run=job.run.as_dict(),
                     figures={"error": str(error)},
                 )  # fmt: skip
+            except UpkeepError as second:
+                error.add_note(
+                    f"that {found.backup_id} is damaged could not be written beside it ({second.message}): until a "
+                    "verify or a proof of it fails, it may be chosen again, and retention counts it"
+                )
         raise

@@ -42,7 +42,7 @@ from tests.servers.postgres import PostgresServer
 from tests.servers.redis_server import RedisServer
 from upkeep.cli import main
 from upkeep.domain.endpoint import Endpoint
-from upkeep.domain.restoring import RestoreRequest
+from upkeep.domain.restoring import RestoreRequest, restored_name
 from upkeep.duties.check_health import check_health
 from upkeep.duties.job import Job
 from upkeep.duties.prove import prove
@@ -1029,6 +1029,27 @@ def test_a_redis_is_written_as_a_file_beside_and_swapped_in_over_live_with_the_o
                 client.flushdb()
         with server.connect() as client:
             assert fingerprint_redis(client) == before
+
+
+def test_a_redis_file_follows_no_link_and_what_killed_runs_left_goes(sites: SiteFactory, tmp_path: Path) -> None:
+    with RedisServer() as server:
+        with server.connect() as client:
+            client.set("one", "1")
+        sites.cache(server)
+        backup_id = sites.back_up("sessions").backup.backup_id
+    out, victim = tmp_path / "out", tmp_path / "victim"
+    out.mkdir()
+    victim.write_text("somebody's")
+    name = restored_name("sessions", backup_id)
+    (out / f"{name}.part").symlink_to(victim)
+    (out / f".{name}.rdb.0123456789abcdef").write_text("of a run that was killed")
+    wanted = RestoreRequest("sessions", backup_id=backup_id, folder=str(out))
+    assert restore(sites.job("night"), wanted)["found"] is False
+    assert victim.read_text() == "somebody's"
+    assert sorted(path.name for path in out.iterdir()) == [f"{name}.part", f"{name}.rdb"]
+    with pytest.raises(RestoreUnavailable, match="can't be written: File exists") as caught:
+        restore(sites.job("later"), replace(wanted, folder=str(victim)))
+    assert "a file stands where a folder is needed" in caught.value.hint
 
 
 @pytest.mark.parametrize("moment", ["before exchange", "after exchange", "after rename", "staged"])

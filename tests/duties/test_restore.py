@@ -48,6 +48,7 @@ from upkeep.duties.job import Job
 from upkeep.duties.prove import prove
 from upkeep.duties.report import report_run
 from upkeep.duties.restore import plan_restore, restore
+from upkeep.duties.restore_copy import load_copy
 from upkeep.duties.restore_over import (
     Waivers,
     bring_beside,
@@ -58,6 +59,8 @@ from upkeep.duties.restore_over import (
     stop_writes,
     swap_live,
 )
+from upkeep.duties.restore_place import place_of
+from upkeep.duties.restore_source import find_backup
 from upkeep.duties.verify import verify
 from upkeep.engines import folder_live, mysql_live, mysql_programs, redis_live
 from upkeep.engines.mysql_engine import MySqlEngine
@@ -920,6 +923,25 @@ def test_into_scratch_it_stays_there_and_the_next_proof_leaves_it_alone(
     assert "time: about" in "\n".join(plan_restore(sites.job(), RestoreRequest("app")).lines()), "by that proof"
     copy = PostgresDatabase(postgres_scratch, done["database"])
     assert copy.query("SELECT count(*) FROM t") == [(5,)]
+
+
+def test_the_scratch_server_is_looked_at_again_when_the_copy_is_made(
+    postgres_database: PostgresDatabase, postgres_scratch: PostgresServer, sites: SiteFactory
+) -> None:
+    """Between the plan and a person's yes, hours may go by."""
+    postgres_database.execute("CREATE TABLE t AS SELECT generate_series(1, 5) n")
+    sites.database(postgres_database, scratch_conn_id=sites.scratch(postgres_scratch))
+    job, wanted = sites.job("night"), RestoreRequest("app", "scratch", proven(sites))
+    section, found = sites.job().site.databases[0], find_backup(job, wanted)
+    place = place_of(job, section, found, wanted)
+    foreign = PostgresDatabase(postgres_scratch, "somebodys_own")
+    with foreign.existing(), pytest.raises(RestoreUnavailable, match="holds databases that Upkeep did not make"):
+        load_copy(job, section, found, place, ())
+    conn_id = sites.settings["databases"][0]["conn_id"]
+    sites.endpoints[conn_id] = replace(sites.endpoints[conn_id], port=1)
+    done = load_copy(job, section, found, place, ())
+    assert "the source could not be asked who it is now" in done["notes"][0]
+    place.restorer.drop(place.name)
 
 
 # A Redis and folders.

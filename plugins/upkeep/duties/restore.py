@@ -63,7 +63,7 @@ def plan_restore(job: Job, request: RestoreRequest) -> RestorePlan:
         into, steps, more = plan_over(job, section, found)
         return replace(plan, into=into, losses=losses, remarks=(*remarks, *more), steps=steps)
     place = place_of(job, section, found, request)
-    remarks += check_room(job, section, found, place, request)
+    remarks += check_room(job, section, found, place)
     tables = tables_wanted(found.manifest, request)
     if tables:
         losses = tuple(loss for loss in losses if loss.name in tables)

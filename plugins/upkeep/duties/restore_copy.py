@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from upkeep.domain.proof import ProofLevel
-from upkeep.domain.restoring import RestoreRequest
 from upkeep.domain.units import first_few, human_seconds
 from upkeep.duties.catalogue import write_proof
 from upkeep.duties.database_copy import CHECK_LIMIT_S, SESSIONS, compare_database
@@ -56,7 +55,7 @@ def load_copy(job: Job, section: Database, found: Found, place: Place, only: tup
     begun, restored = time.monotonic(), Restored()
     with job.ledger.record(job.act("restore", target, command=command), secrets=place.restorer.secrets) as entry:
         entry.note(backup_id=backup_id, where=place.label)
-        notes = check_room(job, section, found, place, RestoreRequest(target, "beside"))
+        notes = check_room(job, section, found, place)
         streams = Streams(found.job, found.manifest, key_of(found.job, found.manifest))
         with (
             restored.timed("load"),

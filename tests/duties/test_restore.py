@@ -62,7 +62,7 @@ from upkeep.duties.restore_over import (
 from upkeep.duties.restore_place import place_of
 from upkeep.duties.restore_source import find_backup
 from upkeep.duties.verify import verify
-from upkeep.engines import folder_live, mysql_live, mysql_programs, redis_live
+from upkeep.engines import folder_live, live_rows, mysql_live, mysql_programs, redis_live
 from upkeep.engines.mysql_engine import MySqlEngine
 from upkeep.engines.mysql_restore import MySqlRestorer
 from upkeep.engines.postgres_restore import PostgresRestorer
@@ -923,6 +923,37 @@ def test_into_scratch_it_stays_there_and_the_next_proof_leaves_it_alone(
     assert "time: about" in "\n".join(plan_restore(sites.job(), RestoreRequest("app")).lines()), "by that proof"
     copy = PostgresDatabase(postgres_scratch, done["database"])
     assert copy.query("SELECT count(*) FROM t") == [(5,)]
+
+
+def test_only_the_plan_counts_the_rows_of_the_live_database(
+    postgres_database: PostgresDatabase, sites: SiteFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a large one that takes a minute of load."""
+    postgres_database.execute("CREATE TABLE t AS SELECT generate_series(1, 5) n")
+    sites.database(postgres_database)
+    wanted, asked = RestoreRequest("app", backup_id=proven(sites)), []
+    count_rows = live_rows.count_rows
+    monkeypatch.setattr(live_rows, "count_rows", lambda *given: asked.append(given) or count_rows(*given))
+    plan = plan_restore(sites.job("night"), wanted)
+    assert (plan.losses[0].live, len(asked)) == (5, 1)
+    done = restore(sites.job("night"), plan.request)
+    assert (done["rows"], len(asked)) == (5, 1)
+    like(postgres_database, done["database"]).drop()
+
+
+@pytest.mark.parametrize("destination", ["scratch", "tables"])
+def test_what_no_backup_of_folders_can_be_restored_to_is_refused_without_a_plan_too(
+    sites: SiteFactory, tmp_path: Path, destination: Any
+) -> None:
+    (tmp_path / "data").mkdir()
+    sites.paths(tmp_path / "data")
+    tables = ("t",) if destination == "tables" else ()
+    wanted = RestoreRequest("config", destination, sites.back_up("config").backup.backup_id, tables=tables)
+    there = sorted(tmp_path.iterdir())
+    for begin in (plan_restore, restore):
+        with pytest.raises(RestoreRefused, match=f"config can't be restored to {destination}"):
+            begin(sites.job("night"), wanted)
+    assert sorted(tmp_path.iterdir()) == there
 
 
 def test_the_scratch_server_is_looked_at_again_when_the_copy_is_made(

@@ -44,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except UpkeepError as error:
-        print(f"ERROR: {error}", file=sys.stderr)
+        notes = (f"NOTE: {note}" for note in getattr(error, "__notes__", ()))
+        print(f"ERROR: {error}", *notes, sep="\n", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, EOFError):  # Ctrl-C, or Ctrl-D where something was asked
         print("\nERROR: stopped by hand\nHINT: upkeep ledger show has how far it got", file=sys.stderr)

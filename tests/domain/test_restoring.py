@@ -15,6 +15,7 @@ from upkeep.domain.restoring import (
     TableLoss,
     choose_backup,
     held_name,
+    moment_of,
     replaced_name,
     restored_name,
     tables_name,
@@ -41,6 +42,13 @@ def test_the_newest_proven_one_is_taken_or_the_newest_before_a_moment() -> None:
     assert chosen(backups, before=datetime(2026, 11, 3, 1, tzinfo=UTC)) == 2
     assert chosen(backups, before=datetime(2026, 11, 3, 2, tzinfo=UTC)) == 3, "one of that very moment counts"
     assert chosen(backups, backup_id=backups[0].backup_id) == 5, "whoever names one may have it unproven"
+
+
+@pytest.mark.parametrize(
+    ("text", "hour"), [("2026-11-21T18:30", 10), ("2026-11-21 18:30+00:00", 18), ("2026-11-21T18:30:00Z", 18)]
+)
+def test_a_moment_without_a_zone_is_one_of_the_sites(text: str, hour: int) -> None:
+    assert moment_of(text, "Asia/Shanghai") == datetime(2026, 11, 21, hour, 30, tzinfo=UTC)
 
 
 def test_what_is_damaged_or_missing_is_refused_and_the_hint_names_others() -> None:

@@ -40,13 +40,15 @@ from tests.servers.kubernetes_cluster import Namespace
 from tests.servers.mariadb import MariaDbServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis_server import RedisServer
+from upkeep.cli import main
 from upkeep.domain.endpoint import Endpoint
-from upkeep.domain.restoring import RestoreRequest
+from upkeep.domain.restoring import RestoreRequest, restored_name
 from upkeep.duties.check_health import check_health
 from upkeep.duties.job import Job
 from upkeep.duties.prove import prove
 from upkeep.duties.report import report_run
 from upkeep.duties.restore import plan_restore, restore
+from upkeep.duties.restore_copy import load_copy
 from upkeep.duties.restore_over import (
     Waivers,
     bring_beside,
@@ -57,8 +59,10 @@ from upkeep.duties.restore_over import (
     stop_writes,
     swap_live,
 )
+from upkeep.duties.restore_place import place_of
+from upkeep.duties.restore_source import find_backup
 from upkeep.duties.verify import verify
-from upkeep.engines import folder_live, mysql_live, mysql_programs, redis_live
+from upkeep.engines import folder_live, live_rows, mysql_live, mysql_programs, redis_live
 from upkeep.engines.mysql_engine import MySqlEngine
 from upkeep.engines.mysql_restore import MySqlRestorer
 from upkeep.engines.postgres_restore import PostgresRestorer
@@ -849,6 +853,26 @@ def test_a_missing_a_damaged_and_an_unproven_backup_are_refused_and_one_in_the_s
         plan_restore(sites.job(), RestoreRequest("app", backup_id=first))
 
 
+def test_a_damage_that_can_not_be_written_down_is_said_with_the_error_and_on_the_command_line_too(
+    postgres_database: Database, sites: SiteFactory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    postgres_database.execute("CREATE TABLE t AS SELECT generate_series(1, 5) n")
+    sites.database(postgres_database)
+    backup_id = sites.back_up("app").backup.backup_id
+    folder = sites.folder / "store" / "kindergarten" / "app" / backup_id
+    stored = next(folder.glob("dump*"))
+    content = bytearray(stored.read_bytes())
+    content[-20] ^= 1
+    stored.write_bytes(content)
+    (folder / "proofs").symlink_to("/proc/nothing")  # no folder can be made there
+    monkeypatch.setattr("upkeep.commands.restore.job_of", lambda site: sites.job("night"))
+    assert main(["restore", "backup", "kindergarten", "app", "--backup", backup_id, "--yes"]) == 2
+    said = capsys.readouterr().err
+    assert f"NOTE: that {backup_id} is damaged could not be written beside it" in said
+    (failed,) = sites.job().ledger.acts("kindergarten", duty="restore")
+    assert failed.finished and "could not be written beside it" in str(failed.finished.error)
+
+
 def test_a_disk_without_room_is_refused_before_anything_is_made(
     shop: Database, sites: SiteFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -899,6 +923,61 @@ def test_into_scratch_it_stays_there_and_the_next_proof_leaves_it_alone(
     assert "time: about" in "\n".join(plan_restore(sites.job(), RestoreRequest("app")).lines()), "by that proof"
     copy = PostgresDatabase(postgres_scratch, done["database"])
     assert copy.query("SELECT count(*) FROM t") == [(5,)]
+
+
+def test_only_the_plan_counts_the_rows_of_the_live_database(
+    postgres_database: PostgresDatabase, sites: SiteFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a large one that takes a minute of load."""
+    postgres_database.execute("CREATE TABLE t AS SELECT generate_series(1, 5) n")
+    sites.database(postgres_database)
+    wanted = RestoreRequest("app", backup_id=proven(sites))
+    count_rows, asked = live_rows.count_rows, []
+
+    def counted(*given: Any) -> Any:
+        asked.append(given)
+        return count_rows(*given)
+
+    monkeypatch.setattr(live_rows, "count_rows", counted)
+    plan = plan_restore(sites.job("night"), wanted)
+    assert (plan.losses[0].live, len(asked)) == (5, 1)
+    done = restore(sites.job("night"), plan.request)
+    assert (done["rows"], len(asked)) == (5, 1)
+    like(postgres_database, done["database"]).drop()
+
+
+@pytest.mark.parametrize("destination", ["scratch", "tables"])
+def test_what_no_backup_of_folders_can_be_restored_to_is_refused_without_a_plan_too(
+    sites: SiteFactory, tmp_path: Path, destination: Any
+) -> None:
+    (tmp_path / "data").mkdir()
+    sites.paths(tmp_path / "data")
+    tables = ("t",) if destination == "tables" else ()
+    wanted = RestoreRequest("config", destination, sites.back_up("config").backup.backup_id, tables=tables)
+    there = sorted(tmp_path.iterdir())
+    for begin in (plan_restore, restore):
+        with pytest.raises(RestoreRefused, match=f"config can't be restored to {destination}"):
+            begin(sites.job("night"), wanted)
+    assert sorted(tmp_path.iterdir()) == there
+
+
+def test_the_scratch_server_is_looked_at_again_when_the_copy_is_made(
+    postgres_database: PostgresDatabase, postgres_scratch: PostgresServer, sites: SiteFactory
+) -> None:
+    """Between the plan and a person's yes, hours may go by."""
+    postgres_database.execute("CREATE TABLE t AS SELECT generate_series(1, 5) n")
+    sites.database(postgres_database, scratch_conn_id=sites.scratch(postgres_scratch))
+    job, wanted = sites.job("night"), RestoreRequest("app", "scratch", proven(sites))
+    section, found = sites.job().site.databases[0], find_backup(job, wanted)
+    place = place_of(job, section, found, wanted)
+    foreign = PostgresDatabase(postgres_scratch, "somebodys_own")
+    with foreign.existing(), pytest.raises(RestoreUnavailable, match="holds databases that Upkeep did not make"):
+        load_copy(job, section, found, place, ())
+    conn_id = sites.settings["databases"][0]["conn_id"]
+    sites.endpoints[conn_id] = replace(sites.endpoints[conn_id], port=1)
+    done = load_copy(job, section, found, place, ())
+    assert "the source could not be asked who it is now" in done["notes"][0]
+    place.restorer.drop(place.name)
 
 
 # A Redis and folders.
@@ -1008,6 +1087,28 @@ def test_a_redis_is_written_as_a_file_beside_and_swapped_in_over_live_with_the_o
                 client.flushdb()
         with server.connect() as client:
             assert fingerprint_redis(client) == before
+
+
+def test_a_redis_file_follows_no_link_and_what_killed_runs_left_goes(sites: SiteFactory, tmp_path: Path) -> None:
+    with RedisServer() as server:
+        with server.connect() as client:
+            client.set("one", "1")
+        sites.cache(server)
+        backup_id = sites.back_up("sessions").backup.backup_id
+    out, victim = tmp_path / "out", tmp_path / "victim"
+    out.mkdir()
+    victim.write_text("somebody's")
+    name = restored_name("sessions", backup_id)
+    (out / f"{name}.part").symlink_to(victim)
+    (out / f".{name}.rdb.0123456789abcdef").write_text("of a run that was killed")
+    (out / f".{name}.rdb.swp").write_text("an editor's")
+    wanted = RestoreRequest("sessions", backup_id=backup_id, folder=str(out))
+    assert restore(sites.job("night"), wanted)["found"] is False
+    assert victim.read_text() == "somebody's"
+    assert sorted(path.name for path in out.iterdir()) == [f".{name}.rdb.swp", f"{name}.part", f"{name}.rdb"]
+    with pytest.raises(RestoreUnavailable, match="can't be written: File exists") as caught:
+        restore(sites.job("later"), replace(wanted, folder=str(victim)))
+    assert "a file stands where a folder is needed" in caught.value.hint
 
 
 @pytest.mark.parametrize("moment", ["before exchange", "after exchange", "after rename", "staged"])

@@ -148,7 +148,7 @@ def test_an_error_beside_a_block_comes_out_of_it() -> None:
 
 def test_an_answer_or_an_error_waits_until_somebody_asks() -> None:
     assert in_background(lambda: 42, name="answer").result() == 42
-    assert isinstance(in_background(lambda: {}["missing"], name="error").exception(), KeyError)
+    assert isinstance(in_background(lambda: int("no number"), name="error").exception(), ValueError)
 
 
 def test_a_broken_pipe_of_the_chunks_is_no_programs_end() -> None:

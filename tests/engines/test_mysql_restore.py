@@ -242,9 +242,14 @@ def test_what_the_server_refuses_is_the_backups_fault_and_what_it_lacks_is_not(
         assert before in b"".join(Stored(sites, manifest)("dump.sql"))
         return Stored(sites, manifest, lambda text: text.replace(before, after, 1))
 
-    with pytest.raises(ProofFailed, match="syntax"):
-        scratch.load(manifest, "proof", changed(b"INSERT INTO `orders`", b"INSERT INTTO `orders`"), folder=tmp_path)
-    scratch.drop("proof")
+    live = MySqlRestorer(scratch.endpoint, live=True)
+    for restorer, place, other in ((scratch, "the scratch server", "live"), (live, "the live server", "scratch")):
+        with pytest.raises(ProofFailed, match=f"{place}.*syntax") as caught:
+            restorer.load(
+                manifest, "proof", changed(b"INSERT INTO `orders`", b"INSERT INTTO `orders`"), folder=tmp_path
+            )
+        assert other not in str(caught.value)
+        restorer.drop("proof")
     with pytest.raises(ProofFailed, match=r"indexes of table `orders`.*Duplicate entry 'a'"):
         scratch.load(manifest, "proof", changed(b"'b',", b"'a',"), folder=tmp_path)
     scratch.drop("proof")

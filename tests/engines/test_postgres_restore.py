@@ -234,12 +234,19 @@ def test_what_the_server_refuses_is_the_backups_fault_and_what_it_lacks_is_not(
     manifest = made(LARGE)
     stored = Stored(sites, manifest)
 
-    def load(change: Callable[[bytes], bytes] = lambda text: text, wanted: Manifest = manifest) -> None:
-        scratch.load(wanted, "proof", Stored(sites, wanted, change), folder=tmp_path)
+    def load(
+        change: Callable[[bytes], bytes] = lambda text: text,
+        wanted: Manifest = manifest,
+        restorer: PostgresRestorer = scratch,
+    ) -> None:
+        restorer.load(wanted, "proof", Stored(sites, wanted, change), folder=tmp_path)
 
-    with pytest.raises(ProofFailed, match='type "texx" does not exist'):
-        load(lambda text: text.replace(b"body text", b"body texx", 1))
-    scratch.drop("proof")
+    live = PostgresRestorer(scratch.endpoint, live=True)
+    for restorer, place, other in ((scratch, "the scratch server", "live"), (live, "the live server", "scratch")):
+        with pytest.raises(ProofFailed, match=f'(?s){place}.*type "texx" does not exist') as caught:
+            load(lambda text: text.replace(b"body text", b"body texx", 1), restorer=restorer)
+        assert other not in str(caught.value)
+        restorer.drop("proof")
     with pytest.raises(ProofFailed, match="invalid input syntax for type bigint"):
         load(lambda text: text.replace(b"1\t1\n", b"1\tx\n", 1))
     scratch.drop("proof")

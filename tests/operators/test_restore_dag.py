@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from tests.operators.test_cluster_dags import answer
 from tests.operators.test_daily_dag import ledger, states
 from tests.servers.databases import Database, MySqlDatabase
+from upkeep.errors import RestoreRefused
 from upkeep.ledger import verify
-from upkeep.operators.restore import ApproveRestoreOperator
+from upkeep.operators.restore import ApproveRestoreOperator, PlanRestoreOperator
 from upkeep.resources import sites_folder
 from upkeep.site import load_sites
 
@@ -101,3 +103,12 @@ def test_a_plan_that_was_changed_on_its_way_does_not_take_the_question_away(
     approve = ApproveRestoreOperator(task_id="approve", site=site, plan={"destination": "beside", "lines": []})
     context: Any = {"params": {"target": "app", "destination": "over", "dry_run": False}}
     assert approve.execute(context) == "asked"
+
+
+def test_a_moment_that_is_none_is_explained_wherever_the_run_was_started(sites: Sites) -> None:
+    """Airflow lets any text pass for a date-time; its form offers a calendar, its API doesn't."""
+    sites("shop", databases=[{"name": "app", "engine": "mysql", "conn_id": "shop_mysql"}], folders=[])
+    job: Any = SimpleNamespace(site=load_sites(sites_folder())[0]["shop"])
+    context: Any = {"params": {"target": "app", "destination": "beside", "before": "yesterday"}}
+    with pytest.raises(RestoreRefused, match=r"'yesterday' is not a time\nHINT: write it as"):
+        PlanRestoreOperator(task_id="plan", site="shop").work(job, context)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from datetime import datetime
-from zoneinfo import ZoneInfo
 
 from upkeep.commands.approving import approved, require_approver, typed
 from upkeep.commands.base import Commands, add, group, job_of
-from upkeep.domain.restoring import RestoreRequest
-from upkeep.errors import RestoreRefused
+from upkeep.domain.restoring import RestoreRequest, moment_of
 
 
 def register(commands: Commands) -> None:
@@ -67,7 +64,7 @@ def restore_backup(options: argparse.Namespace) -> int:
         options.target,
         "tables" if options.table and options.to == "beside" else options.to,
         backup_id=options.backup,
-        before=_moment(options.before, job.site.timezone),
+        before=None if options.before is None else moment_of(options.before, job.site.timezone),
         tables=tuple(options.table or ()),
         folder=options.folder or "",
     )
@@ -107,13 +104,3 @@ def resume_writes(options: argparse.Namespace) -> int:
         done = let_write(job, options.target)
     print(json.dumps(done, indent=2, ensure_ascii=False))
     return 0
-
-
-def _moment(text: str | None, zone: str) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise RestoreRefused(f"{text!r} is not a time", hint="write it as 2026-11-21T18:30, or with +08:00") from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 from upkeep.domain.backup import taken_at
 from upkeep.domain.proof import ProofLevel, is_proven
@@ -49,6 +50,15 @@ class RestoreRequest:
                 f"{self.destination} takes all of {self.target}, and tables are named: {named}",
                 hint="choose tables (beside, with the rows of these only), or name none",
             )
+
+
+def moment_of(text: str, zone: str) -> datetime:
+    """A moment that a person wrote, in the site's time zone where none is given. Errors: ``RestoreRefused``."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise RestoreRefused(f"{text!r} is not a time", hint="write it as 2026-11-21T18:30, or with +08:00") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))
 
 
 def choose_backup(

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from zoneinfo import ZoneInfo
 
 import upkeep
@@ -23,6 +21,7 @@ from upkeep.domain.evidence import Span, find_gaps, span_of
 from upkeep.domain.units import counted
 from upkeep.duties.job import Job
 from upkeep.duties.status import openings_of
+from upkeep.duties.whole_file import appear, hidden_file, to_disk, writing
 from upkeep.errors import EvidenceRefused
 from upkeep.ledger import Head, verify
 from upkeep.reports.evidence import Evidence
@@ -71,11 +70,11 @@ def export_evidence(
     page = evidence_page(evidence, json_name=beside.name, json_sha256=_sha256(data)).encode()
     words = f"export the evidence of {span.first} to {span.last}"
     act = job.act("export_evidence", target or "site", command=f"{words} as {out.name}")
-    with _partial(out, page) as half_page, _partial(beside, data) as half_json, job.ledger.record(act) as entry:
+    with _hidden(out, page) as page_file, _hidden(beside, data) as json_file, job.ledger.record(act) as entry:
         # The page last: where it is, all of it is.
-        for half, path in ((half_json, beside), (half_page, out)):
-            with _told(path):
-                half.replace(path)
+        for file, path in ((json_file, beside), (page_file, out)):
+            with writing(path, EvidenceRefused):
+                appear(file, path)
         found = {"sha256": _sha256(page), "json_sha256": _sha256(data)}
         entry.note(
             bytes=len(page),
@@ -133,30 +132,14 @@ def _json_beside(out: Path) -> Path:
 
 
 @contextmanager
-def _partial(path: Path, content: bytes) -> Iterator[Path]:
-    """A file beside ``path`` with the content, on the disk; gone at the end unless it was renamed."""
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}"[:255])
-    try:
-        with _told(path), partial.open("xb") as file:
+def _hidden(path: Path, content: bytes) -> Iterator[IO[bytes]]:
+    """The content beside ``path``, on the disk. It is to be handed on: umask says who may read it."""
+    with ExitStack() as stack:
+        with writing(path, EvidenceRefused):
+            file = stack.enter_context(hidden_file(path, mode=0o666))
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        yield partial
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Errors: ``EvidenceRefused``."""
-    try:
-        yield
-    except OSError as error:
-        raise EvidenceRefused(
-            f"{path} can't be written: {error.strerror}",
-            hint=f"name a file in a folder where this account (user id {os.geteuid()}) may write, on a disk with room",
-        ) from error
+            to_disk(file)
+        yield file
 
 
 def _sha256(content: bytes) -> str:

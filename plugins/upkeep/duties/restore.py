@@ -7,7 +7,6 @@ with what its dump recorded. Nothing that is there already is written into, and 
 
 from __future__ import annotations
 
-import logging
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -25,8 +24,6 @@ from upkeep.duties.restore_place import check_room, hold_name, place_of, tables_
 from upkeep.duties.restore_source import Found, find_backup
 from upkeep.errors import RestoreRefused, RestoreUnavailable, SourceError
 from upkeep.site import Database
-
-log = logging.getLogger(__name__)
 
 
 def plan_restore(job: Job, request: RestoreRequest) -> RestorePlan:
@@ -63,7 +60,7 @@ def plan_restore(job: Job, request: RestoreRequest) -> RestorePlan:
         into, steps, more = plan_over(job, section, found)
         return replace(plan, into=into, losses=losses, remarks=(*remarks, *more), steps=steps)
     place = place_of(job, section, found, request)
-    remarks += check_room(job, section, found, place, request)
+    remarks += check_room(job, section, found, place)
     tables = tables_wanted(found.manifest, request)
     if tables:
         losses = tuple(loss for loss in losses if loss.name in tables)
@@ -77,7 +74,7 @@ def plan_restore(job: Job, request: RestoreRequest) -> RestorePlan:
     )
 
 
-def restore(job: Job, request: RestoreRequest, *, dry_run: bool = False) -> dict[str, Any]:
+def restore(job: Job, request: RestoreRequest) -> dict[str, Any]:
     """Load the backup beside everything else, compare it, leave it there.
 
     Errors: ``ProofFailed`` when it differs from its source (the copy stays to be looked at); ``RestoreRefused`` when
@@ -85,15 +82,9 @@ def restore(job: Job, request: RestoreRequest, *, dry_run: bool = False) -> dict
     """
     if request.destination not in ("beside", "scratch", "tables"):
         raise RestoreRefused(f"{request.destination} isn't restored beside", hint="use the steps of restore_over")
-    plan = plan_restore(job, request)
-    for line in plan.lines():
-        log.info("%s", line)
-    if dry_run:
-        return {"site": job.site.name, "target": request.target, "dry_run": True, "plan": list(plan.lines())}
-    found = find_backup(job, plan.request)
-    section = job.site.section(request.target)
+    found, section = find_backup(job, request), job.site.section(request.target)
     if not isinstance(section, Database):
-        return restore_other(job, section, found, plan.request)
+        return restore_other(job, section, found, request)
     with job.ledger.hold(hold_name(job, request.target)):
         place = place_of(job, section, found, request)
         return load_copy(job, section, found, place, tables_wanted(found.manifest, request))

@@ -12,12 +12,11 @@ import logging
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from upkeep.domain.proof import ProofLevel
-from upkeep.domain.restoring import RestoreRequest
 from upkeep.domain.units import first_few, human_seconds
 from upkeep.duties.catalogue import write_proof
 from upkeep.duties.database_copy import CHECK_LIMIT_S, SESSIONS, compare_database
@@ -56,7 +55,7 @@ def load_copy(job: Job, section: Database, found: Found, place: Place, only: tup
     begun, restored = time.monotonic(), Restored()
     with job.ledger.record(job.act("restore", target, command=command), secrets=place.restorer.secrets) as entry:
         entry.note(backup_id=backup_id, where=place.label)
-        notes = check_room(job, section, found, place, RestoreRequest(target, "beside"))
+        notes = check_room(job, section, found, place)
         streams = Streams(found.job, found.manifest, key_of(found.job, found.manifest))
         with (
             restored.timed("load"),
@@ -139,15 +138,22 @@ def _taken_back(place: Place) -> Iterator[None]:
 
 @contextmanager
 def _damage_noted(found: Found, streams: Streams) -> Iterator[None]:
-    """A backup whose stored bytes turn out to be others is never chosen again, nor counted by retention."""
+    """A backup whose stored bytes turn out to be others is never chosen again, nor counted by retention; where that
+    can't be written down, the error says so.
+    """
     try:
         yield
     except ProofFailed as error:
         if streams.damage:
             job = found.job
-            with suppress(UpkeepError):
+            try:
                 write_proof(
                     job.store, found.backup.ref, ProofLevel.CHECKSUM, ok=False, at=job.now(), run=job.run.as_dict(),
                     figures={"error": str(error)},
                 )  # fmt: skip
+            except UpkeepError as second:
+                error.add_note(
+                    f"that {found.backup_id} is damaged could not be written beside it ({second.message}): until a "
+                    "verify or a proof of it fails, it may be chosen again, and retention counts it"
+                )
         raise

@@ -22,6 +22,7 @@ from upkeep.duties.restore_place import WAIVER_NEEDED
 from upkeep.duties.restore_source import Found
 from upkeep.duties.scratch import require_disk
 from upkeep.duties.scratch_folder import FOLDER_FACTOR
+from upkeep.duties.whole_file import hint_for
 from upkeep.errors import ProofFailed, RestoreRefused, RestoreUnavailable
 from upkeep.ledger import Record
 
@@ -83,7 +84,7 @@ def unpack_beside(job: Job, found: Found) -> dict[str, Any]:
                     )
                 (stage / member).rename(beside)
             except OSError as error:
-                raise RestoreUnavailable(f"can't restore {path}: {error}", hint="see who owns its folder") from error
+                raise RestoreUnavailable(f"can't restore {path}: {error}", hint=hint_for(error)) from error
             finally:
                 with suppress(OSError):
                     remove_tree(stage)

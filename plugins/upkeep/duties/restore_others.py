@@ -16,20 +16,16 @@ from upkeep.site import Cache, Cluster, Folder, Section
 
 def others_plan(job: Job, section: Section, found: Found, plan: RestorePlan) -> RestorePlan:
     """Errors: ``RestoreRefused`` for what can't be done with such a target; ``RestoreUnavailable``."""
-    request = plan.request
-    if isinstance(section, Cluster) or request.destination not in ("beside", "over"):
-        raise RestoreRefused(
-            f"{section.name} can't be restored to {request.destination}",
-            hint=f"beside or over live; or by hand: upkeep show {job.site.name} {section.name} {found.backup_id}",
-        )
-    over = request.destination == "over"
+    _require_a_way(job, section, found, plan.request)
+    over = plan.request.destination == "over"
     if isinstance(section, Folder):
         return plan_folders(found, plan, over=over)
     return plan_redis(job, section, found, plan, over=over)
 
 
 def restore_other(job: Job, section: Section, found: Found, request: RestoreRequest) -> dict[str, Any]:
-    """Beside. Errors: ``ProofFailed``, ``RestoreUnavailable``, ``Busy``."""
+    """Beside. Errors: as ``others_plan``; ``ProofFailed``; ``Busy``."""
+    _require_a_way(job, section, found, request)
     with job.ledger.hold(hold_name(job, section.name)):
         if isinstance(section, Folder):
             return unpack_beside(job, found)
@@ -63,3 +59,12 @@ def swap_other(job: Job, section: Section, found: Found, *, approver: str, waive
         if isinstance(section, Cache):
             return swap_keys(job, section, found, approver, waived)
         raise RestoreRefused(f"{section.name} has nothing to swap with", hint="restore it by the line in its manifest")
+
+
+def _require_a_way(job: Job, section: Section, found: Found, request: RestoreRequest) -> None:
+    """Errors: ``RestoreRefused``."""
+    if isinstance(section, Cluster) or request.destination not in ("beside", "over"):
+        raise RestoreRefused(
+            f"{section.name} can't be restored to {request.destination}",
+            hint=f"beside or over live; or by hand: upkeep show {job.site.name} {section.name} {found.backup_id}",
+        )

@@ -75,7 +75,7 @@ def plan_over(job: Job, section: Database, found: Found) -> tuple[str, tuple[str
     there = server.exists(live)
     remarks = []
     if place.name not in place.restorer.databases():
-        remarks += check_room(job, section, found, place, RestoreRequest(section.name, "over"))
+        remarks += check_room(job, section, found, place)
     else:
         remarks.append(f"{place.name} is there already: it is compared again, not loaded again")
     if there:

@@ -74,11 +74,13 @@ def open_live(job: Job, section: Database) -> LiveServer:
     return PostgresLive(endpoint)
 
 
-def check_room(job: Job, section: Database, found: Found, place: Place, request: RestoreRequest) -> list[str]:
-    """Errors: ``RestoreUnavailable`` when the copy would fill somebody's disk, or when scratch is the source."""
+def check_room(job: Job, section: Database, found: Found, place: Place) -> list[str]:
+    """What can't be made sure of. Errors: ``RestoreUnavailable`` when the copy would fill somebody's disk, when scratch
+    is the source, or holds what Upkeep did not make.
+    """
     plain = plain_bytes(found.job, found.backup, found.manifest)
-    if request.destination == "scratch":
-        return scratch_of(job, request.target).check(found.manifest, plain)
+    if not place.restorer.live:
+        return scratch_of(job, section.name).check(found.manifest, plain)
     need, free = plain * SPACE_FACTOR, place.restorer.free_bytes()
     if free is None:
         return [f"nobody can say how much disk is free on {place.label}; the copy needs about {human_bytes(need)}"]

@@ -5,7 +5,6 @@ The file's name appears when it is whole, so that a killed run leaves nothing th
 
 from __future__ import annotations
 
-import os
 import shlex
 import time
 from contextlib import closing
@@ -20,6 +19,7 @@ from upkeep.duties.read_back import Streams, key_of, plain_bytes
 from upkeep.duties.restore_place import WAIVER_NEEDED
 from upkeep.duties.restore_source import Found
 from upkeep.duties.scratch import require_disk
+from upkeep.duties.whole_file import appear, hidden_file, remove_left, writing
 from upkeep.errors import RestoreUnavailable
 from upkeep.site import Cache, Section
 
@@ -72,23 +72,18 @@ def write_file(job: Job, section: Section, found: Found, file: Path) -> dict[str
     begun = time.monotonic()
     with job.ledger.record(act) as entry:
         streams = Streams(found.job, found.manifest, key_of(found.job, found.manifest))
-        part = file.with_suffix(".part")
-        try:
+        with writing(file, RestoreUnavailable):
             file.parent.mkdir(parents=True, exist_ok=True)
+            remove_left(file)  # no other run is at it now
             need = plain_bytes(found.job, found.backup, found.manifest)
             require_disk(str(file.parent), need, found.manifest, otherwise="restore elsewhere")
-            with os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), "w+b") as sink:
+            with hidden_file(file) as sink:
                 with closing(streams.read("dump.rdb")) as chunks:
                     for chunk in chunks:
                         sink.write(chunk)
                 sink.flush()
                 counted = count_keys(sink)
-                os.fsync(sink.fileno())
-            part.rename(file)
-        except OSError as error:
-            raise RestoreUnavailable(f"can't write {file}: {error.strerror}", hint="see who owns its folder") from error
-        finally:
-            part.unlink(missing_ok=True)
+                appear(sink, file)
         seconds = round(time.monotonic() - begun, 3)
         entry.note(
             backup_id=found.backup_id, bytes=found.manifest.size, keys=counted.keys, seconds=seconds, light="green",

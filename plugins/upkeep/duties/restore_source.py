@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import logging
-from contextlib import suppress
 from dataclasses import dataclass
 
 from upkeep.domain.backup import taken_at
@@ -96,10 +95,12 @@ def _estimate(job: Job, backups: list[Backup], wanted: Backup) -> float | None:
         if backup.level < ProofLevel.RESTORED or not backup.size:
             continue
         prefix = f"{backup.ref.prefix}{PROOFS}"
-        with suppress(UpkeepError, ValueError, KeyError, TypeError):
+        try:
             keys = [stored.key for stored in job.store.list(prefix) if stored.key.endswith("-pass.json")]
             for key in sorted(keys, reverse=True):
                 figures = json.loads(job.store.get(key))["figures"]
                 if isinstance(figures.get("seconds"), dict):
                     return float(figures["seconds"]["total"]) * wanted.size / backup.size
+        except (UpkeepError, ValueError, KeyError, TypeError) as error:
+            log.warning("no estimate by the proofs in %s: %s", prefix, error)
     return None

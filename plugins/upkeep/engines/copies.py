@@ -147,5 +147,5 @@ def _shown(connection: Any, name: str) -> str:
 def _unreadable(error: object) -> RestoreUnavailable:
     return RestoreUnavailable(
         f"the restored copy can't be looked at: {str(error).strip().splitlines()[0]}",
-        hint="see the scratch server's log; its account has to read all that it restored",
+        hint="see the log of the server that it stands on; the account there has to read all that it restored",
     )

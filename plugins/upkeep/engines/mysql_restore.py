@@ -220,7 +220,7 @@ class MySqlRestorer(Restorer):
                 raise
             raise NameTaken(
                 f"there is already a database {database!r} on {self.place} {self.endpoint.host}",
-                hint="see what it is; if an earlier test restore left it, drop it",
+                hint="see what it is; if an earlier restore left it, drop it",
             ) from error
 
     @contextmanager

@@ -356,7 +356,7 @@ class _Load:
             raise NameTaken(
                 f"there is already a database {self._database!r} on {self._restorer.place} "
                 f"{self._restorer.endpoint.host}",
-                hint="see what it is; if an earlier test restore left it, drop it",
+                hint="see what it is; if an earlier restore left it, drop it",
             ) from error
         except psycopg.Error as error:
             raise unavailable(self._restorer.said(error, f"make database {self._database!r}").message) from error

@@ -1,4 +1,4 @@
-"""Whose fault a failed load is: the scratch server's and this worker's, or the backup's."""
+"""Whose fault a failed load is: the server's and this worker's, or the backup's."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def unavailable(message: str, *, hint: str = "") -> RestoreUnavailable:
 def refused(message: str) -> ProofFailed:
     return ProofFailed(
         message,
-        hint="the scratch server does not take what is in this backup: don't rely on it, look at what the server says, "
-        "back up again and prove that one",
+        hint="don't rely on this backup: what is in it can't be loaded; take another one, or back up again and prove "
+        "that one",
     )
 
 

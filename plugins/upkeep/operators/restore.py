@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowSkipException
 
-from upkeep.domain.restoring import DESTINATIONS, RestoreRequest
+from upkeep.domain.restoring import DESTINATIONS, RestoreRequest, moment_of
 from upkeep.duties.job import Job
 from upkeep.duties.restore import plan_restore, restore
 from upkeep.duties.restore_over import Waivers, bring_beside, let_write, secure_live, stop_writes, swap_live
@@ -208,17 +206,12 @@ def _request(job: Job, context: Context, plan: Any = None) -> RestoreRequest:
     if plan:
         backup_id, before = plan["backup_id"], None
     else:
-        backup_id = params.get("backup_id")
-        before = _moment(params.get("before"), job.site.timezone) or context["dag_run"].run_after
+        backup_id, text = params.get("backup_id"), params.get("before")
+        before = moment_of(text, job.site.timezone) if text else context["dag_run"].run_after
     return RestoreRequest(
         str(params["target"]), params["destination"], backup_id=backup_id, before=before,
         tables=tuple(params.get("tables") or ()),
     )  # fmt: skip
-
-
-def _moment(text: str | None, zone: str) -> datetime | None:
-    moment = datetime.fromisoformat(text) if text else None
-    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))
 
 
 def _waivers(context: Context) -> Waivers:

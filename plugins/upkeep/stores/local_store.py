@@ -136,7 +136,7 @@ class LocalStore(Store):
     def _fsync_folders(self, file: Path) -> None:
         """A power cut may take a name that its folder has not been made to keep, that of a new folder too."""
         for folder in file.parents:
-            _fsync_folder(folder)
+            fsync_folder(folder)
             if folder == self.root:
                 return
 
@@ -211,7 +211,7 @@ def _files(folder: Path) -> Iterator[Path]:
                 yield Path(parent, name)
 
 
-def _fsync_folder(folder: Path) -> None:
+def fsync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -283,6 +283,11 @@ class TestRefusals:
         assert "secret" not in str(caught.value)
         assert caught.value.__suppress_context__
 
+    def test_a_bug_shows_where_it_was_raised_as_long_as_it_quotes_no_key(self, memory: MemoryFileSystem) -> None:
+        with pytest.raises(StoreError, match="TypeError") as caught:
+            over(memory, hide=["AKIA/secret+1"]).put("a/b", "text")  # type: ignore[arg-type]  # that is the bug
+        assert isinstance(caught.value.__cause__, TypeError)
+
     def test_a_store_that_lost_bytes_is_found_out(self, memory: MemoryFileSystem) -> None:
         class Forgets(MemoryFileSystem):  # type: ignore[misc]  # fsspec ships no types
             def cp_file(self, path1: str, path2: str, **options: Any) -> None:

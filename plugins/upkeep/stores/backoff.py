@@ -1,8 +1,9 @@
-"""How long to wait between tries."""
+"""How often to try again, and how long to wait before."""
 
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -23,3 +24,20 @@ class Backoff:
         for turn in range(self.retries):
             longest = min(self.ceiling_s, self.first_s * 2**turn)
             yield longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
+
+
+class Tries:
+    """The tries of one request, or of one stretch of work that may fail as often as it likes while it gets on."""
+
+    def __init__(self, backoff: Backoff) -> None:
+        self._delays = backoff.delays()
+        self.failed = 0
+
+    def again(self, stop: threading.Event | None = None) -> bool:
+        """Count a failed try; wait, and tell whether there is to be another one. ``stop``: cuts the wait short."""
+        self.failed += 1
+        delay = next(self._delays, None)
+        if delay is None:
+            return False
+        (stop or threading.Event()).wait(delay)
+        return True

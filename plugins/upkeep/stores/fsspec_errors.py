@@ -24,6 +24,11 @@ def is_passing(error: Exception) -> bool:
     )
 
 
+def is_a_bug(error: Exception) -> bool:
+    """Whether it is one of Python's own that says nothing about a store: ``TypeError``, ``KeyError`` ..."""
+    return type(error).__module__ == "builtins" and not isinstance(error, OSError)
+
+
 def refusal(error: Exception, failed: str, tries: int) -> StoreError:
     """Our error for theirs.
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import secrets
-import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from upkeep.domain.masking import mask
-from upkeep.errors import ObjectDamaged, ObjectMissing, StoreError
-from upkeep.stores.backoff import Backoff
+from upkeep.errors import ObjectDamaged, ObjectMissing
+from upkeep.stores.backoff import Backoff, Tries
 from upkeep.stores.base import ObjectWriter, Store, StoredObject, require_folder
-from upkeep.stores.fsspec_errors import is_passing, refusal
+from upkeep.stores.fsspec_errors import is_a_bug, is_passing, refusal
 
 T = TypeVar("T")
 
@@ -72,8 +72,8 @@ class FsspecStore(Store):
 
     def read(self, key: str) -> Iterator[bytes]:
         """See ``Store.read``. After a lost connection the file is opened again and read on from where it broke."""
-        offset = tries = 0
-        delays = self._backoff.delays()
+        offset = 0
+        tries = Tries(self._backoff)
         while True:
             file = self.call("read", key, lambda: self._fs.open(self.path(key), "rb"))
             try:
@@ -82,13 +82,11 @@ class FsspecStore(Store):
                     while chunk := file.read(CHUNK):
                         offset += len(chunk)
                         yield chunk
-                        delays, tries = self._backoff.delays(), 0
+                        tries = Tries(self._backoff)
                 return
             except Exception as error:
-                tries += 1
-                if not is_passing(error) or (delay := next(delays, None)) is None:
-                    raise self._refusal(error, "read", key, tries) from None
-            time.sleep(delay)
+                if not is_passing(error) or not tries.again():
+                    self._refuse(error, "read", key, tries)
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         for key, info in self._files(require_folder(prefix)):
@@ -184,20 +182,19 @@ class FsspecStore(Store):
 
     def call(self, verb: str, key: str, act: Callable[[], T], *, again: bool = True) -> T:
         """Run ``act``, again after each lost connection, until it succeeds or its retries are used up."""
-        delays = self._backoff.delays() if again else iter(())
-        tries = 0
+        tries = Tries(self._backoff if again else Backoff(0))
         while True:
-            tries += 1
             try:
                 return act()
             except Exception as error:  # each filesystem has errors of its own; a person needs one that says what to do
-                if not is_passing(error) or (delay := next(delays, None)) is None:
-                    raise self._refusal(error, verb, key, tries) from None
-            time.sleep(delay)
+                if not is_passing(error) or not tries.again():
+                    self._refuse(error, verb, key, tries)
 
-    def _refusal(self, error: Exception, verb: str, key: str, tries: int) -> StoreError:
-        ours = refusal(error, f"can't {verb} {self.url}/{key}", tries)
-        return type(ours)(mask(ours.message, self._hide), hint=ours.hint)
+    def _refuse(self, error: Exception, verb: str, key: str, tries: Tries) -> NoReturn:
+        ours = refusal(error, f"can't {verb} {self.url}/{key}", tries.failed)
+        # A bug can only be found by where it was raised; what a library says may quote what it logged in with.
+        shown = is_a_bug(error) and mask(told := "".join(traceback.format_exception(error)), self._hide) == told
+        raise type(ours)(mask(ours.message, self._hide), hint=ours.hint) from (error if shown else None)
 
     def _files(self, prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
         def act() -> dict[str, dict[str, Any]]:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.masking import mask
 from upkeep.errors import ObjectDamaged, StoreError, StoreUnreachable
-from upkeep.stores.backoff import Backoff
+from upkeep.stores.backoff import Backoff, Tries
 from upkeep.stores.oss_credentials import OssCredentials
 from upkeep.stores.oss_errors import READ, Step, is_about_keys, is_passing, reason, refusal
 
@@ -175,12 +175,10 @@ class OssClient:
         from oss2.exceptions import OssError
 
         bucket = self.bucket
-        delays = (backoff or self.backoff).delays()
+        tries = Tries(backoff or self.backoff)
         may_renew = True
-        tries = 0
         while True:
             seen, failure = self.credentials.endpoint, None
-            tries += 1
             try:
                 return act(bucket)
             except (OssError, requests.RequestException, Damaged) as error:
@@ -192,10 +190,9 @@ class OssClient:
             damaged = isinstance(failure, Damaged)
             if not damaged and not is_passing(failure):
                 raise self._masked(refusal(failure, step, address=self.address(key), conn_id=seen.conn_id))
-            delay = next(delays, None)
-            if delay is None:
-                raise self._masked(self._given_up(failure, step, key, tries))
-            if (stop or threading.Event()).wait(delay):
+            if not tries.again(stop):
+                raise self._masked(self._given_up(failure, step, key, tries.failed))
+            if stop and stop.is_set():
                 raise Halted
 
     def unreachable(self, step: Step, key: str, why: str, tries: int) -> StoreUnreachable:

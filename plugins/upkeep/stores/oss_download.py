@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
 from fastcrc import crc64
 
 from upkeep.errors import ObjectDamaged
+from upkeep.stores.backoff import Tries
 from upkeep.stores.oss_client import OssClient
 from upkeep.stores.oss_errors import READ, reason
 
@@ -27,23 +27,22 @@ def download(client: OssClient, key: str) -> Iterator[bytes]:
     from requests import RequestException
 
     first = answer = _ask(client, key, 0, "")
-    crc = offset = tries = 0
-    delays = client.backoff.delays()
+    crc = offset = 0
+    tries = Tries(client.backoff)
     while True:
         try:
             while chunk := answer.read(CHUNK):
                 crc = crc64.xz(chunk, crc)
                 offset += len(chunk)
                 yield chunk
-                delays, tries = client.backoff.delays(), 0
+                tries = Tries(client.backoff)
             break
         except RequestException as error:
-            why, tries = reason(error), tries + 1
+            why = reason(error)
         finally:
             answer.resp.response.close()
-        if (delay := next(delays, None)) is None:
-            raise client.unreachable(READ, key, why, tries)
-        time.sleep(delay)
+        if not tries.again():
+            raise client.unreachable(READ, key, why, tries.failed)
         answer = _ask(client, key, offset, first.etag)
     if first.server_crc is not None and crc != first.server_crc:
         raise ObjectDamaged(

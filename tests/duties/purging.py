@@ -80,7 +80,6 @@ class Purging:
         return ref.backup_id
 
     def purge(self, rule: Any = 0, **options: Any) -> dict[str, Any]:
-        options = {"closes_at": None, **options}
         return purge_rows(self.job(), "app", rule, **options)
 
     def archives(self, table: str = "logs") -> Archives:
@@ -139,7 +138,7 @@ def _main(what: dict[str, Any]) -> None:
         _die_in_a_batch(moment, die)
     else:
         changes["store"] = WatchedStore(scene.folder / "store", moment, die)
-    purge_rows(scene.job("killed", **changes), "app", 0, closes_at=None)
+    purge_rows(scene.job("killed", **changes), "app", 0)
 
 
 def _die_in_a_batch(moment: Moment, die: Callable[[], None]) -> None:

@@ -21,6 +21,7 @@ from tests.duties.log_scene import Logs
 from tests.engines.log_files import ROOT, age
 from upkeep.duties import clean_logs as duty
 from upkeep.duties.clean_logs import clean_logs, plan_clean_logs
+from upkeep.duties.until import Until
 from upkeep.engines import log_cleaning
 from upkeep.errors import Busy, Stopped, StoreError, StoreUnreachable
 from upkeep.stores.local_store import LocalStore
@@ -131,12 +132,12 @@ def test_at_the_end_of_the_window_the_rest_is_left_for_next_time(
     def now() -> datetime:
         return opened + timedelta(seconds=next(asked))
 
-    result = cleaning.clean(closes_at=opened + timedelta(seconds=4), changes={"now": now})
+    result = cleaning.clean(until=Until(opened + timedelta(seconds=4)), changes={"now": now})
     left = len(cleaning.names())
     assert 0 < left < 30
-    assert (result["stopped"], result["removed"]) == ("window closed", 30 - left)
+    assert (result["stopped"], result["removed"]) == ("the window closed", 30 - left)
     detail = cleaning.records()[0].detail
-    assert (detail["light"], detail["stopped"]) == ("amber", "window closed")
+    assert (detail["light"], detail["stopped"]) == ("amber", "the window closed")
     assert len([name for line in cleaning.lists() for name in line["removed"]]) == 30 - left
     assert cleaning.clean("next week")["removed"] == left
 
@@ -147,7 +148,7 @@ def test_told_to_stop_it_stops_and_records_what_it_did(cleaning: Cleaning, monke
         cleaning.old(f"{number}.log")
     asked = iter([False, False, True])
     with pytest.raises(Stopped):
-        cleaning.clean(told_to_stop=lambda: next(asked))
+        cleaning.clean(until=Until(told_to_stop=lambda: next(asked)))
     record = cleaning.records()[0]
     assert record.finished
     assert (record.state, record.finished.rows, len(cleaning.names())) == ("failed", 20, 10)

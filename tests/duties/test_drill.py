@@ -27,6 +27,7 @@ from upkeep.duties.drill import drill
 from upkeep.duties.prove import prove
 from upkeep.duties.scratch import Scratch
 from upkeep.duties.scratch_database import DatabaseScratch
+from upkeep.duties.until import Until
 from upkeep.errors import DrillFailed, GoalMissed, ProofFailed, RestoreUnavailable, Stopped
 from upkeep.ledger import Record
 
@@ -274,12 +275,12 @@ def test_told_to_stop_or_out_of_time_it_takes_away_what_stands(
     ready: MySqlDatabase, sites: SiteFactory, mariadb_scratch: MariaDbServer
 ) -> None:
     asked = iter([False, True])
-    with pytest.raises(Stopped, match="told to stop before config"):
-        month(sites, told_to_stop=lambda: next(asked))
+    with pytest.raises(Stopped, match="told to stop: config was not rebuilt"):
+        month(sites, until=Until(told_to_stop=lambda: next(asked)))
     assert mariadb_scratch.databases() == set()
     assert whole(sites).detail["summary"].startswith("rebuilt 1 of 2 targets, then stopped")
     with pytest.raises(RestoreUnavailable, match="app was not rebuilt: the window closed at"):
-        month(sites, "month-2", closes_at=datetime.now(UTC))
+        month(sites, "month-2", until=Until(datetime.now(UTC)))
     assert newest(sites).standing == "structure"
 
 

@@ -135,7 +135,7 @@ def test_the_account_does_the_whole_day_on_mysql(
         require_nothing_unseen(said, "database/app")
         (plan,) = plan_purge(sites.job(), "app")
         assert (plan.refusals, plan.notes) == ((), ())
-        assert purge_rows(sites.job(), "app", 0, closes_at=None)["deleted"] == 1
+        assert purge_rows(sites.job(), "app", 0)["deleted"] == 1
     assert database.query("SELECT id FROM audit_logs") == [(2,)]
 
 
@@ -151,7 +151,7 @@ def test_the_role_does_the_whole_day_on_postgres(
         require_nothing_unseen(said, "database/app")
         (plan,) = plan_purge(sites.job(), "app")
         assert (plan.refusals, plan.notes) == ((), ())
-        assert purge_rows(sites.job(), "app", 0, closes_at=None)["deleted"] == 1
+        assert purge_rows(sites.job(), "app", 0)["deleted"] == 1
     assert database.query("SELECT id FROM audit_logs") == [(2,)]
 
 

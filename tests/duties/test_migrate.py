@@ -34,7 +34,7 @@ from upkeep.duties.migration_run import Progress
 from upkeep.duties.rehearse_migration import rehearse_migration
 from upkeep.duties.report import report_run
 from upkeep.duties.verify import verify
-from upkeep.engines.migration_base import MigrationSession
+from upkeep.engines import stopping
 from upkeep.engines.migration_command import environment_of
 from upkeep.engines.mysql_migration import MySqlMigration
 from upkeep.engines.mysql_restore import MySqlRestorer
@@ -433,8 +433,8 @@ def test_a_task_that_is_ended_leaves_nothing_running_and_takes_back_nothing_by_i
     # A run in the background of a shell ignores Ctrl-C.
     was = signal.signal(signal.SIGINT, signal.default_int_handler)
     request.addfinalizer(partial(signal.signal, signal.SIGINT, was))
-    monkeypatch.setattr(MigrationSession, "_stopping", False)
-    end = MigrationSession.stop_all if how == "told to stop" else partial(os.kill, os.getpid(), signal.SIGINT)
+    monkeypatch.setattr(stopping, "_told", False)
+    end = stopping.tell_to_stop if how == "told to stop" else partial(os.kill, os.getpid(), signal.SIGINT)
 
     def when_asleep() -> None:
         while not asleep(database, flavour):

@@ -32,6 +32,7 @@ from upkeep.duties.forget import forget
 from upkeep.duties.prove import prove
 from upkeep.duties.restore import restore
 from upkeep.duties.scratch import Scratch
+from upkeep.duties.until import Until
 from upkeep.duties.verify import verify
 from upkeep.engines.copies import run_checks
 from upkeep.engines.postgres_restore import PostgresRestorer
@@ -596,18 +597,18 @@ def test_no_restore_begins_that_the_window_has_no_time_for(shop: MySqlDatabase, 
     assert list(week(sites)["restored"]) == [first]
     second = night(sites, run_id="night-2").backup.backup_id
     closed = datetime.now(UTC)
-    assert week(sites, closes_at=closed)["restored"] == {}
+    assert week(sites, until=Until(closed))["restored"] == {}
     left = last_act(sites)
     assert (left.detail["light"], left.started.command) == ("amber", "leave 1 backups for the next window")
     # The last restore took longer than the few milliseconds that are left.
-    assert week(sites, closes_at=datetime.now(UTC) + timedelta(milliseconds=30))["restored"] == {}
-    assert list(week(sites, closes_at=datetime.now(UTC) + timedelta(hours=1))["restored"]) == [second]
+    assert week(sites, until=Until(datetime.now(UTC) + timedelta(milliseconds=30)))["restored"] == {}
+    assert list(week(sites, until=Until(datetime.now(UTC) + timedelta(hours=1)))["restored"]) == [second]
 
 
 def test_told_to_stop_it_begins_no_further_restore(shop: MySqlDatabase, sites: SiteFactory) -> None:
     night(sites)
     with pytest.raises(Stopped, match="1 backups of app were not restored"):
-        week(sites, told_to_stop=lambda: True)
+        week(sites, until=Until(told_to_stop=lambda: True))
     assert backup(sites).level is ProofLevel.STRUCTURE
 
 

@@ -27,6 +27,7 @@ from upkeep.domain.proof import ProofLevel
 from upkeep.domain.purge import Limits
 from upkeep.duties.catalogue import write_proof
 from upkeep.duties.purge_rows import plan_purge, purge_rows
+from upkeep.duties.until import Until
 from upkeep.engines.row_purge import open_row_purge
 from upkeep.errors import Busy, NoFreshBackup, PurgeRefused, SiteFileError, SourceError, Stopped
 from upkeep.resources import sql
@@ -335,7 +336,7 @@ def test_a_row_whose_date_moved_forward_meanwhile_stays(tmp_path: Path, database
     make_logs(database, old(3), old(2), old(1))
     purging = ready(tmp_path, database, {**RULE, "archive": archive})
     change = at_call(2, lambda: database.execute("UPDATE logs SET created_at = '2026-11-20' WHERE id = 2"))
-    assert purging.purge(told_to_stop=change)["deleted"] == 2
+    assert purging.purge(until=Until(told_to_stop=change))["deleted"] == 2
     assert left(database) == [2]
 
 
@@ -366,7 +367,7 @@ def test_a_lock_for_a_moment_costs_a_moment(tmp_path: Path, database: AnyDatabas
         holder.cursor().execute("BEGIN")
         holder.cursor().execute("SELECT * FROM logs WHERE id = 1 FOR UPDATE")
         # The third question comes after the first batch was locked out.
-        result = purging.purge(told_to_stop=at_call(3, holder.close))
+        result = purging.purge(until=Until(told_to_stop=at_call(3, holder.close)))
     finally:
         with suppress(pymysql.Error):
             holder.close()
@@ -559,7 +560,7 @@ def test_an_account_that_may_not_delete_is_told_so_by_a_dry_run(tmp_path: Path, 
     plain = job.connect
     job.connect = lambda conn_id: replace(plain(conn_id), user="reader", secret="secret")
     with pytest.raises(SourceError, match=r"(?i)denied"):
-        purge_rows(job, "app", 0, closes_at=None, dry_run=True)
+        purge_rows(job, "app", 0, dry_run=True)
 
 
 def test_an_unknown_rule_lists_those_there_are(tmp_path: Path, mariadb_database: MySqlDatabase) -> None:
@@ -629,10 +630,10 @@ def test_at_the_end_of_the_window_it_stops_and_goes_on_the_next_night(
     purging = ready(tmp_path, database)
     ticks = count()
     job = purging.job(now=lambda: NOW + timedelta(seconds=next(ticks)))
-    result = purge_rows(job, "app", 0, closes_at=NOW + timedelta(seconds=9))
+    result = purge_rows(job, "app", 0, until=Until(NOW + timedelta(seconds=9)))
     assert 0 < result["deleted"] < 100
     rest = 100 - result["deleted"]
-    assert result["stopped_because"] == f"window closed: about {rest} rows left for the next night"
+    assert result["stopped_because"] == f"the window closed: about {rest} rows left for the next night"
     assert len(left(database)) == rest + 1
     assert purging.purge()["deleted"] == rest
     assert left(database) == [101]
@@ -640,8 +641,8 @@ def test_at_the_end_of_the_window_it_stops_and_goes_on_the_next_night(
 
 def test_once_the_window_is_closed_nothing_is_done(tmp_path: Path, one_of_each: AnyDatabase) -> None:
     make_logs(one_of_each, old(1))
-    result = ready(tmp_path, one_of_each, {**RULE, "archive": True}).purge(closes_at=NOW)
-    assert result["stopped_because"] == "window closed: about 1 rows left for the next night"
+    result = ready(tmp_path, one_of_each, {**RULE, "archive": True}).purge(until=Until(NOW))
+    assert result["stopped_because"] == "the window closed: about 1 rows left for the next night"
     assert left(one_of_each) == [1]
 
 
@@ -649,7 +650,7 @@ def test_when_the_task_is_told_to_stop_it_does_and_the_ledger_knows(tmp_path: Pa
     make_logs(one_of_each, old(1))
     purging = ready(tmp_path, one_of_each)
     with pytest.raises(Stopped, match="told to stop"):
-        purging.purge(told_to_stop=lambda: True)
+        purging.purge(until=Until(told_to_stop=lambda: True))
     assert left(one_of_each) == [1]
     assert [act.state for act in purging.acts()] == ["failed"]
 
@@ -754,7 +755,7 @@ def test_a_mariadb_replica_that_falls_behind_makes_the_purge_wait(
             cursor.execute("LOCK TABLES logs READ")  # the replica can't replay what is deleted
             small_steps(monkeypatch.setattr, rows=20, chunk=200)
             threading.Timer(6, blocker.close).start()
-            result = purging.purge(limits=Limits(lag_s=1), told_to_stop=slowly)
+            result = purging.purge(limits=Limits(lag_s=1), until=Until(told_to_stop=slowly))
         assert result["deleted"] == 200
         assert result["throttled_s"] >= 1
 
@@ -800,7 +801,7 @@ def test_a_standby_whose_replay_stands_still_makes_the_purge_wait(
         resumer = threading.Timer(4, standby.resume_replay)
         resumer.start()
         try:
-            result = purging.purge(limits=Limits(lag_s=1), told_to_stop=slowly)
+            result = purging.purge(limits=Limits(lag_s=1), until=Until(told_to_stop=slowly))
         finally:
             resumer.join()
         assert result["deleted"] == 400

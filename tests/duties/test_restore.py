@@ -62,11 +62,12 @@ from upkeep.duties.restore_over import (
 from upkeep.duties.restore_place import place_of
 from upkeep.duties.restore_source import find_backup
 from upkeep.duties.verify import verify
-from upkeep.engines import folder_live, live_rows, mysql_live, mysql_programs, redis_live
+from upkeep.duties.write_stops import ScaledToZero
+from upkeep.engines import folder_live, live_rows, mysql_live, mysql_programs, redis_live, stopping
 from upkeep.engines.mysql_engine import MySqlEngine
 from upkeep.engines.mysql_restore import MySqlRestorer
 from upkeep.engines.postgres_restore import PostgresRestorer
-from upkeep.errors import NoFreshBackup, ObjectMissing, ProofFailed, RestoreRefused, RestoreUnavailable
+from upkeep.errors import NoFreshBackup, ObjectMissing, ProofFailed, RestoreRefused, RestoreUnavailable, Stopped
 from upkeep.ledger import Act, Ledger, default_url, url_of
 
 FLAVOURS = ["mariadb", "mysql", "postgres"]
@@ -1250,3 +1251,27 @@ def test_deployments_that_write_are_scaled_to_zero_and_back_to_what_they_had(
     for name in databases(mariadb_database):
         if name.startswith(f"{mariadb_database.name}_"):
             like(mariadb_database, name).drop()
+
+
+def test_the_wait_for_pods_that_do_not_end_is_over_when_the_task_is_told_to_stop(
+    namespace: Namespace, sites: SiteFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stopping, "_told", False)  # put back after the test
+    monkeypatch.setattr("upkeep.duties.write_stops.PODS_GONE_S", 20)
+    namespace.deploy("api", "reg/api:1")
+    namespace.wait_until_available("api")
+    (pod,) = namespace.core.list_namespaced_pod(namespace.name).items
+
+    def hold(*finalizers: str) -> None:
+        body = {"metadata": {"finalizers": list(finalizers)}}
+        namespace.core.patch_namespaced_pod(pod.metadata.name, namespace.name, body)
+
+    sites.settings["cluster"] = {"conn_id": "k8s", "namespace": namespace.name, "deployments": [{"name": "api"}]}
+    sites.endpoints["k8s"] = namespace.endpoint
+    hold("upkeep.test/stays")
+    threading.Timer(2, stopping.tell_to_stop).start()
+    try:
+        with pytest.raises(Stopped, match="told to stop: pods of api still run"):
+            ScaledToZero(sites.job(), ["api"]).stop()
+    finally:
+        hold()

@@ -21,6 +21,7 @@ from tests.servers.databases import AnyDatabase, MySqlDatabase, PostgresDatabase
 from upkeep.domain.manifest import NAME as MANIFEST
 from upkeep.domain.row_archive import ENDED
 from upkeep.duties.restore_rows import restore_rows
+from upkeep.duties.until import Until
 from upkeep.errors import ManifestBroken, ObjectDamaged, ObjectMissing, PurgeRefused, StoreError, StoreUnreachable
 from upkeep.stores.local_store import LocalStore
 
@@ -95,7 +96,7 @@ def test_a_row_that_changed_after_it_was_archived_stays(tmp_path: Path, database
     make_logs(database, old(3), old(2), old(1))
     purging = ready(tmp_path, database, RULE)
     change = at_call(2, lambda: database.execute("UPDATE logs SET body = 'new' WHERE id = 2"))
-    result = purging.purge(told_to_stop=change)
+    result = purging.purge(until=Until(told_to_stop=change))
     assert (result["deleted"], result["left_changed"]) == (2, 1)
     assert left(database) == [2]
     assert purging.purge()["deleted"] == 1

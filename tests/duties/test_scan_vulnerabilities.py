@@ -17,6 +17,7 @@ import pytest
 from tests.duties.site_factory import SiteFactory
 from upkeep.duties.report import report_run
 from upkeep.duties.scan_vulnerabilities import scan_vulnerabilities
+from upkeep.engines import stopping
 from upkeep.engines.pipeline import Pipeline
 from upkeep.errors import Stopped
 from upkeep.ledger import Record, verify
@@ -173,7 +174,7 @@ def test_the_report_of_the_run_tells_what_is_new_and_is_red_for_what_is_grave(si
 def test_a_task_that_is_told_to_stop_ends_its_scanner_and_is_recorded(
     site: SiteFactory, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Pipeline, "_stopping", False)  # put back after the test
+    monkeypatch.setattr(stopping, "_told", False)  # put back after the test
     image.program.write_text(f"#!/bin/sh\ntouch {tmp_path}/begun\nsleep 300\n")
 
     def stop() -> None:

@@ -23,6 +23,7 @@ from upkeep.domain.proof import ProofLevel
 from upkeep.duties.catalogue import write_proof
 from upkeep.duties.job import Job
 from upkeep.duties.tend_partitions import plan_partitions, tend_partitions
+from upkeep.duties.until import Until
 from upkeep.errors import Busy
 from upkeep.ledger import verify
 
@@ -415,7 +416,7 @@ def test_rows_are_read_and_written_while_postgres_makes_a_partition(
 def test_no_step_begins_after_the_window_closed(sites: SiteFactory, mariadb_database: MySqlDatabase) -> None:
     mariadb_database.execute(MANUAL.format(more=""))
     tending = Tending(sites, mariadb_database, RULE)
-    told = tending.tend(now=datetime(2026, 11, 15, tzinfo=UTC), closes_at=datetime(2026, 11, 15, tzinfo=UTC))
+    told = tending.tend(now=datetime(2026, 11, 15, tzinfo=UTC), until=Until(datetime(2026, 11, 15, tzinfo=UTC)))
     assert (told["light"], told["done"]) == ("amber", [])
     assert "1 left to do: the window closed" in told["summary"]
 

@@ -25,6 +25,7 @@ from tests.servers.databases import AnyDatabase, MySqlDatabase, PostgresDatabase
 from upkeep.cli import main
 from upkeep.domain.purge import Limits
 from upkeep.duties.tend_tables import plan_tables, read_past, tend_tables
+from upkeep.duties.until import Until
 from upkeep.errors import Busy, NoFreshBackup, TableCareFailed
 from upkeep.ledger import Record
 from upkeep.site import Site
@@ -286,7 +287,7 @@ def test_what_somebody_else_has_seen_to_meanwhile_is_no_trouble(
             postgres_database.execute("VACUUM (ANALYZE) orders")
         return False
 
-    result = tending.tend(told_to_stop=overtaken)
+    result = tending.tend(until=Until(told_to_stop=overtaken))
     record = tending.done()["app/public.orders"]
     assert record.state == "done"
     assert record.detail["summary"].startswith("it is no longer needed")
@@ -438,7 +439,7 @@ def test_what_the_window_has_no_time_for_comes_first_the_next_time(tmp_path: Pat
         return NOW + timedelta(hours=len([record for record in tending.acts("tend_table") if record.state == "done"]))
 
     job = tending.job(now=an_hour_for_each)
-    result = tend_tables(job, "app", closes_at=NOW + timedelta(hours=1))
+    result = tend_tables(job, "app", until=Until(NOW + timedelta(hours=1)))
     assert result["light"] == "amber"
     assert len(result["tended"]) == len(result["postponed"]) == 1
     assert "1 left for the next window" in result["summary"]
@@ -453,7 +454,7 @@ def test_the_end_of_the_window_ends_what_is_under_way(tmp_path: Path, database: 
     tending = Tending(tmp_path, database, lock_timeout_s=60)
     begun = time.monotonic()
     with held(database), threading_timer(1.2, lambda: setattr(tending, "moved", timedelta(hours=2))):
-        result = tending.tend(closes_at=NOW + timedelta(hours=1))
+        result = tending.tend(until=Until(NOW + timedelta(hours=1)))
     assert 1 < time.monotonic() - begun < 8
     assert len(result["postponed"]) == 1
     (record,) = tending.done().values()

@@ -18,6 +18,7 @@ from tests.servers.docker_server import DockerServer
 from upkeep.domain.clean_docker import DockerRules, Item, has_label, plan_docker
 from upkeep.duties.clean_docker import clean_docker, plan_clean_docker
 from upkeep.duties.job import Job
+from upkeep.duties.until import Until
 from upkeep.engines.docker_api import DockerApi, moment
 from upkeep.errors import SourceError, Stopped
 from upkeep.ledger import Record
@@ -190,11 +191,11 @@ def test_the_window_and_a_stop_end_it_between_two_things(docker: DockerServer) -
     for number in range(3):
         docker.volume(f"scratch-{number}", upkeep="clean")
     now = datetime.now(UTC)
-    result = clean_docker(job(docker, now=lambda: now), closes_at=now)
-    assert (result["removed"], result["stopped"], result["light"]) == (0, "window closed", "amber")
+    result = clean_docker(job(docker, now=lambda: now), until=Until(now))
+    assert (result["removed"], result["stopped"], result["light"]) == (0, "the window closed", "amber")
     asked = iter([False, True])
     with pytest.raises(Stopped):
-        clean_docker(job(docker), told_to_stop=lambda: next(asked))
+        clean_docker(job(docker), until=Until(told_to_stop=lambda: next(asked)))
     assert len(docker.volumes) == 2
     assert [(record.state, record.finished and record.finished.rows) for record in records(docker)][-1] == ("failed", 1)
 

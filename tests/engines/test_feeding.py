@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from upkeep.engines import stopping
 from upkeep.engines.background import in_background, meanwhile
 from upkeep.engines.feeding import FedPipeline, feed
 from upkeep.engines.pipeline import Command, Pipeline
@@ -167,7 +168,7 @@ def test_a_broken_pipe_of_the_chunks_is_no_programs_end() -> None:
 def test_a_program_that_is_told_to_stop_is_fed_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     program = FedPipeline([Command(["cat"])], nothing)
     program.feed(CHUNK)
-    monkeypatch.setattr(Pipeline, "_stopping", False)  # put back afterwards
+    monkeypatch.setattr(stopping, "_told", False)  # put back afterwards
     Pipeline.stop_all()
 
     with pytest.raises(Stopped):

@@ -22,6 +22,7 @@ from tests.servers.mariadb import MariaDbServer
 from tests.servers.mysql_family import MySqlFamilyServer
 from upkeep.domain import dump_split
 from upkeep.domain.manifest import Manifest
+from upkeep.engines import stopping
 from upkeep.engines.mysql_definition import split_definition
 from upkeep.engines.mysql_dump_reader import MySqlDumpReader, Piece, TableLoaded, ViewsFollow
 from upkeep.engines.mysql_restore import MySqlRestorer
@@ -334,7 +335,7 @@ def test_a_task_that_is_told_to_stop_leaves_nothing_running(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     manifest = made(KEYS)
-    monkeypatch.setattr(Pipeline, "_stopping", False)  # put back after the test
+    monkeypatch.setattr(stopping, "_told", False)  # put back after the test
 
     def read(stream: str) -> Iterator[bytes]:
         whole = b"".join(Stored(sites, manifest)(stream))

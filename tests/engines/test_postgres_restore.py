@@ -21,7 +21,7 @@ from tests.servers.data.hostile_postgres import OWNER, fill_hostile_postgres
 from tests.servers.databases import PostgresDatabase
 from tests.servers.postgres import PostgresServer
 from upkeep.domain.manifest import Manifest
-from upkeep.engines import postgres_indexes
+from upkeep.engines import postgres_indexes, stopping
 from upkeep.engines.pipeline import Pipeline
 from upkeep.engines.postgres_copy import Copy, CopyReader, CopySessions, Piece, Rows
 from upkeep.engines.postgres_indexes import ByTable, EarlyIndexes, by_table
@@ -288,7 +288,7 @@ def test_a_task_that_is_told_to_stop_leaves_nothing_running(
 ) -> None:
     manifest = made(LARGE)
     stored = Stored(sites, manifest)
-    monkeypatch.setattr(Pipeline, "_stopping", False)  # put back after the test
+    monkeypatch.setattr(stopping, "_told", False)  # put back after the test
 
     def read(stream: str) -> Iterator[bytes]:
         for number, chunk in enumerate(stored(stream)):
@@ -315,7 +315,7 @@ def test_what_ends_a_load_ends_the_index_that_is_being_made(
     """A session that has written to the table holds up its indexes for as long as it likes."""
     manifest = made(f"{LARGE}; CREATE TABLE last AS SELECT repeat('x', 100) FROM generate_series(1, 9000)")
     stored = Stored(sites, manifest)
-    monkeypatch.setattr(Pipeline, "_stopping", False)  # put back after the test
+    monkeypatch.setattr(stopping, "_told", False)  # put back after the test
     monkeypatch.setattr(postgres_indexes, "LARGE", 1_000_000)
     copying, waits, over = threading.Event(), threading.Event(), threading.Event()
 

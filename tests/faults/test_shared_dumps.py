@@ -14,6 +14,7 @@ from tests.faults.scene import Moment, Scene
 from tests.servers.databases import MySqlDatabase
 from tests.servers.mariadb import MariaDbServer
 from upkeep.duties.back_up import back_up
+from upkeep.engines import stopping
 from upkeep.engines.pipeline import Pipeline
 from upkeep.errors import BackupSpooled, Stopped, StoreUnreachable, ToolFailed
 
@@ -92,7 +93,7 @@ def test_a_store_that_goes_away_for_one_file_sends_all_of_them_to_the_spool(scen
 
 @pytest.mark.parametrize("stream", STREAMS)
 def test_a_task_told_to_stop_stops_every_stream(scene: Scene, stream: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Pipeline, "_stopping", False)  # and back again after the test
+    monkeypatch.setattr(stopping, "_told", False)  # and back again after the test
     begun = time.monotonic()
     with pytest.raises(Stopped, match="told to stop"):
         back_up(scene.when(half_way(stream), Pipeline.stop_all), "app")

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests.duties.cleaning import Cleaning
+from upkeep.engines import stopping
 from upkeep.errors import Stopped
 from upkeep.operators.clean import CleanDockerOperator, CleanLogsOperator
 
@@ -43,13 +44,13 @@ def test_logs_are_cleaned_within_the_window_and_not_in_a_dry_run(cleaning: Clean
     time.sleep(0.03)
     rehearsed = CleanLogsOperator(task_id="a", site="shop", window=window(1)).execute(context(dry_run=True))
     late = CleanLogsOperator(task_id="b", site="shop", window=window(-1)).execute(context())
-    assert (rehearsed["dry_run"], late["stopped"], cleaning.names()) == (True, "window closed", ["app.log"])
+    assert (rehearsed["dry_run"], late["stopped"], cleaning.names()) == (True, "the window closed", ["app.log"])
     assert CleanLogsOperator(task_id="c", site="shop").execute(context())["removed"] == 1
     assert cleaning.names() == []
 
 
 def test_a_killed_task_stops(cleaning: Cleaning, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("upkeep.engines.pipeline.Pipeline.stop_all", lambda: None)
+    monkeypatch.setattr(stopping, "_told", False)
     cleaning.old("app.log")
     operator = CleanLogsOperator(task_id="a", site="shop")
     operator.on_kill()

@@ -18,6 +18,7 @@ from tests.servers.kubernetes_cluster import Namespace, deployment
 from tests.servers.redis_server import RedisServer
 from upkeep.domain.proof import ProofLevel
 from upkeep.duties.catalogue import read_catalogue
+from upkeep.engines import stopping
 from upkeep.engines.pipeline import Command, Pipeline
 from upkeep.errors import Stopped
 from upkeep.ledger import Ledger, verify
@@ -244,7 +245,7 @@ def test_a_dry_run_writes_and_removes_nothing(sites: Sites, run_dag: RunDag, tmp
 def test_a_task_that_is_killed_takes_its_dump_along(monkeypatch: pytest.MonkeyPatch) -> None:
     from upkeep.operators.backups import BackUpTargetOperator
 
-    monkeypatch.setattr(Pipeline, "_stopping", False)
+    monkeypatch.setattr(stopping, "_told", False)
     with pytest.raises(Stopped, match="sleep was ended"), Pipeline([Command(["sleep", "60"])]) as pipeline:
         BackUpTargetOperator(task_id="back_up", site="shop", target="app").on_kill()
         assert list(pipeline.output()) == []

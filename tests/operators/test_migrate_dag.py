@@ -16,8 +16,7 @@ from tests.servers.databases import Database, PostgresDatabase
 from tests.servers.postgres import PostgresServer
 from upkeep.cli import main
 from upkeep.commands.base import job_of as job_of_the_shell
-from upkeep.engines.migration_base import MigrationSession
-from upkeep.engines.pipeline import Pipeline
+from upkeep.engines import stopping
 from upkeep.errors import MigrationRefused
 from upkeep.ledger import verify
 from upkeep.operators.migrate import RehearseMigrationOperator, RunMigrationOperator, as_text
@@ -115,10 +114,9 @@ def test_the_command_line_does_the_same_and_exits_1_when_it_fails(
 
 
 def test_a_task_that_is_killed_ends_its_statements(monkeypatch: pytest.MonkeyPatch) -> None:
-    for kind in (MigrationSession, Pipeline):
-        monkeypatch.setattr(kind, "_stopping", False)
+    monkeypatch.setattr(stopping, "_told", False)
     RehearseMigrationOperator(task_id="rehearse", site="shop").on_kill()
-    assert MigrationSession._stopping and Pipeline._stopping
+    assert stopping.told_to_stop()
 
 
 def test_no_sign_of_markdown_ends_what_is_shown() -> None:

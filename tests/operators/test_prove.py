@@ -12,6 +12,7 @@ import yaml
 from airflow.sdk.exceptions import AirflowSkipException
 
 from tests.faults.scene import Scene, files_scene
+from upkeep.engines import stopping
 from upkeep.errors import Stopped
 from upkeep.operators.prove import ProveBackupsOperator
 
@@ -72,7 +73,7 @@ def test_a_closed_window_or_a_kill_leaves_the_backup_for_the_next_run(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert operator(window=window(-1)).execute(context())["restored"] == {}
-    monkeypatch.setattr("upkeep.engines.pipeline.Pipeline.stop_all", lambda: None)
+    monkeypatch.setattr(stopping, "_told", False)
     killed = operator()
     killed.on_kill()
     with pytest.raises(Stopped):

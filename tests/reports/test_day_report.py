@@ -135,7 +135,7 @@ def test_findings_that_came_and_went_with_another_machine_are_told_as_such(day: 
 def test_each_purge_rule_tells_deleted_archived_and_left_rows_of_all_its_tries(day: Book) -> None:
     day.guard()
     logs = "purge audit_logs by created_at"
-    left = "window closed: about 90,000 rows left for the next night"
+    left = "the window closed: about 90,000 rows left for the next night"
     day.record("purge_rows", "app", logs, rows=1000, bytes=MB, archived_rows=1000, table="audit_logs", error=OSError(5))
     day.record(
         "purge_rows", "app", logs, act={"try_number": 2}, rows=2000, bytes=MB, archived_rows=2000, table="audit_logs",

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 from upkeep.domain.clean_docker import STOPPED, DockerRules, Item, has_label, plan_docker, users_of_images
 from upkeep.domain.units import human_bytes
-from upkeep.duties.job import Job, never
+from upkeep.duties.job import Job
+from upkeep.duties.until import CLOSED, WITHOUT_END, Until
 from upkeep.engines.docker_api import DockerApi, Refused
-from upkeep.errors import SourceError, Stopped
+from upkeep.errors import SourceError
 from upkeep.site import Docker
 
 log = logging.getLogger(__name__)
@@ -31,16 +31,10 @@ def plan_clean_docker(job: Job) -> list[Item]:
         return plan_docker(_rules(job.site.docker), api.holdings(), job.now())
 
 
-def clean_docker(
-    job: Job,
-    *,
-    closes_at: datetime | None = None,
-    dry_run: bool = False,
-    told_to_stop: Callable[[], bool] = never,
-) -> dict[str, Any]:
-    """Carry out the plan until ``closes_at``. An engine that isn't there is recorded as skipped, and no error.
+def clean_docker(job: Job, *, until: Until = WITHOUT_END, dry_run: bool = False) -> dict[str, Any]:
+    """Carry out the plan, as far as it gets before ``until``.
 
-    Errors: ``Busy``, ``Stopped``.
+    An engine that isn't there is recorded as skipped, and no error. Errors: ``Busy``, ``Stopped``.
     """
     docker = job.site.docker
     if docker is None:
@@ -59,7 +53,7 @@ def clean_docker(
         }  # fmt: skip
     act = job.act("clean_docker", docker.url, command=f"clean {_in_words(docker)}")
     with job.hold("_state/clean_docker"), job.ledger.record(act) as entry:
-        work, unreached = _Work(job, docker, closes_at, told_to_stop), None
+        work, unreached = _Work(job, docker, until), None
         try:
             work.carry_out()
         except SourceError as error:
@@ -94,8 +88,8 @@ def _rules(docker: Docker) -> DockerRules:
 
 
 class _Work:
-    def __init__(self, job: Job, docker: Docker, closes_at: datetime | None, told_to_stop: Callable[[], bool]) -> None:
-        self._job, self._docker, self._closes_at, self._told_to_stop = job, docker, closes_at, told_to_stop
+    def __init__(self, job: Job, docker: Docker, until: Until) -> None:
+        self._job, self._docker, self._until = job, docker, until
         self._items: list[Item] = []
         self.removed = 0
         self.freed = 0
@@ -188,12 +182,9 @@ class _Work:
             self.records_gone = f"remove {what} of the build cache, {human_bytes(size)}"
 
     def _enough(self) -> bool:
-        if self._told_to_stop():
-            raise Stopped(
-                "the cleaning of Docker was told to stop", hint="run the task again; it goes on with the rest"
-            )
-        if self._closes_at and self._job.now() >= self._closes_at:
-            self._stopped = "window closed"
+        self._until.require_going(f"things that may go from {self._docker.url} are left")
+        if self._until.is_over(self._job.now()):
+            self._stopped = CLOSED
         return bool(self._stopped)
 
     def result(self) -> dict[str, Any]:

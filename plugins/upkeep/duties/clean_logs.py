@@ -18,15 +18,16 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import timedelta
 from hashlib import sha256
 from types import TracebackType
 from typing import Any
 
 from upkeep.domain.clean_logs import Cleaned, CleaningRule
 from upkeep.domain.units import counted, human_bytes
-from upkeep.duties.job import Job, never
+from upkeep.duties.job import Job
 from upkeep.duties.log_review import label_of
+from upkeep.duties.until import CLOSED, WITHOUT_END, Until
 from upkeep.engines.log_cleaning import Gone, clean_folder
 from upkeep.errors import SourceError, Stopped, StoreError, UpkeepError
 from upkeep.ledger.entry import DETAIL_CHARS
@@ -64,14 +65,8 @@ def plan_clean_logs(job: Job) -> dict[str, Cleaned | SourceError]:
     return plans
 
 
-def clean_logs(
-    job: Job,
-    *,
-    closes_at: datetime | None = None,
-    dry_run: bool = False,
-    told_to_stop: Callable[[], bool] = never,
-) -> dict[str, Any]:
-    """Clean every log folder that has a rule, each with a record of its own, until ``closes_at``.
+def clean_logs(job: Job, *, until: Until = WITHOUT_END, dry_run: bool = False) -> dict[str, Any]:
+    """Clean every log folder that has a rule, each with a record of its own, as far as it gets before ``until``.
 
     A folder that isn't there is recorded as skipped and doesn't stop the others. ``dry_run`` does everything but the
     act itself, and leaves no record.
@@ -81,9 +76,8 @@ def clean_logs(
     """
 
     def enough() -> str:
-        if told_to_stop():
-            raise Stopped("the cleaning of logs was told to stop", hint="run the task again; it goes on with the rest")
-        return "window closed" if closes_at and job.now() >= closes_at else ""
+        until.require_going("log files are left")
+        return CLOSED if until.is_over(job.now()) else ""
 
     results: dict[str, dict[str, Any]] = {}
     failures: list[Exception] = []

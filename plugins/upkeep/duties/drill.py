@@ -23,7 +23,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -35,10 +35,11 @@ from upkeep.domain.recovery import recovered_until
 from upkeep.domain.units import human_seconds
 from upkeep.duties.catalogue import Backup, candidates, read_catalogue
 from upkeep.duties.comparing import first
-from upkeep.duties.job import Job, never
+from upkeep.duties.job import Job
 from upkeep.duties.rebuilding import Rebuilding, RemovedMeanwhile, infrastructure, sweep
 from upkeep.duties.scratch import NoScratch
 from upkeep.duties.scratches import scratch_of
+from upkeep.duties.until import CLOSED, WITHOUT_END, Until
 from upkeep.errors import (
     ConnectionUnknown,
     DrillFailed,
@@ -47,7 +48,6 @@ from upkeep.errors import (
     ObjectMissing,
     ProofFailed,
     RestoreUnavailable,
-    Stopped,
     UpkeepError,
 )
 from upkeep.ledger import Entry
@@ -70,14 +70,13 @@ def drill(
     targets: Sequence[str] = (),
     backups: Mapping[str, str] | None = None,
     pick: str | None = None,
-    closes_at: datetime | None = None,
-    told_to_stop: Callable[[], bool] = never,
+    until: Until = WITHOUT_END,
     dry_run: bool = False,
 ) -> dict[str, Any]:
     """Rebuild the site, or only ``targets`` of it; the figures, in seconds.
 
     ``backups``: backup ids by target, instead of what ``pick`` (``newest`` or ``random``; default: the site's) chooses.
-    ``dry_run``: all but the restore. ``closes_at``: no target's restore begins after it.
+    ``dry_run``: all but the restore. ``until``: no target's restore begins after it.
 
     Errors, after every target had its turn: ``ProofFailed`` or ``ManifestBroken`` for the first bad backup, else
     ``RestoreUnavailable``, else ``DrillFailed``, else ``GoalMissed``; ``Busy`` while another run uses a scratch;
@@ -96,7 +95,7 @@ def drill(
                     holds.enter_context(job.ledger.hold(f"{job.site.name}/{name}/scratch"))
                 work.prepare(names)
                 if not dry_run:
-                    work.rebuild(closes_at, told_to_stop)
+                    work.rebuild(until)
         finally:
             found = work.told(dry_run=dry_run)
             entry.note(**found)
@@ -189,20 +188,19 @@ class _Drill:
             ))  # fmt: skip
         return catalogue.find(pick.backup_id) if pick.backup_id else None
 
-    def rebuild(self, closes_at: datetime | None, told_to_stop: Callable[[], bool]) -> None:
+    def rebuild(self, until: Until) -> None:
         """All copies stand until the site's checks were made and the newest rows found."""
         with ExitStack() as copies:
             for target in self.targets:
                 if target.rebuilding is None:
                     continue
-                if told_to_stop():
-                    raise Stopped(
-                        f"the drill of {self.job.site.name} was told to stop before {target.name}",
-                        hint="what stood is taken away; run the task again for a whole drill",
-                    )
-                if closes_at and self.job.now() >= closes_at:
+                until.require_going(
+                    f"{target.name} was not rebuilt",
+                    hint="what stood is taken away; run the task again for a whole drill",
+                )
+                if until.is_over(self.job.now()):
                     target.failed("infrastructure", RestoreUnavailable(
-                        f"{target.name} was not rebuilt: the window closed at {closes_at:%H:%M %Z}",
+                        f"{target.name} was not rebuilt: {CLOSED} at {until.closes_at:%H:%M %Z}",
                         hint="lengthen rhythms.monthly.length_h; this says nothing about the backup",
                     ))  # fmt: skip
                     continue

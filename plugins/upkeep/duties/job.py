@@ -185,11 +185,6 @@ def within(job: Job, target: str, hold: Hold) -> Job:
     return replace(job, held={**job.held, target: hold})
 
 
-def never() -> bool:
-    """What a duty is told by whom nobody can stop."""
-    return False
-
-
 def require_hold(job: Job, target: str, hold: Hold) -> None:
     """Ask before every step that another run must not see half-done. Errors: ``Busy`` when the lock was lost: the
     ledger's database restarted, or the network to it was cut, and another run may hold the target by now.

@@ -22,25 +22,23 @@ removes a backup meanwhile, its restore is passed over.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from datetime import datetime, timedelta
 from typing import Any
 
 from upkeep.domain.proof import ProofLevel
 from upkeep.domain.proving import Choice, choose_backups
 from upkeep.duties.catalogue import Backup, Catalogue, candidates, read_catalogue
-from upkeep.duties.job import Job, never
+from upkeep.duties.job import Job
 from upkeep.duties.read_back import key_of, plain_bytes, trusted_manifest
 from upkeep.duties.rebuilding import Rebuilding, RemovedMeanwhile, infrastructure, sweep
 from upkeep.duties.scratch import NoScratch, Scratch
 from upkeep.duties.scratches import scratch_of
+from upkeep.duties.until import WITHOUT_END, Until
 from upkeep.errors import (
     ConnectionUnknown,
     ManifestBroken,
     ObjectMissing,
     ProofFailed,
     RestoreUnavailable,
-    Stopped,
     UpkeepError,
 )
 
@@ -54,15 +52,14 @@ def prove(
     job: Job,
     target: str,
     *,
-    closes_at: datetime | None = None,
+    until: Until = WITHOUT_END,
     dry_run: bool = False,
-    told_to_stop: Callable[[], bool] = never,
     backup_id: str | None = None,
 ) -> dict[str, Any]:
     """Restore the backups of ``target`` that the site wants restored and that nobody has restored yet, and compare.
 
     ``backup_id``: this one only, whatever is known of it; then a target without scratch is an error. ``dry_run``: all
-    but the restore: the choice, the manifest, the scratch. ``closes_at``: no restore begins after it, nor one that took
+    but the restore: the choice, the manifest, the scratch. ``until``: no restore begins after it, nor one that took
     longer the last time than is left.
 
     Errors: ``ProofFailed`` or ``ManifestBroken`` for the first bad backup, else ``RestoreUnavailable`` for the first
@@ -93,13 +90,9 @@ def prove(
     with job.hold(f"{target}/scratch"):
         sweep(job, target, scratch)
         for turn, backup in enumerate(chosen):
-            if told_to_stop():
-                raise Stopped(
-                    f"{len(chosen) - turn} backups of {target} were not restored: told to stop",
-                    hint="run the task again; it goes on where it stopped",
-                )
-            if closes_at and job.now() + timedelta(seconds=_expected_s(job, backup)) >= closes_at:
-                _leave(job, target, len(chosen) - turn, closes_at)
+            until.require_going(f"{len(chosen) - turn} backups of {target} were not restored")
+            if until.is_over(job.now(), needs_s=_expected_s(job, backup)):
+                _leave(job, target, len(chosen) - turn, until)
                 break
             try:
                 if (seconds := _prove(job, backup, scratch)) is not None:
@@ -125,11 +118,11 @@ def _expected_s(job: Job, backup: Backup) -> float:
     return 0
 
 
-def _leave(job: Job, target: str, count: int, closes_at: datetime) -> None:
+def _leave(job: Job, target: str, count: int, until: Until) -> None:
     with job.ledger.record(job.act("prove", target, command=f"leave {count} backups for the next window")) as entry:
         entry.note(
             light="amber",
-            summary=f"{count} backups are left for the next window: this one closes at {closes_at:%H:%M %Z}",
+            summary=f"{count} backups are left for the next window: this one closes at {until.closes_at:%H:%M %Z}",
             hint="lengthen rhythms.weekly.length_h, or restore fewer with prove: newest or prove: 1/2",
         )
     log.warning("%s: %d backups are left for the next window", target, count)

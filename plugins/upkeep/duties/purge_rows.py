@@ -17,7 +17,6 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -37,10 +36,11 @@ from upkeep.domain.row_archive import Ending, Row, RowArchive, fingerprint, line
 from upkeep.domain.sealed import digest
 from upkeep.domain.units import human_count, human_seconds
 from upkeep.duties.fresh_backup import require_fresh_backup
-from upkeep.duties.job import Job, never, require_hold
+from upkeep.duties.job import Job, require_hold
 from upkeep.duties.row_archives import Archives, identity_of
+from upkeep.duties.until import CLOSED, WITHOUT_END, Until
 from upkeep.engines.row_purge import Deleted, Found, Key, LockedOut, OldRows, Place, RowPurge, open_row_purge
-from upkeep.errors import PurgeRefused, SiteFileError, Stopped
+from upkeep.errors import PurgeRefused, SiteFileError
 from upkeep.ledger import Hold
 
 log = logging.getLogger(__name__)
@@ -84,19 +84,18 @@ def purge_rows(
     database: str,
     rule: RuleRef,
     *,
-    closes_at: datetime | None,
+    until: Until = WITHOUT_END,
     dry_run: bool = False,
     limits: Limits | None = None,
-    told_to_stop: Callable[[], bool] = never,
 ) -> dict[str, Any]:
-    """Carry out one rule, or as much of it as fits before ``closes_at``; the next run goes on where this one stopped.
+    """Carry out one rule, or as much of it as fits before ``until``; the next run goes on where this one stopped.
 
     Errors: ``NoFreshBackup``, ``PurgeRefused`` when the table doesn't allow it,
     ``Busy``, ``SourceError``, ``StoreError``, ``Stopped``.
     """
     wanted = _rule(job, database, rule)
     with job.hold(hold_name(database, wanted.table)) as hold:
-        purge = _Purge(job, database, wanted, closes_at, limits or Limits(), told_to_stop, hold)
+        purge = _Purge(job, database, wanted, until, limits or Limits(), hold)
         if dry_run:
             return purge.rehearse()
         act = job.act("purge_rows", database, command=f"purge {wanted.table} by {wanted.column}")
@@ -168,18 +167,9 @@ class _Enough(Exception):
 class _Purge:
     """One rule at work."""
 
-    def __init__(
-        self,
-        job: Job,
-        database: str,
-        rule: Rule,
-        closes_at: datetime | None,
-        limits: Limits,
-        told_to_stop: Callable[[], bool],
-        hold: Hold,
-    ) -> None:
+    def __init__(self, job: Job, database: str, rule: Rule, until: Until, limits: Limits, hold: Hold) -> None:
         self._job, self._database, self._rule, self._hold = job, database, rule, hold
-        self._closes_at, self._limits, self._told_to_stop = closes_at, limits, told_to_stop
+        self._until, self._limits = until, limits
         self._archives = Archives(job, database, rule.table)
         self._pace = Pace()
         self._shared_until = 0.0
@@ -337,10 +327,9 @@ class _Purge:
         """Return once the server has room for a batch; ``needs_s``: how much of the window the next step will take."""
         began: float | None = None
         while True:
-            if self._told_to_stop():
-                raise Stopped("the purge was told to stop", hint="run the task again; it goes on where it stopped")
-            if self._closes_at and self._job.now() + timedelta(seconds=needs_s) >= self._closes_at:
-                raise _Enough("window closed")
+            self._until.require_going(f"rows of {self._rule.table} are left")
+            if self._until.is_over(self._job.now(), needs_s=needs_s):
+                raise _Enough(CLOSED)
             pressure = session.pressure()
             if pressure.is_shared:
                 self._shared_until = time.monotonic() + SHARED_FOR_S

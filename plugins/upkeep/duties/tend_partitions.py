@@ -10,8 +10,7 @@ leaves a partition that the next plan finishes first. Whatever else is missing, 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -23,7 +22,8 @@ from upkeep.domain.proof import is_proven
 from upkeep.domain.refusal import Refusal
 from upkeep.duties.catalogue import read_catalogue, read_manifest
 from upkeep.duties.fresh_backup import require_fresh_backup
-from upkeep.duties.job import Job, never, require_hold
+from upkeep.duties.job import Job, require_hold
+from upkeep.duties.until import CLOSED, WITHOUT_END, Until
 from upkeep.engines.partitions import Partitioning, open_partitioning
 from upkeep.engines.row_purge import LockedOut
 from upkeep.errors import Stopped, UpkeepError
@@ -49,15 +49,14 @@ def tend_partitions(
     job: Job,
     database: str,
     *,
-    closes_at: datetime | None = None,
+    until: Until = WITHOUT_END,
     dry_run: bool = False,
-    told_to_stop: Callable[[], bool] = never,
 ) -> dict[str, Any]:
     """Carry out the partition rules of one database.
 
     A table that somebody else holds, and one that doesn't fit its rule, is told and left; the other tables are tended.
 
-    :param closes_at: no step begins after it.
+    :param until: no step begins after it.
     :raises Stopped: told to stop, between two steps.
     :raises Busy: another run tends these partitions, or the hold on them was lost.
     :raises SourceError: the server can't be read, or refuses a step; after all the other tables.
@@ -69,7 +68,7 @@ def tend_partitions(
         job.hold(f"{database}/partitions") as hold,
         open_partitioning(job.engine(database)) as session,
     ):
-        tending = _Tending(job, database, session, hold, closes_at, told_to_stop)
+        tending = _Tending(job, database, session, hold, until)
         for rule in rules:
             try:
                 told.append(tending.rehearse(rule) if dry_run else tending.tend(rule))
@@ -97,11 +96,10 @@ class _Tending:
         database: str,
         session: Partitioning,
         hold: Hold | None,
-        closes_at: datetime | None = None,
-        told_to_stop: Callable[[], bool] = never,
+        until: Until = WITHOUT_END,
     ) -> None:
         self._job, self._database, self._session = job, database, session
-        self._hold, self._closes_at, self._told_to_stop = hold, closes_at, told_to_stop
+        self._hold, self._until = hold, until
         self._measured: dict[tuple[str, str], Measured] = {}
         self._lock_timeout_s = job.database(database).lock_timeout_s
 
@@ -158,13 +156,9 @@ class _Tending:
         """The steps that were done, and why the others were not."""
         done: list[Step] = []
         for planned in plan.steps:
-            if self._told_to_stop():
-                raise Stopped(
-                    f"the partitions of {rule.table} were left: told to stop",
-                    hint="run the task again; it goes on where it stopped",
-                )
-            if self._closes_at and self._job.now() >= self._closes_at:
-                return done, "the window closed"
+            self._until.require_going(f"partitions of {rule.table} are left")
+            if self._until.is_over(self._job.now()):
+                return done, CLOSED
             live, layout = self.plan(rule, again=planned.partition)
             step = next((step for step in live.steps if step.same_as(planned)), None)
             if step is None or layout is None:

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from upkeep.domain.plan_care import plan_care
@@ -22,10 +21,11 @@ from upkeep.domain.purge import Limits, why_wait
 from upkeep.domain.table_care import REBUILDS, Care, CarePlan, Item, Past, Rebuilt
 from upkeep.domain.units import human_bytes, human_seconds
 from upkeep.duties.fresh_backup import require_fresh_backup
-from upkeep.duties.job import Job, never, require_hold
+from upkeep.duties.job import Job, require_hold
+from upkeep.duties.until import WITHOUT_END, Until
 from upkeep.engines.row_purge import RowPurge, open_row_purge
 from upkeep.engines.table_care import Ended, NotNow, TableCareSession, open_table_care
-from upkeep.errors import Busy, SourceError, Stopped, TableCareFailed
+from upkeep.errors import Busy, SourceError, TableCareFailed
 from upkeep.ledger import Entry, Hold
 
 log = logging.getLogger(__name__)
@@ -52,12 +52,11 @@ def tend_tables(
     job: Job,
     database: str,
     *,
-    closes_at: datetime | None = None,
+    until: Until = WITHOUT_END,
     dry_run: bool = False,
     limits: Limits | None = None,
-    told_to_stop: Callable[[], bool] = never,
 ) -> dict[str, Any]:
-    """Do what the tables of one database need, or as much of it as fits before ``closes_at``.
+    """Do what the tables of one database need, or as much of it as fits before ``until``.
 
     A table that is in use, or where something speaks against the work, is told and left; the others are tended.
 
@@ -69,7 +68,7 @@ def tend_tables(
     """
     job.database(database)
     with job.hold(f"{database}/tables") as hold:
-        tending = _Tending(job, database, closes_at, limits or Limits(), told_to_stop, hold)
+        tending = _Tending(job, database, until, limits or Limits(), hold)
         if dry_run:
             return tending.run(dry_run=True)
         act = job.act("tend_tables", database, command=f"tend the tables of {database}")
@@ -171,17 +170,9 @@ class _Needless(Exception):
 class _Tending:
     """One database at work."""
 
-    def __init__(
-        self,
-        job: Job,
-        database: str,
-        closes_at: datetime | None,
-        limits: Limits,
-        told_to_stop: Callable[[], bool],
-        hold: Hold,
-    ) -> None:
+    def __init__(self, job: Job, database: str, until: Until, limits: Limits, hold: Hold) -> None:
         self._job, self._database, self._hold = job, database, hold
-        self._closes_at, self._limits, self._told_to_stop = closes_at, limits, told_to_stop
+        self._until, self._limits = until, limits
         self._section = job.database(database)
         self._engine = job.engine(database)
         self.done = _Done()
@@ -201,10 +192,9 @@ class _Tending:
             self.done.notes = (*plan.notes, *load.blind_spots)
             queue, known = list(plan.actions), {item.key for item in plan.items}
             while queue:
-                if self._told_to_stop():
-                    raise Stopped("the care of tables was told to stop", hint="run it again; nothing half done stays")
+                self._until.require_going(f"tables of {self._database} are left")
                 action = queue.pop(0)
-                if not self._fits(action):
+                if self._until.is_over(self._job.now(), needs_s=action.seconds):
                     self.done.postponed.append(action)
                     continue
                 require_hold(self._job, f"{self._database}/tables", self._hold)
@@ -269,7 +259,7 @@ class _Tending:
             self._clear_the_way(action, judging, session, load)
             log.info("%s (%s)", action.statement, action.reason)
             begun = time.monotonic()
-            session.apply(action, self._why_stop, self._seconds_left())
+            session.apply(action, self._why_stop, self._until.seconds_left(self._job.now()))
             seconds = time.monotonic() - begun
         after = session.size(action)
         freed = action.bytes - after if action.kind != "analyze" else 0  # others may be at work on it meanwhile
@@ -315,18 +305,8 @@ class _Tending:
         why = "it would have to wait for it" if waits else "VACUUM could remove nothing that it may still see"
         return f"a transaction has been open for {human_seconds(oldest)}: {why}"
 
-    def _fits(self, action: Item) -> bool:
-        left = self._seconds_left()
-        return left is None or left > action.seconds
-
-    def _seconds_left(self) -> float | None:
-        return (self._closes_at - self._job.now()).total_seconds() if self._closes_at else None
-
     def _why_stop(self) -> str:
-        if self._told_to_stop():
-            return "the task was told to stop"
-        left = self._seconds_left()
-        return "the window closed" if left is not None and left <= 0 else ""
+        return self._until.why_stop(self._job.now())
 
     def _failure(self) -> TableCareFailed:
         labels = ", ".join(f"{item.kind} of {item.label}" for item, _ in self.done.failed)

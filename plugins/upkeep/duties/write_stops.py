@@ -11,6 +11,7 @@ from upkeep.domain.rollout import Live, Mark
 from upkeep.domain.units import first_few, human_seconds
 from upkeep.duties.cluster_work import opened
 from upkeep.duties.job import Job
+from upkeep.duties.until import WITHOUT_END
 from upkeep.engines.live_base import LiveServer
 from upkeep.errors import RestoreRefused, RestoreUnavailable, RolloutRefused, SourceError
 from upkeep.ledger import Record, Row
@@ -26,7 +27,7 @@ _END_THEM = f"end these sessions and keep their accounts away; or stop the appli
 
 
 class WriteStop(ABC):
-    """Errors of every method: ``RestoreUnavailable``."""
+    """Errors of every method: ``RestoreUnavailable``; ``Stopped`` where it would wait."""
 
     @abstractmethod
     def how(self, begun: str) -> str:
@@ -124,6 +125,7 @@ class ScaledToZero(WriteStop):
             self._scale(name, 0)
         deadline = time.monotonic() + PODS_GONE_S
         while not self.holds():
+            WITHOUT_END.require_going(f"pods of {', '.join(self._names)} still run")
             if time.monotonic() > deadline:
                 raise RestoreUnavailable(
                     f"pods of {', '.join(self._names)} still run after {human_seconds(PODS_GONE_S)}",

@@ -12,11 +12,12 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any
 
 from upkeep.domain.sql_statements import Statement
 from upkeep.engines.background import meanwhile
 from upkeep.engines.migration_command import run_command
+from upkeep.engines.stopping import told_to_stop
 from upkeep.errors import MigrationFailed, MigrationLost, Stopped, UpkeepError
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,6 @@ class MigrationSession(ABC):
     :param environment: what a command is told of the database; ``secrets`` are masked in what it says.
     """
 
-    _stopping: ClassVar[bool] = False
     in_part = False
     """Whether tables without transactions keep a part of what was taken back."""
 
@@ -52,14 +52,6 @@ class MigrationSession(ABC):
         self._connection, self._beside = connection, beside
         self._lock_timeout_s = lock_timeout_s
         self._environment, self._secrets = environment, secrets
-
-    @classmethod
-    def stop_all(cls) -> None:
-        """End what runs in every session of this process, on the server too: the task was told to stop.
-
-        Only says so, for it is called from within a signal; those who look after the statements do it.
-        """
-        MigrationSession._stopping = True
 
     def run(self, statement: Statement, *, limit_s: float) -> int:
         """Run it; how many rows it touched, or -1. SQL waits ``lock_timeout_s`` for others' locks at most."""
@@ -169,7 +161,7 @@ class MigrationSession(ABC):
             while not over.wait(pause_s):
                 if time.monotonic() > until:
                     late.set()
-                if late.is_set() or MigrationSession._stopping:
+                if late.is_set() or told_to_stop():
                     self._end_statement()
                     pause_s = AGAIN_S
 
@@ -177,7 +169,7 @@ class MigrationSession(ABC):
             yield late
 
     def _refuse_stopped(self, what: str) -> None:
-        if MigrationSession._stopping:
+        if told_to_stop():
             raise Stopped(f"{what} was not begun, for the task was told to stop", hint="start it again: it says how")
 
     def _end_strays(self, statement: Statement, error: BaseException) -> None:

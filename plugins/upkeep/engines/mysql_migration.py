@@ -15,6 +15,7 @@ from upkeep.domain.sql_statements import Statement, without_strings
 from upkeep.engines import mysql_catalogue
 from upkeep.engines.migration_base import REHEARSAL_LIMIT_S, MigrationSession
 from upkeep.engines.mysql_errors import is_about_the_connection
+from upkeep.engines.stopping import told_to_stop
 from upkeep.errors import MigrationFailed, MigrationLost, MigrationRefused, Stopped, UpkeepError
 from upkeep.resources import sql
 
@@ -182,7 +183,7 @@ class MySqlMigration(MigrationSession):
             return MigrationLost(
                 f"{what}: the connection was lost: {words}", hint="see the server's log and SHOW PROCESSLIST"
             )
-        if MigrationSession._stopping and _number(error) == ER.QUERY_INTERRUPTED:
+        if told_to_stop() and _number(error) == ER.QUERY_INTERRUPTED:
             return Stopped(
                 f"{what} was ended on the server, for the task was told to stop",
                 hint="start it again: it says how to go on",

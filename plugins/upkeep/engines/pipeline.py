@@ -21,6 +21,7 @@ from typing import IO, ClassVar
 
 from upkeep.domain.masking import mask
 from upkeep.engines.background import in_background
+from upkeep.engines.stopping import tell_to_stop, told_to_stop
 from upkeep.errors import Stopped, ToolFailed, ToolMissing
 from upkeep.settings import child_environment
 
@@ -102,7 +103,6 @@ class Pipeline:
     """
 
     _running: ClassVar[set[Pipeline]] = set()
-    _stopping: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -161,7 +161,7 @@ class Pipeline:
             ) from error
         self.processes.append(process)
         self._tails.append(_Tail(process))
-        if Pipeline._stopping:  # told so while it was started, when there was nothing to kill yet
+        if told_to_stop():  # told so while it was started, when there was nothing to kill yet
             self.kill()
         if process.stdout:
             with suppress(OSError):  # this user's pipes have as much memory as they may
@@ -231,7 +231,7 @@ class Pipeline:
 
     def check(self) -> None:
         """Errors: ``Stopped`` when the task was told to stop."""
-        if Pipeline._stopping:
+        if told_to_stop():
             raise _stopped(self.commands[0].name)
 
     def kill(self) -> None:
@@ -258,7 +258,7 @@ class Pipeline:
         Each pipeline's reader then meets the end of its input and raises ``Stopped``, so that clean-up and the
         ledger's finished row still happen.
         """
-        cls._stopping = True
+        tell_to_stop()
         for pipeline in list(cls._running):
             pipeline.kill()
 

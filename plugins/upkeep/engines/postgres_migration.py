@@ -13,6 +13,7 @@ import psycopg
 from upkeep.domain.sql_statements import Statement, without_strings
 from upkeep.engines import postgres_catalogue
 from upkeep.engines.migration_base import REHEARSAL_LIMIT_S, MigrationSession
+from upkeep.engines.stopping import told_to_stop
 from upkeep.errors import MigrationFailed, MigrationLost, Stopped
 from upkeep.resources import sql
 
@@ -139,7 +140,7 @@ class PostgresMigration(MigrationSession):
                 hint="see who it is (pg_stat_activity, pg_blocking_pids); try again when it is quiet",
             ) from None
         except psycopg.errors.QueryCanceled as error:
-            if MigrationSession._stopping:
+            if told_to_stop():
                 raise Stopped(
                     f"{what} was ended on the server, for the task was told to stop",
                     hint="start it again: it says how to go on",

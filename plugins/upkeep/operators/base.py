@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSkipExceptio
 
 from upkeep.domain.endpoint import Endpoint
 from upkeep.duties.job import Job, Run
+from upkeep.duties.until import Until
 from upkeep.errors import ConnectionUnknown, SiteFileError, UpkeepError
 from upkeep.ledger import Ledger, default_url, url_of
 from upkeep.resources import sites_folder
@@ -82,17 +83,10 @@ class WindowedOperator(UpkeepOperator):
     def __init__(self, *, window: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.window = window
-        self._killed = False
 
     @property
-    def limits(self) -> dict[str, Any]:
-        """``closes_at`` and ``told_to_stop``, as every such duty takes them."""
-        closes_at = datetime.fromisoformat(self.window["closes_at"]) if self.window else None
-        return {"closes_at": closes_at, "told_to_stop": lambda: self._killed}
-
-    def on_kill(self) -> None:
-        self._killed = True
-        super().on_kill()
+    def until(self) -> Until:
+        return Until(datetime.fromisoformat(self.window["closes_at"]) if self.window else None)
 
 
 def skip_unless_chosen(context: Context, target: str) -> None:

@@ -17,11 +17,11 @@ class CleanLogsOperator(WindowedOperator):
     """Compress and remove the log files that the site's rules let go."""
 
     def work(self, job: Job, context: Context) -> dict[str, Any]:
-        return clean_logs(job, dry_run=is_dry(context), **self.limits)
+        return clean_logs(job, dry_run=is_dry(context), until=self.until)
 
 
 class CleanDockerOperator(WindowedOperator):
     """Remove unused containers, images, build cache and labelled volumes from the site's Docker engine."""
 
     def work(self, job: Job, context: Context) -> dict[str, Any]:
-        return clean_docker(job, dry_run=is_dry(context), **self.limits)
+        return clean_docker(job, dry_run=is_dry(context), until=self.until)

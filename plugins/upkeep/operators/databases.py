@@ -27,10 +27,10 @@ class DatabaseOperator(WindowedOperator):
 
     def work(self, job: Job, context: Context) -> dict[str, Any]:
         skip_unless_chosen(context, self.database)
-        return self.tend(job, dry_run=is_dry(context), **self.limits)
+        return self.tend(job, dry_run=is_dry(context), until=self.until)
 
     def tend(self, job: Job, **how: Any) -> dict[str, Any]:
-        """Call the duty. ``how``: ``dry_run``, ``closes_at`` and ``told_to_stop``."""
+        """Call the duty. ``how``: ``dry_run`` and ``until``."""
         raise NotImplementedError
 
 

@@ -47,5 +47,5 @@ class DrillSiteOperator(WindowedOperator):
             backups=backups,
             pick=params.get("drill_from"),
             dry_run=is_dry(context),
-            **self.limits,
+            until=self.until,
         )

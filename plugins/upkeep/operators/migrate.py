@@ -78,10 +78,6 @@ class RehearseMigrationOperator(UpkeepOperator):
             return {"sha256": plan.digest, "plan": within(plan.lines(), SHOWN_CHARS), "rehearsal": told}
         return rehearse_migration(job, migration)
 
-    def on_kill(self) -> None:
-        super().on_kill()
-        _stop_statements()
-
 
 class ApproveMigrationOperator(PersonApprovalOperator):
     """Ask a person, with the rehearsal before their eyes. No answer in time is a no; a no fails the run."""
@@ -131,23 +127,12 @@ class RunMigrationOperator(UpkeepOperator):
             )
         return run_migration(job, migration, approver=approver, start_at=_start_at(context))
 
-    def on_kill(self) -> None:
-        super().on_kill()
-        _stop_statements()
-
 
 def as_text(lines: Iterable[str]) -> str:
     """For Airflow, which shows Markdown: SQL is full of its signs, and must read as it runs."""
     text = "\n".join(lines)
     fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
     return f"{fence}\n{text}\n{fence}"
-
-
-def _stop_statements() -> None:
-    # Imported here: a DAG file is parsed far more often than a task is killed.
-    from upkeep.engines.migration_base import MigrationSession
-
-    MigrationSession.stop_all()
 
 
 def _migration(job: Job, context: Context) -> Migration:

@@ -25,4 +25,4 @@ class ProveBackupsOperator(WindowedOperator):
 
     def work(self, job: Job, context: Context) -> dict[str, Any]:
         skip_unless_chosen(context, self.target)
-        return prove(job, self.target, dry_run=is_dry(context), **self.limits)
+        return prove(job, self.target, dry_run=is_dry(context), until=self.until)

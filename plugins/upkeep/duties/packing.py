@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from upkeep.domain.endpoint import Endpoint
+from upkeep.duties.job import Job
 from upkeep.engines.pipeline import Command
 from upkeep.engines.private_file import private_file
 from upkeep.engines.tools import describe, require
@@ -48,6 +49,12 @@ def unpack(name: str, identity: Endpoint | None) -> Iterator[list[Command]]:
         raise ValueError(f"{name} is encrypted: unpacking it needs an identity")
     with private_file(f"{identity.secret}\n") as key:
         yield [Command([_age(), "--decrypt", "--identity", f"/dev/fd/{key}"], pass_fds=(key,)), zstd]
+
+
+def identity_of(job: Job) -> Endpoint | None:
+    """The private key that the site names; None where it names none. Errors: ``ConnectionUnknown``."""
+    encryption = job.site.encryption
+    return job.connect(encryption.identity_conn_id) if encryption and encryption.identity_conn_id else None
 
 
 def is_about_the_key(error: ToolFailed) -> bool:

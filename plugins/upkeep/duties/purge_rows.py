@@ -37,7 +37,8 @@ from upkeep.domain.sealed import digest
 from upkeep.domain.units import human_count, human_seconds
 from upkeep.duties.fresh_backup import require_fresh_backup
 from upkeep.duties.job import Job, require_hold
-from upkeep.duties.row_archives import Archives, identity_of
+from upkeep.duties.packing import identity_of
+from upkeep.duties.row_archives import Archives
 from upkeep.duties.until import CLOSED, WITHOUT_END, Until
 from upkeep.engines.row_purge import Deleted, Found, Key, LockedOut, OldRows, Place, RowPurge, open_row_purge
 from upkeep.errors import PurgeRefused, SiteFileError

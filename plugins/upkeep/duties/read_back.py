@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import time
@@ -15,9 +14,8 @@ from upkeep.domain.manifest import Manifest, StoredFile
 from upkeep.domain.sealed import digest
 from upkeep.duties.catalogue import PROOFS, Backup, read_manifest
 from upkeep.duties.job import Job
-from upkeep.duties.packing import is_about_the_key, unpack
-from upkeep.duties.progress import Progress
-from upkeep.duties.row_archives import identity_of
+from upkeep.duties.metered import Metered
+from upkeep.duties.packing import identity_of, is_about_the_key, unpack
 from upkeep.engines.feeding import feed
 from upkeep.engines.pipeline import Pipeline
 from upkeep.errors import (
@@ -81,16 +79,13 @@ class HashedReader:
     def __init__(self, job: Job, key: str, file: StoredFile) -> None:
         self._key, self._file = key, file
         self._chunks = job.store.read(key)
-        self._sha256, self._progress = hashlib.sha256(), Progress(key, "read back")
+        self._metered = Metered(key, "read back")
         self._damage: ObjectDamaged | ObjectMissing | None = None
         self.waits = Waits()
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            for chunk in self.waits.over(self._chunks):
-                self._sha256.update(chunk)
-                self._progress.add(len(chunk))
-                yield chunk
+            yield from self._metered.over(self.waits.over(self._chunks))
         except (ObjectDamaged, ObjectMissing) as error:
             self._damage = error
 
@@ -100,11 +95,11 @@ class HashedReader:
             pass
         if isinstance(self._damage, ObjectMissing):
             raise ProofFailed(f"{self._key} is missing from the store", hint=DAMAGED) from self._damage
-        if self._progress.size != self._file.size:
+        if self._metered.size != self._file.size:
             raise ProofFailed(
-                f"{self._key} has {self._progress.size} bytes, its manifest says {self._file.size}", hint=DAMAGED
+                f"{self._key} has {self._metered.size} bytes, its manifest says {self._file.size}", hint=DAMAGED
             ) from self._damage
-        if self._damage or self._sha256.hexdigest() != self._file.sha256:
+        if self._damage or not self._metered.matches(self._file):
             raise ProofFailed(f"{self._key} has another SHA-256 than its manifest says", hint=DAMAGED) from self._damage
 
 

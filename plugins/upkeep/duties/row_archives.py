@@ -11,7 +11,6 @@ Only one run at a time works on a table's archives: callers hold ``<site>/<datab
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 from collections.abc import Iterable, Iterator
@@ -21,18 +20,17 @@ from itertools import chain
 
 import upkeep
 from upkeep.domain.backup import is_backup_id, new_backup_id, taken_at
-from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.manifest import NAME as MANIFEST
 from upkeep.domain.manifest import StoredFile
 from upkeep.domain.purge import PurgePlan, Table
 from upkeep.domain.row_archive import ENDED, Ending, Row, RowArchive, archives_folder, key_text
 from upkeep.duties.job import Job
-from upkeep.duties.packing import pack, packed_name, packing_tools, unpack, unpack_line
+from upkeep.duties.metered import Metered
+from upkeep.duties.packing import identity_of, pack, packed_name, packing_tools, unpack, unpack_line
 from upkeep.engines.feeding import feed
 from upkeep.engines.pipeline import Pipeline
 from upkeep.engines.row_purge import RowPurge
 from upkeep.errors import ManifestBroken, ObjectDamaged, ObjectMissing, StoreError
-from upkeep.stores.base import ObjectWriter
 
 log = logging.getLogger(__name__)
 
@@ -135,15 +133,15 @@ class Archives:
 
     def require_whole(self, prefix: str, file: StoredFile) -> None:
         """Read a stored file back and compare it. Errors: ``ObjectDamaged``."""
-        found, size = hashlib.sha256(), 0
+        key = prefix + file.name
+        metered = Metered(key, "read back")
         try:
-            for chunk in self._job.store.read(prefix + file.name):
-                found.update(chunk)
-                size += len(chunk)
+            for _ in metered.over(self._job.store.read(key)):
+                pass
         except ObjectMissing as error:
-            raise _damaged(prefix + file.name, "it is missing") from error
-        if (size, found.hexdigest()) != (file.size, file.sha256):
-            raise _damaged(prefix + file.name, f"it reads back as {size} bytes that are not the {file.size} written")
+            raise _damaged(key, "it is missing") from error
+        if not metered.matches(file):
+            raise _damaged(key, f"it reads back as {metered.size} bytes that are not the {file.size} written")
 
     def lines(self, archive: RowArchive) -> Iterator[bytes]:
         """The lines of a whole archive. Errors: ``ObjectDamaged`` before the first line, ``ToolFailed``."""
@@ -183,12 +181,11 @@ class Archives:
     def _store(self, key: str, name: str, lines: Iterator[bytes]) -> StoredFile:
         job = self._job
         commands = pack(job.site.compression, job.site.encryption)
-        with job.store.writer(key) as sink:
-            meter = _Meter(sink)
-            with Pipeline(commands, feed=True) as pipeline, _fed(pipeline, lines):
-                for chunk in pipeline.output():
-                    meter.write(chunk)
-        return StoredFile(name, PART, meter.size, meter.sha256.hexdigest())
+        metered = Metered(key, "stored")
+        with job.store.writer(key) as sink, Pipeline(commands, feed=True) as pipeline, _fed(pipeline, lines):
+            for chunk in metered.over(pipeline.output()):
+                sink.write(chunk)
+        return StoredFile(name, PART, metered.size, metered.sha256)
 
     def _objects(self) -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}
@@ -197,11 +194,6 @@ class Archives:
             if is_backup_id(archive_id):
                 found.setdefault(archive_id, set()).add(name)
         return dict(sorted(found.items()))
-
-
-def identity_of(job: Job) -> Endpoint | None:
-    encryption = job.site.encryption
-    return job.connect(encryption.identity_conn_id) if encryption and encryption.identity_conn_id else None
 
 
 class _Seen:
@@ -214,19 +206,6 @@ class _Seen:
         for row, line in rows:
             self.rows, self.bytes, self.last = self.rows + 1, self.bytes + len(line), row
             yield line
-
-
-class _Meter:
-    """Counts and hashes what goes into the store."""
-
-    def __init__(self, sink: ObjectWriter) -> None:
-        self._sink = sink
-        self.size, self.sha256 = 0, hashlib.sha256()
-
-    def write(self, chunk: bytes) -> None:
-        self._sink.write(chunk)
-        self.size += len(chunk)
-        self.sha256.update(chunk)
 
 
 @contextmanager

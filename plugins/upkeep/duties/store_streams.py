@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Sequence
@@ -12,11 +11,11 @@ from dataclasses import dataclass
 from upkeep.domain.backup import BackupRef
 from upkeep.domain.manifest import StoredFile
 from upkeep.duties.job import Job
+from upkeep.duties.metered import Metered
 from upkeep.duties.packing import pack, packed_name
-from upkeep.duties.progress import Progress
 from upkeep.engines.base import Engine, Snapshot, StartAgain, Stream
 from upkeep.engines.pipeline import Ended, Pipeline, together
-from upkeep.stores.base import ObjectWriter, Store
+from upkeep.stores.base import Store
 
 log = logging.getLogger(__name__)
 
@@ -76,12 +75,12 @@ def _store_together(job: Job, ref: BackupRef, engine: Engine, store: Store, stre
 def _store_one(job: Job, ref: BackupRef, store: Store, stream: str, pipeline: Pipeline) -> Stored:
     begun = time.monotonic()
     name = packed_name(stream, job.site.encryption)
+    metered = Metered(f"{ref.site}/{ref.target} {name}", "stored")
     with store.writer(ref.prefix + name) as sink:
-        meter = _Meter(sink, f"{ref.site}/{ref.target} {name}")
-        for chunk in pipeline.output():
-            meter.write(chunk)
+        for chunk in metered.over(pipeline.output()):
+            sink.write(chunk)
         ended = pipeline.finish()
-    file = StoredFile(name, stream, meter.size, meter.sha256.hexdigest())
+    file = StoredFile(name, stream, metered.size, metered.sha256)
     return Stored(file, ended[:1], round(time.monotonic() - begun, 3))
 
 
@@ -96,20 +95,3 @@ class _FirstFailure:
         self.error = self.error or error
         for pipeline in self._pipelines:
             pipeline.kill()
-
-
-class _Meter:
-    """Counts and hashes what goes into the store."""
-
-    def __init__(self, sink: ObjectWriter, what: str) -> None:
-        self._sink, self._progress = sink, Progress(what, "stored")
-        self.sha256 = hashlib.sha256()
-
-    @property
-    def size(self) -> int:
-        return self._progress.size
-
-    def write(self, chunk: bytes) -> None:
-        self.sha256.update(chunk)
-        self._sink.write(chunk)
-        self._progress.add(len(chunk))

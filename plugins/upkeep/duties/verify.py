@@ -13,9 +13,8 @@ from upkeep.domain.shrink import judge_size
 from upkeep.domain.units import human_seconds
 from upkeep.duties.catalogue import Backup, Catalogue, read_catalogue, write_proof
 from upkeep.duties.job import Job
-from upkeep.duties.packing import unpack
+from upkeep.duties.packing import identity_of, unpack
 from upkeep.duties.read_back import HashedReader, trusted_manifest, unpacking_failed
-from upkeep.duties.row_archives import identity_of
 from upkeep.engines.feeding import FedPipeline
 from upkeep.errors import BackupShrunk, ManifestBroken, ObjectMissing, ProofFailed, RestoreUnavailable, ToolFailed
 

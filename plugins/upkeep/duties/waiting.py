@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import hashlib
 import logging
 import os
 from collections.abc import Iterator
@@ -13,9 +12,10 @@ from urllib.parse import urlsplit
 
 from upkeep.domain.backup import BackupRef
 from upkeep.domain.manifest import NAME as MANIFEST
+from upkeep.domain.manifest import StoredFile
 from upkeep.duties.catalogue import read_catalogue, read_manifest
 from upkeep.duties.job import Job
-from upkeep.duties.progress import Progress
+from upkeep.duties.metered import Metered
 from upkeep.errors import ManifestBroken, ObjectDamaged, ObjectMissing, StoreError, StoreUnreachable
 
 log = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ def _ship(job: Job, ref: BackupRef) -> int:
         raise _damaged(job, f"the manifest of {ref.backup_id}", error) from error
     if not _is_there(job, ref, sealed):
         for file in manifest.files:
-            _copy(job, ref.prefix + file.name, file.sha256)
+            _copy(job, ref.prefix + file.name, file)
         job.store.put(ref.prefix + MANIFEST, sealed)
     job.spool.delete(ref.prefix + MANIFEST)
     for file in manifest.files:
@@ -120,14 +120,12 @@ def _is_there(job: Job, ref: BackupRef, sealed: bytes) -> bool:
         return False
 
 
-def _copy(job: Job, key: str, sha256: str) -> None:
-    found, progress = hashlib.sha256(), Progress(key, "shipped")
+def _copy(job: Job, key: str, file: StoredFile) -> None:
+    metered = Metered(key, "shipped")
     with job.store.writer(key) as sink:
-        for chunk in _read(job, key):
-            found.update(chunk)
+        for chunk in metered.over(_read(job, key)):
             sink.write(chunk)
-            progress.add(len(chunk))
-        if found.hexdigest() != sha256:
+        if not metered.matches(file):
             raise ObjectDamaged(
                 f"{key} in the spool {job.spool.root} is not what was written there", hint=_MOVE_IT_AWAY
             )

@@ -16,7 +16,7 @@ from upkeep.stores.local_store import LocalStore
 def test_storing_shipping_and_reading_back_say_how_far_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("upkeep.duties.progress.EVERY_S", 0)
+    monkeypatch.setattr("upkeep.duties.metered.EVERY_S", 0)
     caplog.set_level(logging.INFO)
     scene = files_scene(tmp_path, size=2_000_000)
     with pytest.raises(BackupSpooled):

@@ -21,20 +21,11 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from upkeep.domain.purge import (
-    Limits,
-    Pace,
-    PurgePlan,
-    Rule,
-    Table,
-    cut_off,
-    find_refusals,
-    make_plan,
-    rest_after,
-    why_wait,
-)
+from upkeep.domain.load import Limits, why_wait
+from upkeep.domain.purge import Pace, PurgePlan, Rule, cut_off, find_refusals, make_plan, rest_after
 from upkeep.domain.row_archive import Ending, Row, RowArchive, fingerprint, line_of, row_of
 from upkeep.domain.sealed import digest
+from upkeep.domain.tables import Table
 from upkeep.domain.units import human_count, human_seconds
 from upkeep.duties.fresh_backup import require_fresh_backup
 from upkeep.duties.job import Job, never, require_hold

@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from upkeep.domain.load import Limits, why_wait
 from upkeep.domain.plan_care import plan_care
-from upkeep.domain.purge import Limits, why_wait
 from upkeep.domain.table_care import REBUILDS, Care, CarePlan, Item, Past, Rebuilt
 from upkeep.domain.units import human_bytes, human_seconds
 from upkeep.duties.fresh_backup import require_fresh_backup
 from upkeep.duties.job import Job, never, require_hold
-from upkeep.engines.row_purge import RowPurge, open_row_purge
+from upkeep.engines.row_purge import ServerLoad, open_row_purge
 from upkeep.engines.table_care import Ended, NotNow, TableCareSession, open_table_care
 from upkeep.errors import Busy, SourceError, Stopped, TableCareFailed
 from upkeep.ledger import Entry, Hold
@@ -222,7 +222,7 @@ class _Tending:
         told = {"database": self._database, "dry_run": dry_run, "backup_id": backup_id, **self.done.told()}
         return {**told, "would_run": self.done.would[:SHOWN]} if dry_run else {**told, "freed_bytes": self.done.freed}
 
-    def _rehearse(self, action: Item, judging: _Judging, session: TableCareSession, load: RowPurge) -> None:
+    def _rehearse(self, action: Item, judging: _Judging, session: TableCareSession, load: ServerLoad) -> None:
         """All of it but the statement."""
         try:
             self._clear_the_way(action, judging, session, load)
@@ -233,7 +233,7 @@ class _Tending:
         else:
             self.done.would.append(action.statement)
 
-    def _tend(self, action: Item, judging: _Judging, session: TableCareSession, load: RowPurge) -> bool:
+    def _tend(self, action: Item, judging: _Judging, session: TableCareSession, load: ServerLoad) -> bool:
         """Whether it was done, by whomever."""
         act = self._job.act("tend_table", f"{self._database}/{action.label}", command=action.statement)
         try:
@@ -262,7 +262,7 @@ class _Tending:
         return True
 
     def _carry_out(
-        self, action: Item, judging: _Judging, session: TableCareSession, load: RowPurge, entry: Entry
+        self, action: Item, judging: _Judging, session: TableCareSession, load: ServerLoad, entry: Entry
     ) -> None:
         # A dump that is under way would break off at a table that was rebuilt under it.
         with self._job.hold(self._database):
@@ -284,7 +284,7 @@ class _Tending:
             summary=f"{action.kind}: {sizes}{human_seconds(seconds)}; {action.reason}",
         )
 
-    def _clear_the_way(self, action: Item, judging: _Judging, session: TableCareSession, load: RowPurge) -> None:
+    def _clear_the_way(self, action: Item, judging: _Judging, session: TableCareSession, load: ServerLoad) -> None:
         """Return once the action is still needed and would be in nobody's way.
 
         Errors: ``NotNow``, ``Ended``, ``_Needless``.

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from upkeep.domain.units import cut
 from upkeep.errors import MigrationRefused
 
 MOST_STATEMENTS = 500
@@ -132,7 +133,7 @@ class Statement:
 
     @property
     def words(self) -> str:
-        return self.bare if len(self.bare) <= WORDS_CHARS else f"{self.bare[: WORDS_CHARS - 3]}..."
+        return cut(self.bare, WORDS_CHARS)
 
 
 def is_whole(statements: tuple[Statement, ...]) -> bool:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from upkeep.domain.benchmark import Timed, compare_times, timed
+from upkeep.domain.units import cut
 from upkeep.duties.comparing import first
 from upkeep.duties.job import Job
 from upkeep.errors import BenchmarkFailed
@@ -119,7 +120,7 @@ def _told(rows: list[dict[str, Any]], version: str, last_version: str) -> dict[s
     hint = "compare the plans; ANALYZE its tables, then look for an index that is gone" if slower else ""
     return {
         "light": "amber" if slower or failed else "green",
-        "summary": "; ".join(parts)[:1000],
+        "summary": cut("; ".join(parts), 1000),
         "hint": hint or next((row["hint"] for row in failed), ""),
         "queries": kept,
     }

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from upkeep.domain.findings import Inspection, compare
-from upkeep.domain.units import counted
+from upkeep.domain.units import counted, cut
 from upkeep.duties.comparing import LONGEST_TEXT, Review, Room, first
 from upkeep.duties.job import Job
 from upkeep.duties.sources import read_sources
@@ -74,7 +74,7 @@ def _commands(scans: Iterable[Scan]) -> tuple[dict[str, list[str]], dict[str, st
             commands[scan.name] = scan_command(scan)
         except ToolMissing as error:
             log.warning("%s", error)
-            missing[scan.name] = f"{error.message}: {error.hint}"[:LONGEST_TEXT]
+            missing[scan.name] = cut(f"{error.message}: {error.hint}", LONGEST_TEXT)
     return commands, missing
 
 

@@ -21,6 +21,7 @@ from upkeep.domain.partition_plan import find_old, make_plan
 from upkeep.domain.partitions import Archived, Layout, Measured, PartitionPlan, Rule, Step
 from upkeep.domain.proof import is_proven
 from upkeep.domain.refusal import Refusal
+from upkeep.domain.units import cut
 from upkeep.duties.catalogue import read_catalogue, read_manifest
 from upkeep.duties.fresh_backup import require_fresh_backup
 from upkeep.duties.job import Job, never, require_hold
@@ -78,7 +79,9 @@ def tend_partitions(
             except UpkeepError as error:
                 log.error("%s", error)
                 failed.append(error)
-                told.append({"table": rule.table, "light": "red", "summary": error.message[:300], "hint": error.hint})
+                told.append(
+                    {"table": rule.table, "light": "red", "summary": cut(error.message, 300), "hint": error.hint}
+                )
     if failed:
         raise failed[0]
     return {"database": database, "dry_run": dry_run, "light": _worst([one["light"] for one in told]), "tables": told}
@@ -206,7 +209,7 @@ class _Tending:
         summary = "; ".join([*said, *after.notes]) or "nothing to do"
         summary = f"{summary}; {after.newest}" if after.newest else summary
         hint = "; ".join(hints)
-        entry.note(light=light, summary=f"{rule.table}: {summary}"[:600], hint=hint[:600], steps=len(done))
+        entry.note(light=light, summary=cut(f"{rule.table}: {summary}", 600), hint=cut(hint, 600), steps=len(done))
         return {**self._result(after, light, summary), "done": [step.what for step in done], "hint": hint}
 
     @staticmethod
@@ -214,7 +217,7 @@ class _Tending:
         return {
             "table": plan.rule.table,
             "light": light,
-            "summary": summary[:600],
+            "summary": cut(summary, 600),
             "hint": "; ".join(advice.remedy for advice in plan.advice),
             "steps": [f"{step.what}: {step.reason}" for step in plan.steps][:SHOWN],
         }

@@ -20,7 +20,7 @@ from typing import Any
 from upkeep.domain.load import Limits, why_wait
 from upkeep.domain.plan_care import plan_care
 from upkeep.domain.table_care import REBUILDS, Care, CarePlan, Item, Past, Rebuilt
-from upkeep.domain.units import human_bytes, human_seconds
+from upkeep.domain.units import cut, human_bytes, human_seconds
 from upkeep.duties.fresh_backup import require_fresh_backup
 from upkeep.duties.job import Job, never, require_hold
 from upkeep.engines.row_purge import ServerLoad, open_row_purge
@@ -132,10 +132,10 @@ class _Done:
             "summary": self._summary(),
             "hint": self._hint(),
             "tended": [f"{item.kind} {item.label}" for item in self.tended[:SHOWN]],
-            "skipped": [f"{item.kind} {item.label}: {why}"[:200] for item, why in self.skipped[:SHOWN]],
-            "refused": [item.line()[:200] for item in self.refused[:SHOWN]],
+            "skipped": [cut(f"{item.kind} {item.label}: {why}", 200) for item, why in self.skipped[:SHOWN]],
+            "refused": [cut(item.line(), 200) for item in self.refused[:SHOWN]],
             "postponed": [[item.kind, item.label] for item in self.postponed[:SHOWN]],
-            "notes": [note[:200] for note in self.notes[:5]],
+            "notes": [cut(note, 200) for note in self.notes[:5]],
         }
 
     def _summary(self) -> str:

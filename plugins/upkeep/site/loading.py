@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError
 
-from upkeep.domain.units import human_bytes
+from upkeep.domain.units import counted, human_bytes
 from upkeep.errors import SiteFileError
 from upkeep.site.site import Site
 
@@ -85,7 +85,7 @@ def site_from(text: str, path: Path) -> Site:
         return Site.model_validate(content)
     except ValidationError as error:
         raise SiteFileError(
-            f"site file {path} has {error.error_count()} problem{'s' if error.error_count() != 1 else ''}:",
+            f"site file {path} has {counted(error.error_count(), 'problem')}:",
             hint=f"fix them, then run: upkeep check {path}",
             problems=tuple(_problems(error, content)),
         ) from error

@@ -217,12 +217,8 @@ class _Rollout:
             return True
         timeout_s = float(change["timeout_s"])
         act = self._job.act(CONFIRM, live.name, command=f"confirm {change['after']}", approver=self._approver)
-        try:
-            if not require_progress(self._job, live, mark, timeout_s):
-                return False
-        except RolloutFailed:
-            with self._job.ledger.record(act):
-                raise
+        if not require_progress(self._job, live, mark, timeout_s, act):
+            return False
         with self._job.ledger.record(act) as entry:
             if live.containers.get(change["container"]) != change["after"] or live.revision <= mark.previous_revision:
                 raise RolloutFailed(

@@ -153,7 +153,7 @@ class _Tending:
                 log.info("%s", line)
             done, left = self._carry_out(rule, plan)
             after = self.plan(rule, again="")[0] if done else plan
-            result = self._told(entry, rule, done, left, after)
+            result = self._conclude(entry, rule, done, left, after)
             entry.note(plan=list(plan.lines())[:SHOWN])
             return result
 
@@ -196,7 +196,9 @@ class _Tending:
         log.info("%s: %s: %s", layout.label, step.what, step.reason)
         return ""
 
-    def _told(self, entry: Entry, rule: Rule, done: Sequence[Step], left: str, after: PartitionPlan) -> dict[str, Any]:
+    def _conclude(
+        self, entry: Entry, rule: Rule, done: Sequence[Step], left: str, after: PartitionPlan
+    ) -> dict[str, Any]:
         light = after.light(self._job.now())
         said = [*(step.what for step in done), *(advice.reason for advice in after.advice)]
         hints = [advice.remedy for advice in after.advice]

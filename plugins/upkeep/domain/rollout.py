@@ -264,12 +264,12 @@ class Live:
     def ready(self) -> int:
         return sum(_is_ready(pod) for pod in self.current_pods)
 
-    def troubles(self, most: int = 3) -> tuple[str, ...]:
-        """Why pods are not what they should be, in the words that ``kubectl describe`` has for it."""
+    def troubles(self) -> tuple[str, ...]:
+        """Why pods are not what they should be, the first three, in the words that ``kubectl describe`` has for it."""
         refused = condition(self.deployment, "ReplicaFailure")
         told = [f"pods can't be made: {refused['message']}"] if refused.get("status") == "True" else []
         told += [f"pod {pod['metadata']['name']}: {why}" for pod in self.current_pods if (why := trouble_of(pod))]
-        return tuple(told[:most])
+        return tuple(told[:3])
 
     def _statuses(self) -> Iterator[Json]:
         for pod in self.current_pods:

@@ -21,7 +21,7 @@ LEAST_SECRET = 6
 _SECRET = re.compile(
     r"IDENTIFIED|PASSW|PASSPHRASE|PWD|SECRET|TOKEN|CREDENTIAL|(API|PRIVATE|ACCESS)_?KEY|CRYPT", re.IGNORECASE
 )
-"""What of a statement makes its strings nobody's business, those of the one who approves it included."""
+"""A statement that says any of this may hold a secret: its strings are shown to nobody, not even to who approves it."""
 
 _TOKENS = {
     "postgres": re.compile(
@@ -244,7 +244,7 @@ class _Cutter:
             yield _Piece(text, words, "".join(self._full).strip(), tuple(self._strings))
 
     def _is_delimiter_line(self) -> bool:
-        """Whether it stood here and alone; what it says counts from there on."""
+        """Whether a line DELIMITER stands here, outside of any statement; it is passed, and counts from there on."""
         line = _DELIMITER.match(self._text, self._at) if self._engine == "mysql" else None
         if line is None or "".join(self._bare).strip():
             return False

@@ -131,7 +131,7 @@ class Review:
         return f"{self.job.site.name}/_state/{self.name}.json"
 
     def moved(self) -> dict[str, Any]:
-        """What is read on the worker belongs to the worker: another one may differ for no other reason."""
+        """The last review's worker, if it was another one: what is read on a worker may differ for that alone."""
         last = self.last
         return {"other_host_before": last.started.host} if last and last.started.host != self.job.run.host else {}
 

@@ -150,7 +150,7 @@ class _Rollout:
         return found
 
     def _require_not_taken_back(self) -> None:
-        """Cleared after the way back, the rest of the plan would be changed without its beginning, and called good."""
+        """A task cleared after the way back would change only the rest of the plan, and call that a good end."""
         if acts_of(self._job, BACK):
             raise RolloutRefused(
                 "what this run had changed was taken back by this very run", hint="start a new run of the DAG"

@@ -137,7 +137,7 @@ def load_files(paths: Iterable[Path]) -> tuple[dict[str, Site], list[SiteFileErr
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """To open a pipe waits for whoever writes it, and nobody may."""
+    """Opening a pipe the plain way waits for somebody to write to it, for ever where nobody does."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 

@@ -45,7 +45,7 @@ def sites_folder() -> Path:
 
 @cache
 def sql(engine: str, name: str) -> str:
-    """The statement in ``include/sql/<engine>/<name>.sql``, without its comments' first line being needed to run."""
+    """The statement in ``include/sql/<engine>/<name>.sql``, without the semicolon at its end."""
     return (include_folder() / "sql" / engine / f"{name}.sql").read_text(encoding="utf-8").strip().rstrip(";")
 
 

@@ -143,7 +143,7 @@ def test_who_approves_sees_all_that_runs_but_secrets() -> None:
     assert "DO $$ BEGIN DELETE FROM a; END $$\n" in told
     assert "SELECT 'a\\u202eb'" in told, "what can't be seen is written out"
     assert "[and 1,009 more characters: read the text itself]" in told
-    assert f"rollback script: 1 statements, SHA-256 {plan.rollback_digest}\n  1. UPDATE a SET mail = 'before'" in told
+    assert f"rollback script: 1 statement, SHA-256 {plan.rollback_digest}\n  1. UPDATE a SET mail = 'before'" in told
     assert within(["one", "two", "three"], 6)[-1] == "and 1 more lines that are not shown: read the text itself"
 
 

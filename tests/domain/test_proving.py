@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from tests.domain.test_drill import NOW, backup
 from upkeep.domain.copy_comparison import compare_catalogues, compare_tables, not_compared
 from upkeep.domain.proof import ProofLevel
 from upkeep.domain.proving import choose_backups, in_sample, is_foreign, is_scratch_of, scratch_name
 from upkeep.domain.retention import Candidate
-
-NOW = datetime(2026, 11, 22, 3, tzinfo=UTC)
-
-
-def backup(days_ago: float, **fields: Any) -> Candidate:
-    taken_at = NOW - timedelta(days=days_ago)
-    known = {"level": ProofLevel.STRUCTURE, "failed": False, "size": 1, **fields}
-    return Candidate("shop", "app", f"{taken_at:%Y%m%dT%H%M%SZ}-0a1b", taken_at, **known)
 
 
 def chosen(*backups: Candidate, prove: str = "all", **settings: Any) -> list[int]:
@@ -91,9 +83,7 @@ def test_long_names_fit_into_what_servers_take_and_stay_apart() -> None:
     names = {scratch_name("s" * 63, "t" * length, "20261122T030000Z-0a1b") for length in (61, 62, 63)}
     assert len(names) == 3
     assert all(len(name) <= 63 for name in names)
-    assert all(
-        is_scratch_of(scratch_name("s" * 63, "t" * 63, "20261122T030000Z-0a1b"), "s" * 63, "t" * 63) for _ in [1]
-    )
+    assert is_scratch_of(scratch_name("s" * 63, "t" * 63, "20261122T030000Z-0a1b"), "s" * 63, "t" * 63)
 
 
 def test_rows_and_contents_are_compared_where_the_manifest_knows_them() -> None:

@@ -10,21 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from upkeep.domain.load import Limits, Pressure, Replica, why_wait
 from upkeep.domain.names import quoted
 from upkeep.domain.purge import (
     LARGEST,
     SHARED_TARGET_S,
     SMALLEST,
     TARGET_S,
-    Column,
     Estimate,
-    ForeignKey,
-    Limits,
     Pace,
-    Pressure,
-    Replica,
     Rule,
-    Table,
     counts_from_its_rows,
     create_index,
     cut_off,
@@ -33,9 +28,9 @@ from upkeep.domain.purge import (
     make_plan,
     moments_to_convert,
     rest_after,
-    why_wait,
 )
 from upkeep.domain.row_archive import archives_folder, line_of, row_of
+from upkeep.domain.tables import Column, ForeignKey, Table
 from upkeep.domain.units import human_count
 
 NOW = datetime(2026, 11, 22, 2, 30, tzinfo=UTC)

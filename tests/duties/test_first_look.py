@@ -74,6 +74,7 @@ def init(place: Path, database: Database, name: str = "shop", *more: str) -> int
 
 def lines(out: str, after: str) -> list[str]:
     """The block of the output below one heading."""
+    assert f"{after}\n" in out
     return out.partition(f"{after}\n")[2].partition("\n\n")[0].splitlines()
 
 

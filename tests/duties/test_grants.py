@@ -396,7 +396,9 @@ def test_a_statement_about_a_table_is_written_for_each_table_of_its_duty_and_for
         "GRANT DELETE ON `my``app`.`b` TO upkeep@'10.1.%'",
     ]
     nothing = Names("upkeep", "app", {})
-    assert not any("DELETE" in grant.statement for grant in written("postgres", grants("postgres", "daily"), nothing))
+    others = written("postgres", grants("postgres", "daily"), nothing)
+    assert others
+    assert not any("DELETE" in grant.statement for grant in others)
     (for_schema,) = [
         grant.statement
         for grant in written("postgres", grants("postgres", "daily"), Names("u", "app", {"purge_rows": ["crm.logs"]}))

@@ -23,8 +23,8 @@ from tests.servers.mariadb import MariaDbServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.replicas import MariaDbReplica, PostgresStandby, within
 from upkeep.domain.backup import BackupRef
+from upkeep.domain.load import Limits
 from upkeep.domain.proof import ProofLevel
-from upkeep.domain.purge import Limits
 from upkeep.duties.catalogue import write_proof
 from upkeep.duties.purge_rows import plan_purge, purge_rows
 from upkeep.duties.until import Until

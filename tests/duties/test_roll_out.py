@@ -370,11 +370,13 @@ def test_a_controller_that_looks_at_nothing_is_blamed_and_not_the_image(tmp_path
     metadata = {**seen.deployment["metadata"], "generation": seen.deployment["metadata"]["generation"] + 1}
     unseen = Live({**seen.deployment, "metadata": metadata}, seen.replica_sets, seen.pods)
     assert seen.mark
-    assert require_progress(scene.job(), seen, seen.mark, 3)
-    assert not require_progress(scene.job(now=lambda: seen.mark.at), unseen, seen.mark, 3)
+    act = scene.job().act("confirm_rollout", "a")
+    assert require_progress(scene.job(), seen, seen.mark, 3, act)
+    assert not require_progress(scene.job(now=lambda: seen.mark.at), unseen, seen.mark, 3, act)
     with pytest.raises(RolloutFailed, match="no controller has looked at it within 3 s: no pod was changed") as told:
-        require_progress(scene.job(now=lambda: seen.mark.deadline), unseen, seen.mark, 3)
+        require_progress(scene.job(now=lambda: seen.mark.deadline), unseen, seen.mark, 3, act)
     assert "kube-controller-manager" in str(told.value.hint)
+    assert [one.state for one in scene.acts("confirm_rollout")] == ["failed"]
 
 
 def test_a_task_given_up_for_dead_can_not_call_good_what_was_taken_back(tmp_path: Path, namespace: Namespace) -> None:

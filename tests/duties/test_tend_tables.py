@@ -23,7 +23,7 @@ import upkeep.engines.postgres_table_care as postgres_care
 from tests.duties.purging import CONN, NOW, Purging
 from tests.servers.databases import AnyDatabase, MySqlDatabase, PostgresDatabase, is_mysql
 from upkeep.cli import main
-from upkeep.domain.purge import Limits
+from upkeep.domain.load import Limits
 from upkeep.duties.tend_tables import plan_tables, read_past, tend_tables
 from upkeep.duties.until import Until
 from upkeep.errors import Busy, NoFreshBackup, TableCareFailed

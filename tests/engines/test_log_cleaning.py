@@ -235,7 +235,7 @@ def test_a_file_that_a_process_has_open_is_neither_removed_nor_compressed(
     folder: Path, monkeypatch: pytest.MonkeyPatch, how: str, seen: str
 ) -> None:
     if seen == "part of it":  # as in a container, whose neighbours write to the same volume: the kernel still knows
-        monkeypatch.setattr(open_files, "_sees_all_processes", lambda _: False)
+        monkeypatch.setattr(open_files, "_sees_all_processes", lambda: False)
         monkeypatch.setattr(OpenFiles, "_look_into", lambda *_: None)
     old(folder / "closed.log")
     for name, days in (("old.log", 40), ("big.log", 3)):
@@ -284,7 +284,7 @@ def test_a_process_with_a_file_on_a_network_folder_that_is_gone_keeps_nobody_wai
 def test_a_file_that_is_opened_while_another_is_compressed_is_not_removed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(open_files, "_sees_all_processes", lambda _: True)
+    monkeypatch.setattr(open_files, "_sees_all_processes", lambda: True)
     monkeypatch.setattr(log_cleaning, "LOOK_EVERY_S", 0.0)
     first, second = sorted((old(folder / "a.log"), old(folder / "b.log")), key=lambda path: path.stat().st_ino)
     age(first, -37 * DAY_H)  # to be compressed, and its turn comes first

@@ -5,20 +5,18 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from upkeep.domain.capacity import Point
+from tests.domain.test_capacity_plan import NOW, samples
 from upkeep.domain.capacity_plan import CapacityPlan, Levers, Line, plan_capacity
 from upkeep.reports.capacity_page import PLOTS, capacity_page
 from upkeep.reports.plots import BLUE, ORANGE, RED, draw_line
 from upkeep.resources import include_folder
 from upkeep.site import load_site
 
-NOW = datetime(2026, 11, 1, 17, 0, tzinfo=UTC)
 SITE = load_site(include_folder() / "sites" / "kindergarten.yaml")
 DAYS = np.arange(300)
 
@@ -27,12 +25,6 @@ def plan(values: Mapping[str, Iterable[float]], limit: float | None = 85) -> Cap
     """``values``: the daily samples of ``disk_pct`` by target."""
     series = {("disk_pct", target): samples(each) for target, each in values.items()}
     return plan_capacity(series, {("disk_pct", ""): limit} if limit else {}, Levers(), now=NOW)
-
-
-def samples(values: Iterable[float]) -> list[Point]:
-    values = list(values)
-    first = NOW - timedelta(days=len(values) - 1)
-    return [Point(first + timedelta(days=day), float(value)) for day, value in enumerate(values)]
 
 
 def drawn(line: Line) -> Image.Image:

@@ -27,7 +27,7 @@ def require_approver(job: Job, *, dag: str) -> str:
 
 
 def typed(word: str, *, to: str) -> bool:
-    """Whether the person at the terminal types ``word``; where nobody can, nobody has."""
+    """Whether the person at the terminal types ``word``; False where there is no terminal to type at."""
     try:
         return input(f"type {word} to {to}: ").strip() == word
     except EOFError:

@@ -73,16 +73,12 @@ def plan_tending(options: argparse.Namespace) -> int:
 
     job = job_of(options.site)
     plans = [(name, plan_tables(job, name)) for name in _databases(job, options)]
-    for name, plan in plans:
-        print("\n".join(f"{name}: {line}" for line in plan.lines()))
-    if not plans:
-        print(f"site {job.site.name} has no databases")
+    _print_plans(plans, f"site {job.site.name} has no tables to tend")
     return 1 if any(plan.refused for _, plan in plans) else 0
 
 
 def _print_plans(plans: Iterable[tuple[str, Plan]], nothing: str) -> None:
-    said = [f"{name}: " + "\n".join(plan.lines()) for name, plan in plans]
-    print("\n".join(said) or nothing)
+    print("\n".join(f"{name}: {line}" for name, plan in plans for line in plan.lines()) or nothing)
 
 
 def _databases(job: Job, options: argparse.Namespace) -> list[str]:

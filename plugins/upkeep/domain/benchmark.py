@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from statistics import median, quantiles
 from typing import Any
 
+from upkeep.domain.units import cut
+
 # One pass over both: a sign of the one inside of the other means nothing.
 _ASIDE = re.compile(
     r"""(?P<comment>/\*.*?\*/|--(?=[\s]|$)[^\n]*)"""
@@ -144,8 +146,7 @@ def essence(plan: Any) -> Any:
 
 def plan_words(plan: Any) -> str:
     """How a plan gets at its rows, in the order in which it says so: ``Index Scan users_pkey; Seq Scan logs``."""
-    words = "; ".join(dict.fromkeys(_steps(plan))) or "no table"
-    return words if len(words) <= WORDS_CHARS else words[: WORDS_CHARS - 1] + "…"
+    return cut("; ".join(dict.fromkeys(_steps(plan))) or "no table", WORDS_CHARS)
 
 
 def _steps(plan: Any) -> Iterator[str]:

@@ -140,7 +140,7 @@ def judge_capacity(
 
 def _judged(reading: Reading, limit: float, trend: Trend | None) -> Symptom | None:
     share = _SHARES[reading.metric]
-    words = f"{share.words.format(reading.target, reading.value)} (limit {limit:g} %){_told(trend)}"
+    words = f"{share.words.format(reading.target, reading.value)} (limit {limit:g} %){_trend_words(trend)}"
     left = _days_left(reading.value, trend) if share.fills else math.inf
     if left <= AMBER_DAYS and reading.value < 100:
         words += f": full in {left:.0f} days" if left >= 1.5 else ": full within a day or so"
@@ -157,7 +157,7 @@ def _days_left(value: float, trend: Trend | None) -> float:
     return (100 - value) / trend.per_day if trend and trend.per_day > 0 else math.inf
 
 
-def _told(trend: Trend | None) -> str:
+def _trend_words(trend: Trend | None) -> str:
     """``, +0.6 %/day over 7 days``; percent of the whole resource."""
     if trend is None:
         return ""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from upkeep.domain.units import human_bytes
+from upkeep.domain.units import counted, human_bytes
 
 LARGE_BYTES = 20_000_000_000
 """From here on a dump is likely to outlast a window of three hours together with everything else."""
@@ -45,7 +45,7 @@ class FoundDatabase:
     @property
     def in_words(self) -> str:
         largest = ", ".join(f"{name} {human_bytes(size)}" for name, size in self.tables[:3])
-        text = f"{self.server}, {human_bytes(self.bytes)} in {_tables(len(self.tables))}"
+        text = f"{self.server}, {human_bytes(self.bytes)} in {counted(len(self.tables), 'table')}"
         return f"{text}; the largest: {largest}" if largest else text
 
 
@@ -118,8 +118,8 @@ def advice_on(asked: Asked, looked: FoundDatabase) -> list[str]:
         )
     if looked.bare:
         advice.append(
-            f"{_tables(len(looked.bare))} without a primary key ({', '.join(looked.bare[:NAMED])}): backups hold them, "
-            "but they can't be purged in batches or replicated row by row; add one"
+            f"{counted(len(looked.bare), 'table')} without a primary key ({', '.join(looked.bare[:NAMED])}): backups "
+            "hold them, but they can't be purged in batches or replicated row by row; add one"
         )
     if not looked.tables:
         advice.append(f"database {looked.database!r} has no tables that this account can see: is it the right one?")
@@ -129,10 +129,6 @@ def advice_on(asked: Asked, looked: FoundDatabase) -> list[str]:
             "kind in scratch_conn_id"
         )
     return advice
-
-
-def _tables(count: int) -> str:
-    return f"{count} table{'' if count == 1 else 's'}"
 
 
 def _text(text: str) -> str:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 
 from upkeep.domain.log_secrets import MAIL, conceal, conceal_people, conceal_words
+from upkeep.domain.units import cut
 
 KIND_CHARS = 240
 SAMPLE_CHARS = 300
@@ -93,7 +94,7 @@ def normalise(line: str) -> str:
     kind = _generalised(_QUOTED.sub("<q>", text))
     if sum(map(str.isalpha, _LEVELS.sub("", kind))) < 3:  # all that it says stands in quotes
         kind = _generalised(text)
-    return _cut(kind.translate(_SHOW_DIGITS), KIND_CHARS)
+    return cut(kind.translate(_SHOW_DIGITS), KIND_CHARS)
 
 
 def code_of(line: str) -> str:
@@ -108,7 +109,7 @@ def sample(line: str) -> str:
     person: e-mail addresses, Chinese mobile numbers and citizen ids.
     """
     text = conceal_people(conceal_words(conceal(plain(line[:READ_CHARS]))))
-    return _cut(" ".join(text.split()), SAMPLE_CHARS)
+    return cut(" ".join(text.split()), SAMPLE_CHARS)
 
 
 def plain(text: str) -> str:
@@ -161,7 +162,3 @@ def _text(value: object) -> str:
     if isinstance(value, Mapping):  # "err": {"type": "Error", "message": "connect ECONNREFUSED", "stack": ...}
         return next((text for name in ("message", "msg", "code", "type") if (text := _text(value.get(name)))), "")
     return plain(value) if isinstance(value, str) else ""
-
-
-def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"

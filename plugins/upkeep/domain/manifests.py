@@ -52,7 +52,7 @@ _BOUND = re.compile(
     r"|autoscaling\.alpha\.kubernetes\.io/(conditions|current-metrics)|batch\.kubernetes\.io/job-tracking"
     r"|deprecated\.daemonset\.template\.generation|cni\.projectcalico\.org/.*|k8s\.v1\.cni\.cncf\.io/networks?-status"
 )
-"""Annotations that controllers set, of what is so today: volumes, revisions, the status of version 1 autoscalers."""
+"""Annotations in which controllers keep what is true now: volumes, revisions, the status of version 1 autoscalers."""
 _JOB_LABELS = (
     "controller-uid",
     "job-name",

@@ -10,7 +10,7 @@ MASK = "***"
 
 
 def mask(text: str, secrets: Iterable[str]) -> str:
-    """Replace every occurrence of every secret, in whatever way programs are wont to write it.
+    """Replace every occurrence of every secret, in each form in which programs write it.
 
     The longest goes first: a short secret that is part of a longer one would otherwise leave the rest standing.
     """

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from upkeep.domain.copy_comparison import SINGULAR
 from upkeep.domain.sql_statements import Statement, is_whole, read_statements
-from upkeep.domain.units import human_seconds
+from upkeep.domain.units import counted, human_seconds
 from upkeep.errors import MigrationRefused
 
 OnFailure = Literal["rollback", "restore", "stop"]
@@ -50,9 +50,8 @@ class MigrationPlan:
         return any(statement.argv for statement in self.statements)
 
     def lines(self) -> Iterator[str]:
-        count = len(self.statements)
         source = f" from {self.source}" if self.source else ""
-        yield f"{count} {'statement' if count == 1 else 'statements'}{source}, SHA-256 {self.digest}"
+        yield f"{counted(len(self.statements), 'statement')}{source}, SHA-256 {self.digest}"
         # First what a long text must not push out of sight.
         yield f"on failure: {_ON_FAILURE_WORDS[self.on_failure]}"
         yield from (f"note: {line}" for line in (*self._consequences(), *self.remarks))
@@ -60,7 +59,7 @@ class MigrationPlan:
             alone = " [commits by itself]" if statement.by_itself else ""
             yield f"  {statement.number}. {statement.verb}{alone}: {statement.shown}"
         if self.rollback:
-            yield f"rollback script: {len(self.rollback)} statements, SHA-256 {self.rollback_digest}"
+            yield f"rollback script: {counted(len(self.rollback), 'statement')}, SHA-256 {self.rollback_digest}"
             yield from (f"  {statement.number}. {statement.shown}" for statement in self.rollback)
         else:
             yield "rollback script: none"

@@ -11,6 +11,7 @@ from upkeep.domain.health import Light
 from upkeep.domain.names import Named
 from upkeep.domain.partition_bounds import Kind
 from upkeep.domain.refusal import Refusal
+from upkeep.domain.units import ends
 
 ROWS_PER_S, BYTES_PER_S = 10_000, 20_000_000
 """What even a slow server moves out of a catch-all. Writers wait meanwhile, so no more is moved than fits into the
@@ -139,8 +140,7 @@ class Step:
 
     @property
     def _made(self) -> str:
-        names = [new.name for new in self.makes]
-        return ", ".join(names if len(names) <= 4 else [names[0], "...", names[-1]])
+        return ", ".join(ends([new.name for new in self.makes], 4))
 
     def same_as(self, other: Step) -> bool:
         """Whether both do the same, whatever they give as a reason."""

@@ -17,19 +17,15 @@ NULL, MySQL's zero date and PostgreSQL's infinities are no dates, and such rows 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, time, timedelta
-from typing import Literal
 from zoneinfo import ZoneInfo
 
-from upkeep.domain.names import Named, quoted
+from upkeep.domain.names import quoted
 from upkeep.domain.refusal import Refusal
-from upkeep.domain.units import human_count, human_seconds, utc
-
-Meaning = Literal["instant", "wall clock", "date", "other"]
-Form = Literal["text", "base64", "number", "none"]
-"""How a column's value is written in an archive; ``none``: there is no exact way."""
+from upkeep.domain.tables import ForeignKey, Table
+from upkeep.domain.units import human_count, utc
 
 TARGET_S = 0.3
 """How long one batch should take. It is the longest that another session may have to wait for a row lock of ours."""
@@ -62,60 +58,6 @@ class Rule:
     keep_days: int
     archive: bool = False
     cascade: bool = False
-
-
-@dataclass(frozen=True)
-class Column:
-    name: str
-    type: str
-    """As the server declares it."""
-    meaning: Meaning
-    form: Form = "text"
-    nullable: bool = True
-    generated: bool = False
-
-
-@dataclass(frozen=True)
-class ForeignKey:
-    """A foreign key of another table that refers to ours."""
-
-    name: str
-    table: str
-    """The table it belongs to, as people write it."""
-    columns: tuple[str, ...]
-    on_delete: str
-    """In the words of SQL: CASCADE, SET NULL, SET DEFAULT, RESTRICT, NO ACTION."""
-    indexed: bool = True
-    """Whether finding the rows that refer to one of ours takes an index; without one, each delete reads that table."""
-
-
-@dataclass(frozen=True)
-class Table(Named):
-    """A table as the server describes it.
-
-    :param indexes: names of the usable indexes by their first column, the narrowest first.
-    :param spared: the primary key of a row that has to stay (see ``counts_from_its_rows``).
-    """
-
-    columns: tuple[Column, ...]
-    primary_key: tuple[str, ...]
-    indexes: Mapping[str, tuple[str, ...]]
-    foreign_keys: tuple[ForeignKey, ...] = ()
-    kind: str = "table"
-    storage: str = ""
-    transactional: bool = True
-    partitioned: bool = False
-    delete_triggers: tuple[str, ...] = ()
-    spared: tuple[object, ...] | None = None
-    notes: tuple[str, ...] = ()
-
-    def column(self, name: str) -> Column | None:
-        return next((column for column in self.columns if column.name == name), None)
-
-    @property
-    def kept_columns(self) -> tuple[Column, ...]:
-        """The columns that an archive holds: generated ones are computed anew."""
-        return tuple(column for column in self.columns if not column.generated)
 
 
 @dataclass(frozen=True)
@@ -400,56 +342,8 @@ class Pace:
         return replace(self, size=max(SMALLEST, min(LARGEST, int(size))))
 
 
-@dataclass(frozen=True)
-class Replica:
-    """``lag_s``: seconds behind; None when it has stopped, can't be asked any more, or has gone."""
-
-    name: str
-    lag_s: float | None
-
-
-@dataclass(frozen=True)
-class Pressure:
-    """What else the server has to do, without our own session.
-
-    :param running: sessions at work at this moment.
-    :param is_shared: whether others have worked since the last look, or within a second. Short statements are seldom
-        caught at work: a load of 60 transactions a second was missed by a dozen looks at ``running`` in a row.
-    """
-
-    running: int
-    replicas: tuple[Replica, ...] = ()
-    is_shared: bool = False
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Any one of them alone makes the purge wait; nothing overrides it.
-
-    :param running: pt-online-schema-change's pause from 25 running threads on.
-    :param lag_s: seconds. Above the second or two by which a healthy replica's report flickers.
-    """
-
-    running: int = 25
-    lag_s: float = 5
-
-
-def why_wait(pressure: Pressure, limits: Limits) -> str | None:
-    """The reason to hold still now, or None."""
-    if pressure.running > limits.running:
-        return f"{pressure.running} sessions are at work, the limit is {limits.running}"
-    for replica in pressure.replicas:
-        if replica.lag_s is None:
-            return f"replication to {replica.name} has stopped"
-        if replica.lag_s > limits.lag_s:
-            return f"replica {replica.name} is {human_seconds(replica.lag_s)} behind, the limit is {limits.lag_s:g} s"
-    return None
-
-
 REST_SHARE = 14.0
 """How long to rest after a batch while others are at work, as a share of the time the batch took."""
-
-
 LONGEST_REST_S = 1.0
 """What took long, such as finding rows that only the disk has, did so by waiting."""
 

@@ -38,7 +38,7 @@ class RestoreRequest:
     folder: str = ""
 
     def __post_init__(self) -> None:
-        """Errors: ``RestoreRefused`` for single tables of all, or none of some: one of the two answers is a slip."""
+        """Errors: ``RestoreRefused`` where all is wanted and tables are named, or only tables and none is named."""
         named, alone = ", ".join(self.tables), self.destination in ("tables", "rows")
         if alone and not named:
             raise RestoreRefused(
@@ -123,7 +123,7 @@ def held_name(target: str, backup_id: str) -> str:
 
 
 def _tailed(name: str, tail: str) -> str:
-    """Long names are cut within a letter's bytes; a hash keeps two of one beginning apart."""
+    """A name that is too long in bytes is cut; a hash keeps two that begin alike apart."""
     if len((name + tail).encode()) <= LONGEST_NAME:
         return name + tail
     mark = f"_{hashlib.sha256(name.encode()).hexdigest()[:6]}"

@@ -23,8 +23,8 @@ CHANGE_CAUSE = "kubernetes.io/change-cause"
 MARK = "upkeep/"
 """What all annotations begin with that Upkeep writes."""
 ACTION = f"{MARK}action-"
-"""The same of a single undo, restart or scale: under the names of a rolling update's mark it would wipe that out, and
-with it the way back of a rollout during which somebody only scaled."""
+"""The same for a single undo, restart or scale. Under the names of a rolling update's mark it would overwrite that,
+and with it the way back of a rollout during which somebody only scaled."""
 PROGRESS_DEADLINE_S = 600
 """The controller's own, where a Deployment names none."""
 RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
@@ -108,7 +108,7 @@ class Mark:
     wanted: str
     """What the act brings: an image, ``5 replicas``, ``restarted``."""
     previous: str
-    """The same of before."""
+    """The same for what was there before."""
     previous_revision: int
     at: datetime
     """By the API server's clock, as the conditions that it is compared with: the worker's may be minutes off."""
@@ -264,12 +264,12 @@ class Live:
     def ready(self) -> int:
         return sum(_is_ready(pod) for pod in self.current_pods)
 
-    def troubles(self, most: int = 3) -> tuple[str, ...]:
-        """Why pods are not what they should be, in the words that ``kubectl describe`` has for it."""
+    def troubles(self) -> tuple[str, ...]:
+        """Why pods are not what they should be, the first three, in the words that ``kubectl describe`` has for it."""
         refused = condition(self.deployment, "ReplicaFailure")
         told = [f"pods can't be made: {refused['message']}"] if refused.get("status") == "True" else []
         told += [f"pod {pod['metadata']['name']}: {why}" for pod in self.current_pods if (why := trouble_of(pod))]
-        return tuple(told[:most])
+        return tuple(told[:3])
 
     def _statuses(self) -> Iterator[Json]:
         for pod in self.current_pods:
@@ -395,7 +395,7 @@ def only_the_image_lies_between(replica_set: Json, mark: Mark, live: Live) -> bo
 
 
 def template_digest(live: Live, container: str) -> str:
-    """Of all that a template says, but for the image of one container and for restarts."""
+    """A digest of the whole template, without the image of one container and without restarts."""
     template = _plain(live.template)
     _forget_restarts(template)
     for one in template["spec"]["containers"]:

@@ -207,7 +207,7 @@ def agreed(plan: Json) -> list[str]:
 
 
 def _begun(live: Live, image: str, run_id: str) -> Mark | None:
-    """This run's own change of a try before this one. Left out of the plan, nobody would wait for its pods any more."""
+    """What an earlier try of this run has changed. Left out of the plan, nobody would wait for its pods any more."""
     mark = live.mark
     return mark if mark and is_mine(mark, run_id) and (mark.act, mark.wanted) == ("roll_out", image) else None
 

@@ -15,6 +15,7 @@ from typing import Any
 from xml.parsers import expat
 
 from upkeep.domain.findings import SEVERITIES, Finding, Inspection, Severity
+from upkeep.domain.units import cut
 from upkeep.errors import SourceError
 
 MOST = 300
@@ -285,8 +286,7 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
 
 def _words(text: str) -> str:
     """One short, printable line."""
-    line = _printable(text)
-    return line if len(line) <= WORDS else f"{line[: WORDS - 4]} ..."
+    return cut(_printable(text), WORDS)
 
 
 def _printable(text: str) -> str:

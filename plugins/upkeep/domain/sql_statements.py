@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from upkeep.domain.units import cut
 from upkeep.errors import MigrationRefused
 
 MOST_STATEMENTS = 500
@@ -20,7 +21,7 @@ LEAST_SECRET = 6
 _SECRET = re.compile(
     r"IDENTIFIED|PASSW|PASSPHRASE|PWD|SECRET|TOKEN|CREDENTIAL|(API|PRIVATE|ACCESS)_?KEY|CRYPT", re.IGNORECASE
 )
-"""What of a statement makes its strings nobody's business, those of the one who approves it included."""
+"""A statement that says any of this may hold a secret: its strings are shown to nobody, not even to who approves it."""
 
 _TOKENS = {
     "postgres": re.compile(
@@ -132,7 +133,7 @@ class Statement:
 
     @property
     def words(self) -> str:
-        return self.bare if len(self.bare) <= WORDS_CHARS else f"{self.bare[: WORDS_CHARS - 3]}..."
+        return cut(self.bare, WORDS_CHARS)
 
 
 def is_whole(statements: tuple[Statement, ...]) -> bool:
@@ -165,7 +166,7 @@ def missing_from_session(engine: str, statements: tuple[Statement, ...], first: 
 def read_statements(engine: str, text: str, what: str) -> tuple[Statement, ...]:
     """Errors: ``MigrationRefused``."""
     found = []
-    for number, piece in enumerate(_cut(engine, text, what), start=1):
+    for number, piece in enumerate(_Cutter(engine, text, what).pieces(), start=1):
         bare = piece.bare
         for pattern, why in _REFUSED[engine]:
             if re.match(pattern, bare, re.IGNORECASE | re.DOTALL):
@@ -206,86 +207,114 @@ class _Piece:
     strings: tuple[str, ...]
 
 
-def _cut(engine: str, text: str, what: str) -> Iterator[_Piece]:
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
-    delimiter, at, begun = ";", 0, 0
-    bare: list[str] = []
-    full: list[str] = []
-    strings: list[str] = []
-    words: list[str] = []
-    parens = blocks = 0
+class _Cutter:
+    """Cuts a text into its statements where the server's own client would."""
 
-    def keep(plain: str, string: str = "") -> None:
-        bare.append("''" if string else plain)
-        if string:
-            full.append(string)
-            inner = re.sub(r"^(\$\w*\$|[eE]?['\"])|(\$\w*\$|['\"])$", "", string)
-            strings.extend({inner, inner.replace("''", "'")} - {""})
-        elif not (plain.isspace() and full and full[-1] == " "):
-            full.append(" " if plain.isspace() else plain)
+    def __init__(self, engine: str, text: str, what: str) -> None:
+        self._engine, self._what = engine, what
+        self._text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+        self._delimiter, self._at = ";", 0
+        self._begin()
 
-    def one(end: int) -> Iterator[_Piece]:
-        words = " ".join("".join(bare).split())
-        if words:
-            yield _Piece(text[begun:end].strip(), words, "".join(full).strip(), tuple(strings))
+    def _begin(self) -> None:
+        self._begun = self._at
+        self._bare: list[str] = []
+        self._full: list[str] = []
+        self._strings: list[str] = []
+        self._words: list[str] = []
+        self._parens = self._blocks = 0
 
-    while at < len(text):
-        ends = text.startswith(delimiter, at) and not (engine == "postgres" and (parens > 0 or blocks))
-        if ends:
-            yield from one(at)
-            at += len(delimiter)
-            begun, parens, blocks = at, 0, 0
-            for kept in (bare, full, strings, words):
-                kept.clear()
-            continue
-        line = _DELIMITER.match(text, at) if engine == "mysql" else None
-        if line and not "".join(bare).strip() and not text[text.rfind("\n", 0, at) + 1 : at].strip():
-            delimiter, at = line[1], line.end()
-            begun = at
-            continue
-        found = _TOKENS[engine].match(text, at)
+    def pieces(self) -> Iterator[_Piece]:
+        while self._at < len(self._text):
+            if self._ends():
+                yield from self._piece()
+                self._at += len(self._delimiter)
+                self._begin()
+            elif not self._is_delimiter_line():
+                self._take()
+        yield from self._piece()
+
+    def _ends(self) -> bool:
+        within = self._engine == "postgres" and (self._parens > 0 or self._blocks)
+        return self._text.startswith(self._delimiter, self._at) and not within
+
+    def _piece(self) -> Iterator[_Piece]:
+        if words := " ".join("".join(self._bare).split()):
+            text = self._text[self._begun : self._at].strip()
+            yield _Piece(text, words, "".join(self._full).strip(), tuple(self._strings))
+
+    def _is_delimiter_line(self) -> bool:
+        """Whether a line DELIMITER stands here, outside of any statement; it is passed, and counts from there on."""
+        line = _DELIMITER.match(self._text, self._at) if self._engine == "mysql" else None
+        if line is None or "".join(self._bare).strip():
+            return False
+        if self._text[self._text.rfind("\n", 0, self._at) + 1 : self._at].strip():
+            return False
+        self._delimiter, self._at = line[1], line.end()
+        self._begin()
+        return True
+
+    def _take(self) -> None:
+        found = _TOKENS[self._engine].match(self._text, self._at)
         if found is None:
-            raise _unfinished(what, text, at)
-        kind, piece = str(found.lastgroup), found[0]
+            raise _unfinished(self._what, self._text, self._at)
         if found["block"]:
-            end = _end_of_block(engine, text, at)
-            if end is None:
-                raise _unfinished(what, text, at)
-            if engine == "mysql" and re.match(r"/\*M?!", text[at:]):
-                raise MigrationRefused(
-                    f"{what} has a /*! comment */ in line {text.count(chr(10), 0, at) + 1}: what runs of it depends on "
-                    "the server's release",
-                    hint="write out the statement that is meant",
-                )
-            keep(" ")
-            at = end
-            continue
-        if found["word"] and delimiter in piece:
-            piece = piece.partition(delimiter)[0]  # END$$
-        at += len(piece)
+            self._take_comment()
+            return
+        piece = found[0]
+        if found["word"] and self._delimiter in piece:
+            piece = piece.partition(self._delimiter)[0]  # END$$
+        self._at += len(piece)
         if found["word"]:
-            word = piece.upper()
-            words.append(word)
-            keep(piece)
-            if engine == "postgres" and words[0] == "CREATE" and {"FUNCTION", "PROCEDURE"} & set(words[1:4]):
-                # As psql does it: only the body of such a routine has statements of its own outside of a string.
-                # Unlike psql: there are arguments, and routines, that are called begin.
-                if (not parens and words[-2:] == ["BEGIN", "ATOMIC"]) or (word == "CASE" and blocks):
-                    blocks += 1
-                elif word == "END" and blocks:
-                    blocks -= 1
+            self._keep(piece)
+            self._follow(piece.upper())
         elif found["sign"]:
-            if piece in "'\"`\\" or (engine == "postgres" and _DOLLAR.match(text, found.start())):
-                raise _unfinished(what, text, found.start())
-            parens += (piece == "(") - (piece == ")")
-            keep(piece)
-        elif kind == "comment":
-            keep(" ")
-        elif found["name"]:
-            keep(piece)
+            if piece in "'\"`\\" or (self._engine == "postgres" and _DOLLAR.match(self._text, found.start())):
+                raise _unfinished(self._what, self._text, found.start())
+            self._parens += (piece == "(") - (piece == ")")
+            self._keep(piece)
+        elif found["comment"] or found["name"]:
+            self._keep(piece if found["name"] else " ")
         else:
-            keep("", piece)
-    yield from one(len(text))
+            self._keep_string(piece)
+
+    def _take_comment(self) -> None:
+        end = _end_of_block(self._engine, self._text, self._at)
+        if end is None:
+            raise _unfinished(self._what, self._text, self._at)
+        if self._engine == "mysql" and re.match(r"/\*M?!", self._text[self._at :]):
+            raise MigrationRefused(
+                f"{self._what} has a /*! comment */ in line {self._text.count(chr(10), 0, self._at) + 1}: what runs of "
+                "it depends on the server's release",
+                hint="write out the statement that is meant",
+            )
+        self._keep(" ")
+        self._at = end
+
+    def _follow(self, word: str) -> None:
+        """As psql does it: only the body of a routine has statements of its own outside of a string. Unlike psql: there
+        are arguments, and routines, that are called begin.
+        """
+        self._words.append(word)
+        if self._engine != "postgres" or self._words[0] != "CREATE":
+            return
+        if not {"FUNCTION", "PROCEDURE"} & set(self._words[1:4]):
+            return
+        if (not self._parens and self._words[-2:] == ["BEGIN", "ATOMIC"]) or (word == "CASE" and self._blocks):
+            self._blocks += 1
+        elif word == "END" and self._blocks:
+            self._blocks -= 1
+
+    def _keep(self, plain: str) -> None:
+        self._bare.append(plain)
+        if not (plain.isspace() and self._full and self._full[-1] == " "):
+            self._full.append(" " if plain.isspace() else plain)
+
+    def _keep_string(self, string: str) -> None:
+        self._bare.append("''")
+        self._full.append(string)
+        inner = re.sub(r"^(\$\w*\$|[eE]?['\"])|(\$\w*\$|['\"])$", "", string)
+        self._strings.extend({inner, inner.replace("''", "'")} - {""})
 
 
 def _end_of_block(engine: str, text: str, at: int) -> int | None:

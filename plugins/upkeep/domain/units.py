@@ -65,6 +65,16 @@ def first_few(words: Sequence[str], most: int = 5, *, joint: str = ", ") -> str:
     return joint.join(words[:most]) + (" " if joint == ", " else joint) + f"and {rest:,} more"
 
 
+def ends(names: Sequence[str], most: int) -> list[str]:
+    """All of them, or only the first and the last: ``["a", "...", "f"]``."""
+    return list(names) if len(names) <= most else [names[0], "...", names[-1]]
+
+
+def cut(text: str, limit: int) -> str:
+    """At most ``limit`` characters; where some are missing it ends with an ellipsis."""
+    return text if len(text) <= limit else f"{text[: limit - 1].rstrip()}…"[:limit]
+
+
 def utc(moment: datetime, what: str) -> datetime:
     """The same moment in UTC; a moment without a zone is refused, because it could be any of 26 hours.
 

@@ -40,7 +40,7 @@ ABOUT_ONE_OBJECT = (ObjectMissing, ObjectHeld, ObjectDamaged)
 the clock for wrong. Until a person has settled that, a backup in the spool is worth more than none.
 """
 OWN_BACKUPS_LOOKED_AT = 3
-"""How many of the newest backups are looked into for one that this very run made before it was killed."""
+"""How many of the newest backups are searched for one that this very run made before it was killed."""
 
 
 def back_up(job: Job, target: str, *, dry_run: bool = False) -> dict[str, Any]:

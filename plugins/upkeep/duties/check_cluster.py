@@ -50,7 +50,7 @@ def check_cluster(job: Job) -> dict[str, Any]:
             found = _examine(job, section, _last_check(job, target))
         except UpkeepError as error:
             log.warning("%s: %s", target, error)
-            found = _told("red", f"does not answer: {error.message}", hint=error.hint)
+            found = _fields("red", f"does not answer: {error.message}", hint=error.hint)
         entry.note(at=job.now().isoformat(), name=section.namespace, kind="cluster", **found)
     log.info("%s is %s: %s", target, found["light"], found["summary"])
     return {name: found[name] for name in ("light", "summary", "reds", "ambers", "figures")}
@@ -78,7 +78,7 @@ def _examine(job: Job, section: Cluster, since: datetime | None) -> dict[str, An
     for why in seen.unread:
         log.warning("not looked at: %s", why)
     reds = sum(finding.light == "red" for finding in findings)
-    return _told(
+    return _fields(
         "red" if reds else "amber" if findings or seen.unread else "green",
         _summary(findings, seen.unread, counts_of(seen.items)),
         hint=next((f"{one.subject}: {one.hint}" for one in findings if one.hint), "")[: SUBJECT_CHARS + HINT_CHARS],
@@ -90,7 +90,7 @@ def _examine(job: Job, section: Cluster, since: datetime | None) -> dict[str, An
     )
 
 
-def _told(
+def _fields(
     light: str, summary: str, *, hint: str = "", reds: int = 1, ambers: int = 0, findings: Sequence[Any] = (),
     unread: Sequence[str] = (), figures: dict[str, int] | None = None,
 ) -> dict[str, Any]:  # fmt: skip

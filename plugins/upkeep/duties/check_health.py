@@ -33,8 +33,7 @@ STORE = "store"
 def check_health(job: Job, check: str, *, limit_s: float = LIMIT_S) -> dict[str, Any]:
     """Read and judge one thing; what doesn't answer is red, not an error. ``check`` is one of ``Site.checks``.
 
-    :param limit_s: for all of it, in seconds: a server that hangs, a resolver or a disk waits longer than any library
-        thinks of.
+    :param limit_s: for all of it, in seconds: no library's own time limit covers a resolver or a disk that hangs.
     """
     hint = ""
     with job.ledger.record(job.act("check_health", check, command=f"check {check}")) as entry:

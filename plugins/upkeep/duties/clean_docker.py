@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from upkeep.domain.clean_docker import STOPPED, DockerRules, Item, has_label, plan_docker, users_of_images
-from upkeep.domain.units import human_bytes
+from upkeep.domain.units import counted, cut, human_bytes
 from upkeep.duties.job import Job
 from upkeep.duties.until import CLOSED, WITHOUT_END, Until
 from upkeep.engines.docker_api import DockerApi, Refused
@@ -178,8 +178,7 @@ class _Work:
         self.removed += records
         self.freed += size
         if records:
-            what = "1 record" if records == 1 else f"{records} records"
-            self.records_gone = f"remove {what} of the build cache, {human_bytes(size)}"
+            self.records_gone = f"remove {counted(records, 'record')} of the build cache, {human_bytes(size)}"
 
     def _enough(self) -> bool:
         self._until.require_going(f"things that may go from {self._docker.url} are left")
@@ -208,7 +207,7 @@ class _Work:
         result = self.result()
         return {
             **{name: result[name] for name in ("light", "summary", "hint", "planned", "stopped")},
-            "gone": [*(item.line()[:200] for item in self.gone[:_SHOWN]), *filter(None, [self.records_gone])],
-            "stays": [item.line()[:200] for item in self._items if not item.remove][:_STAYS_SHOWN],
-            "troubles": [trouble[:200] for trouble in self.troubles[:5]],
+            "gone": [*(cut(item.line(), 200) for item in self.gone[:_SHOWN]), *filter(None, [self.records_gone])],
+            "stays": [cut(item.line(), 200) for item in self._items if not item.remove][:_STAYS_SHOWN],
+            "troubles": [cut(trouble, 200) for trouble in self.troubles[:5]],
         }

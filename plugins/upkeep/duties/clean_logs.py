@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any
 
 from upkeep.domain.clean_logs import Cleaned, CleaningRule
-from upkeep.domain.units import counted, human_bytes
+from upkeep.domain.units import counted, ends, human_bytes
 from upkeep.duties.job import Job
 from upkeep.duties.log_review import label_of
 from upkeep.duties.until import CLOSED, WITHOUT_END, Until
@@ -165,7 +165,7 @@ def _detail(cleaned: Cleaned, lists: GoneLists, *, seconds: float) -> dict[str, 
         "seconds": seconds,
         "free_before": cleaned.free_before,
         "free_after": cleaned.free_after,
-        "lists": lists.keys if len(lists.keys) <= 3 else [lists.keys[0], "...", lists.keys[-1]],
+        "lists": ends(lists.keys, 3),
         "lists_wait_in": lists.waits_in,
     }
     for examples in (3, 1, 0):

@@ -20,7 +20,7 @@ from upkeep.domain.rollout_plan import agreed
 from upkeep.domain.units import human_seconds
 from upkeep.duties.job import Job
 from upkeep.errors import RolloutFailed, RolloutRefused, SiteFileError
-from upkeep.ledger import Hold, Record
+from upkeep.ledger import Act, Hold, Record
 from upkeep.site import Cluster, Deployment
 
 if TYPE_CHECKING:
@@ -126,10 +126,10 @@ def _digest(lines: list[str]) -> str:
     return hashlib.sha256(json.dumps(lines).encode()).hexdigest()
 
 
-def require_progress(job: Job, live: Live, mark: Mark, timeout_s: float) -> bool:
+def require_progress(job: Job, live: Live, mark: Mark, timeout_s: float, act: Act) -> bool:
     """Whether the rollout that the mark speaks of is done.
 
-    Errors: ``RolloutFailed`` when it never will be, or not in time.
+    Errors: ``RolloutFailed`` when it never will be, or not in time; recorded as ``act``.
     """
     progress, namespace = live.progress, cluster_of(job).namespace
     if progress.state == "done":
@@ -137,17 +137,18 @@ def require_progress(job: Job, live: Live, mark: Mark, timeout_s: float) -> bool
     late = job.now() >= mark.deadline
     if progress.state == "waiting" and not late:
         return False
-    if not live.seen:  # the pods are those from before the change, whatever they say
+    with job.ledger.record(act):
+        if not live.seen:  # the pods are those from before the change, whatever they say
+            raise RolloutFailed(
+                f"the rollout of {live.name} failed: no controller has looked at it within {human_seconds(timeout_s)}: "
+                "no pod was changed, so the image isn't to blame",
+                hint="is kube-controller-manager running? kubectl -n kube-system get pods,leases; "
+                "what is set on the Deployment takes effect once it is back",
+            )
+        why = f"not finished within {human_seconds(timeout_s)}: {progress.why}" if late else progress.why
+        troubles = live.troubles()
         raise RolloutFailed(
-            f"the rollout of {live.name} failed: no controller has looked at it within {human_seconds(timeout_s)}: "
-            "no pod was changed, so the image isn't to blame",
-            hint="is kube-controller-manager running? kubectl -n kube-system get pods,leases; "
-            "what is set on the Deployment takes effect once it is back",
+            "; ".join([f"the rollout of {live.name} failed: {why}", *troubles]),
+            hint=f"kubectl -n {namespace} describe deployment/{live.name}; "
+            + ("the pods' own words are above" if troubles else "no pod says why: is kube-controller-manager running?"),
         )
-    why = f"not finished within {human_seconds(timeout_s)}: {progress.why}" if late else progress.why
-    troubles = live.troubles()
-    raise RolloutFailed(
-        "; ".join([f"the rollout of {live.name} failed: {why}", *troubles]),
-        hint=f"kubectl -n {namespace} describe deployment/{live.name}; "
-        + ("the pods' own words are above" if troubles else "no pod says why: is kube-controller-manager running?"),
-    )

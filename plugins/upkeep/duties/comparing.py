@@ -12,6 +12,7 @@ from itertools import accumulate
 from typing import Any, TypeVar
 
 from upkeep.domain.findings import SEVERITIES, Comparison, Finding, Inspection, compare
+from upkeep.domain.units import cut
 from upkeep.duties.job import Job
 from upkeep.duties.sources import read_sources
 from upkeep.errors import StoreError
@@ -130,7 +131,7 @@ class Review:
         return f"{self.job.site.name}/_state/{self.name}.json"
 
     def moved(self) -> dict[str, Any]:
-        """What is read on the worker belongs to the worker: another one may differ for no other reason."""
+        """The last review's worker, if it was another one: what is read on a worker may differ for that alone."""
         last = self.last
         return {"other_host_before": last.started.host} if last and last.started.host != self.job.run.host else {}
 
@@ -154,11 +155,11 @@ class Review:
             "kind": self.name,
             "light": light,
             "summary": summary,
-            "hint": _cut(f"{urgent[0].what}: {urgent[0].remedy}") if urgent else "",
+            "hint": cut(f"{urgent[0].what}: {urgent[0].remedy}", LONGEST_TEXT) if urgent else "",
             "counts": {**counts, **by_severity},
             "new": first(self.room.new, [_short(finding) for finding in compared.new]),
-            "gone": first(self.room.gone, [_cut(finding.what) for finding in compared.gone]),
-            "unread": first(self.room.unread, [_cut(problem) for problem in problems]),
+            "gone": first(self.room.gone, [cut(finding.what, LONGEST_TEXT) for finding in compared.gone]),
+            "unread": first(self.room.unread, [cut(problem, LONGEST_TEXT) for problem in problems]),
         }
 
     def _is_worrying(self, compared: Comparison) -> bool:
@@ -179,10 +180,6 @@ def first(chars: int, items: Sequence[T]) -> list[T]:
 def _short(finding: Finding) -> dict[str, str]:
     return {
         "severity": finding.severity,
-        "what": _cut(finding.what),
-        "remedy": _cut(finding.remedy),
+        "what": cut(finding.what, LONGEST_TEXT),
+        "remedy": cut(finding.remedy, LONGEST_TEXT),
     }
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"

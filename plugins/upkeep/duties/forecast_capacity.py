@@ -48,8 +48,8 @@ def forecast_capacity(job: Job, *, dry_run: bool = False) -> dict[str, Any]:
             "summary": plan.summary,
             "hint": next((change for line in soon for change in line.changes), ""),
             "figures": len(plan.lines),
-            "soon": first(SOON_CHARS, [_told(line) for line in soon]),
-            "later": first(FIRST_CHARS, [_told(line) for line in later]),
+            "soon": first(SOON_CHARS, [_as_dict(line) for line in soon]),
+            "later": first(FIRST_CHARS, [_as_dict(line) for line in later]),
             "odd_backups": first(ODD_CHARS, [odd.words for odd in plan.odd_backups]),
             "replicas": first(ODD_CHARS, list(plan.replicas)),
             "counts": {
@@ -69,7 +69,7 @@ def forecast_capacity(job: Job, *, dry_run: bool = False) -> dict[str, Any]:
     return found
 
 
-def _told(line: Line) -> dict[str, Any]:
+def _as_dict(line: Line) -> dict[str, Any]:
     return {
         "light": line.light,
         "name": line.name,

@@ -39,7 +39,7 @@ Restarts = Mapping[str, Mapping[str, int] | None]
 def check_gates_before(job: Job, names: Sequence[str], deployments: Deployments) -> tuple[Gate, ...]:
     """The baseline: how everything was before the change. A gate that fails now is told, and stops nothing.
 
-    Once this run has changed something it stays as it is: what the change broke would else have failed before.
+    Once this run has changed something no other is taken: what the change broke would count as failing before.
     """
     if acts_of(job, CHANGE) and (known := baseline(job)):
         return known

@@ -107,7 +107,7 @@ class Job:
         return next((record for record in records if fits(record)), None)
 
     def database(self, name: str) -> Database:
-        """What the site file says of one database. Errors: ``SiteFileError`` when the target of that name is none."""
+        """What the site file says of one database. Errors: ``SiteFileError`` when ``name`` is no database."""
         section = self.site.section(name)
         if not isinstance(section, Database):
             raise SiteFileError(f"{name!r} of site {self.site.name!r} is not a database", hint="name one that is")

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from upkeep.domain.benchmark import Timed, compare_times, timed
+from upkeep.domain.units import cut
 from upkeep.duties.comparing import first
 from upkeep.duties.job import Job
 from upkeep.errors import BenchmarkFailed
@@ -58,7 +59,7 @@ def measure_benchmark(job: Job, database: str, *, dry_run: bool = False, limit_s
                 row = _measured(stopwatch, name, statement, last.get(name))
                 log.info("%s/%s: %s", database, name, row["says"])
                 rows.append(row)
-        told = _told(rows, version, last_version)
+        told = _summed_up(rows, version, last_version)
         found = {"database": database, "at": at.isoformat(), "version": version, **told}
         entry.note(**found)
     return found
@@ -101,7 +102,7 @@ def _measured(stopwatch: Stopwatch, name: str, statement: str, last: Timed | Non
     }
 
 
-def _told(rows: list[dict[str, Any]], version: str, last_version: str) -> dict[str, Any]:
+def _summed_up(rows: list[dict[str, Any]], version: str, last_version: str) -> dict[str, Any]:
     slower = [row for row in rows if row.get("slower")]
     failed = [row for row in rows if row["verdict"] == "failed"]
     replanned = [row for row in rows if row["verdict"] == "plan changed"]
@@ -119,7 +120,7 @@ def _told(rows: list[dict[str, Any]], version: str, last_version: str) -> dict[s
     hint = "compare the plans; ANALYZE its tables, then look for an index that is gone" if slower else ""
     return {
         "light": "amber" if slower or failed else "green",
-        "summary": "; ".join(parts)[:1000],
+        "summary": cut("; ".join(parts), 1000),
         "hint": hint or next((row["hint"] for row in failed), ""),
         "queries": kept,
     }

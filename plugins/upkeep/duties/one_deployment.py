@@ -142,12 +142,8 @@ def _confirm(
 ) -> Wait | dict[str, Any]:
     timeout_s = deployment_of(job, live.name).timeout_s
     act = job.act(f"confirm_{mark.act}", live.name, command=f"confirm {mark.wanted}", approver=approver)
-    try:
-        if not require_progress(job, live, mark, timeout_s):
-            return Wait(mark.deadline, (live.name,))
-    except RolloutFailed:
-        with job.ledger.record(act):
-            raise
+    if not require_progress(job, live, mark, timeout_s, act):
+        return Wait(mark.deadline, (live.name,))
     with job.ledger.record(act) as entry:
         if wrong := verify(live, mark):
             raise RolloutFailed(

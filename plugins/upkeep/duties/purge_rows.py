@@ -20,21 +20,12 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from upkeep.domain.purge import (
-    Limits,
-    Pace,
-    PurgePlan,
-    Rule,
-    Table,
-    cut_off,
-    find_refusals,
-    make_plan,
-    rest_after,
-    why_wait,
-)
+from upkeep.domain.load import Limits, why_wait
+from upkeep.domain.purge import Pace, PurgePlan, Rule, cut_off, find_refusals, make_plan, rest_after
 from upkeep.domain.row_archive import Ending, Row, RowArchive, fingerprint, line_of, row_of
 from upkeep.domain.sealed import digest
-from upkeep.domain.units import human_count, human_seconds
+from upkeep.domain.tables import Table
+from upkeep.domain.units import ends, human_count, human_seconds
 from upkeep.duties.fresh_backup import require_fresh_backup
 from upkeep.duties.job import Job, require_hold
 from upkeep.duties.packing import identity_of
@@ -146,13 +137,12 @@ class _Done:
 
     def progress(self) -> dict[str, Any]:
         """Figures for the ledger and the task's result; small, however many archives there are."""
-        ends = self.archives if len(self.archives) <= 2 else [self.archives[0], "...", self.archives[-1]]
         return {
             "batches": self.batches,
             "left_changed": self.changed,
             "archived_rows": self.archived_rows,
             "archives": len(self.archives),
-            "archive_ids": ends,
+            "archive_ids": ends(self.archives, 2),
             "throttled_s": round(self.throttled_s, 1),
             "locked_out": self.locked_out,
             "left_locked": self.locked_rows,

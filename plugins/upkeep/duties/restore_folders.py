@@ -173,8 +173,8 @@ def exchange_was_begun(job: Job, found: Found) -> bool:
 
 
 def _exchanged(job: Job, found: Found) -> dict[Path, Record]:
-    """The paths that the last exchange, if it was one for this backup, has done and that are still what it made them.
-    Empty where an earlier run has done all of them: then this is another restore.
+    """Paths already exchanged for this backup by the last exchange, and unchanged since. Empty where an earlier run has
+    done all of them: then this is another restore.
     """
     from upkeep.engines.folder_live import identity
 

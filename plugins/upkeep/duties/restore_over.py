@@ -331,7 +331,7 @@ def refuse_obstacles(server: LiveServer, live: str) -> None:
 
 
 def _refuse_own_ledger(job: Job, section: Database, live: str) -> None:
-    """Whose ledger lies in the database can't write down what it does there, and would lose what it wrote."""
+    """The ledger must not lie in the database that is replaced: its rows would be lost with it."""
     if section.engine != "postgres" or not (ledger := job.ledger.database.lies_in()):
         return
     conn_id = section.restore_conn_id or section.conn_id

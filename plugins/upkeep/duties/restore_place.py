@@ -121,8 +121,8 @@ def tables_wanted(manifest: Manifest, request: RestoreRequest) -> tuple[str, ...
 
 
 def _live_conn_id(section: Database) -> str:
-    """Errors: ``RestoreUnavailable`` for a database in a pod: its connection's host is nobody's, so it could lead to
-    another server.
+    """Errors: ``RestoreUnavailable`` for a database in a pod: its connection's host is never used, and may be another
+    server.
     """
     if section.via and not section.restore_conn_id:
         raise RestoreUnavailable(

@@ -19,6 +19,7 @@ from upkeep.duties.read_back import Streams, key_of, plain_bytes
 from upkeep.duties.restore_place import WAIVER_NEEDED
 from upkeep.duties.restore_source import Found
 from upkeep.duties.scratch import require_disk
+from upkeep.duties.scratch_cache import recorded_keys
 from upkeep.duties.whole_file import appear, hidden_file, remove_left, writing
 from upkeep.errors import RestoreUnavailable
 from upkeep.site import Cache, Section
@@ -39,10 +40,7 @@ def plan_redis(job: Job, section: Section, found: Found, plan: RestorePlan, *, o
         return replace(plan, into=str(file_of(job, found, plan.request)), steps=("write the file, and count its keys",))
     from upkeep.engines.redis_live import RedisLive
 
-    recorded = {
-        int(name.removeprefix("db")): int(space["keys"])
-        for name, space in found.manifest.contents.get("databases", {}).items()
-    }
+    recorded = recorded_keys(found.manifest)
     server = RedisLive(job.connect(str(job.site.target(section.name).conn_id)))
     live = server.keys()
     losses = tuple(
@@ -128,8 +126,7 @@ def swap_keys(job: Job, section: Cache, found: Found, approver: str, waived: str
     with job.ledger.record(job.act("swap", section.name, command=command, approver=approver)) as entry:
         entry.hide(*live.secrets)
         streams = Streams(found.job, found.manifest, key_of(found.job, found.manifest))
-        recorded = found.manifest.contents.get("databases", {})
-        databases = max((int(name.removeprefix("db")) for name in recorded), default=0) + 1
+        databases = max(recorded_keys(found.manifest), default=0) + 1
         with closing(streams.read("dump.rdb")) as chunks:
             file = lay_down(chunks)
         with closing(file):

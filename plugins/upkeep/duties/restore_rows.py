@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from upkeep.domain.purge import Column, Table
 from upkeep.domain.row_archive import Row, RowArchive, key_text, row_of
+from upkeep.domain.tables import Column, Table
 from upkeep.duties.job import Job
 from upkeep.duties.purge_rows import hold_name
 from upkeep.duties.row_archives import Archives

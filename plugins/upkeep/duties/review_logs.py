@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from upkeep.domain.log_tally import ListedKind
-from upkeep.domain.units import counted, human_bytes
+from upkeep.domain.units import counted, cut, human_bytes
 from upkeep.duties.job import Job
 from upkeep.duties.log_memory import LogMemory
 from upkeep.duties.log_review import Review, label_of, read_folder
@@ -114,7 +114,7 @@ def _detail(review: Review, memory: LogMemory, *, seconds: float) -> dict[str, A
         "unread": review.unread,
         "seconds": seconds,
         "error_files": dict(review.tally.files.most_common(_FILES_SHOWN)),
-        "remarks": [_cut(text, 300) for text in [*memory.remarks, *review.remarks][:_REMARKS_SHOWN]],
+        "remarks": [cut(text, 300) for text in [*memory.remarks, *review.remarks][:_REMARKS_SHOWN]],
     }
     for sample_chars, message_chars in _SHORTER:
         detail["top"] = [_top(told, sample_chars, message_chars) for told in review.told]
@@ -132,12 +132,12 @@ def _verdict(review: Review, memory: LogMemory) -> dict[str, str]:
     summary, hint = f"{errors} in {counted(review.lines, 'line')}", ""
     if review.new:
         first = next(told.kind for told in review.told if told.new)
-        summary += f"; first among the new: {_cut(first.text, 160)}"
+        summary += f"; first among the new: {cut(first.text, 160)}"
         hint = f"look at {first.file} in this folder; if it is harmless, it won't be new tomorrow"
     if review.stopped:
         summary += f"; the limit on {review.stopped} left {human_bytes(review.unread)} unread until next time"
         hint = hint or "if it happens every night, leave the largest files out of this folder's patterns"
-    summary = "; ".join([summary, *(_cut(remark, 160) for remark in memory.remarks)])
+    summary = "; ".join([summary, *(cut(remark, 160) for remark in memory.remarks)])
     amber = review.new or review.stopped or memory.remarks
     return {"light": "amber" if amber else "green", "summary": summary, "hint": hint}
 
@@ -145,11 +145,11 @@ def _verdict(review: Review, memory: LogMemory) -> dict[str, str]:
 def _top(told: ListedKind, sample_chars: int, message_chars: int) -> dict[str, Any]:
     kind = told.kind
     return {
-        "message": _cut(kind.text, message_chars),
+        "message": cut(kind.text, message_chars),
         "count": kind.count,
         "new": told.new,
         "file": kind.file,
-        "sample": _cut(kind.sample, sample_chars),
+        "sample": cut(kind.sample, sample_chars),
     }
 
 
@@ -165,7 +165,7 @@ def _summary(review: Review, memory: LogMemory) -> dict[str, Any]:
         "new": review.new,
         "stopped": review.stopped,
         "top": [_top(told, 0, 160) for told in review.told[:3]],
-        "remarks": [_cut(text, 200) for text in [*memory.remarks, *review.remarks][:5]],
+        "remarks": [cut(text, 200) for text in [*memory.remarks, *review.remarks][:5]],
     }
 
 
@@ -187,7 +187,3 @@ def _log(label: str, review: Review, verdict: Mapping[str, str]) -> None:
         log.info("%s %6d  %s", "new" if told.new else "   ", told.kind.count, told.kind.text)
     for remark in review.remarks:
         log.warning("%s: %s", label, remark)
-
-
-def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: max(0, limit - 1)] + "…" if limit else ""

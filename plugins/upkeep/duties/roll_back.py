@@ -155,12 +155,8 @@ class _Rollback:
             return True
         timeout_s = deployment_of(self._job, live.name).timeout_s
         act = self._job.act(CONFIRM, live.name, command=f"confirm {mark.wanted}")
-        try:
-            if not require_progress(self._job, live, mark, timeout_s):
-                return False
-        except RolloutFailed:
-            with self._job.ledger.record(act):
-                raise
+        if not require_progress(self._job, live, mark, timeout_s, act):
+            return False
         with self._job.ledger.record(act) as entry:
             if mark.wanted not in live.containers.values() or live.revision <= mark.previous_revision:
                 raise RolloutFailed(

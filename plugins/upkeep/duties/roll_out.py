@@ -150,7 +150,7 @@ class _Rollout:
         return found
 
     def _require_not_taken_back(self) -> None:
-        """Cleared after the way back, the rest of the plan would be changed without its beginning, and called good."""
+        """A task cleared after the way back would change only the rest of the plan, and call that a good end."""
         if acts_of(self._job, BACK):
             raise RolloutRefused(
                 "what this run had changed was taken back by this very run", hint="start a new run of the DAG"
@@ -217,12 +217,8 @@ class _Rollout:
             return True
         timeout_s = float(change["timeout_s"])
         act = self._job.act(CONFIRM, live.name, command=f"confirm {change['after']}", approver=self._approver)
-        try:
-            if not require_progress(self._job, live, mark, timeout_s):
-                return False
-        except RolloutFailed:
-            with self._job.ledger.record(act):
-                raise
+        if not require_progress(self._job, live, mark, timeout_s, act):
+            return False
         with self._job.ledger.record(act) as entry:
             if live.containers.get(change["container"]) != change["after"] or live.revision <= mark.previous_revision:
                 raise RolloutFailed(

@@ -22,8 +22,9 @@ import upkeep
 from upkeep.domain.backup import is_backup_id, new_backup_id, taken_at
 from upkeep.domain.manifest import NAME as MANIFEST
 from upkeep.domain.manifest import StoredFile
-from upkeep.domain.purge import PurgePlan, Table
+from upkeep.domain.purge import PurgePlan
 from upkeep.domain.row_archive import ENDED, Ending, Row, RowArchive, archives_folder, key_text
+from upkeep.domain.tables import Table
 from upkeep.duties.job import Job
 from upkeep.duties.metered import Metered
 from upkeep.duties.packing import identity_of, pack, packed_name, packing_tools, unpack, unpack_line

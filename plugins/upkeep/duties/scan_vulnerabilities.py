@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from upkeep.domain.findings import Inspection, compare
-from upkeep.domain.units import counted
+from upkeep.domain.units import counted, cut
 from upkeep.duties.comparing import LONGEST_TEXT, Review, Room, first
 from upkeep.duties.job import Job
 from upkeep.duties.sources import read_sources
@@ -56,7 +56,7 @@ def scan_vulnerabilities(job: Job, *, dry_run: bool = False) -> dict[str, Any]:
         if not job.site.scans:
             found["summary"] = "the site names no scans"
         found["figures"] = {name: value for inspection in given.values() for name, value in inspection.figures.items()}
-        entry.note(at=at.isoformat(), **found, **_told(commands), **review.moved(), **review.keep(compared))
+        entry.note(at=at.isoformat(), **found, **_commands_run(commands), **review.moved(), **review.keep(compared))
     log.info("the scans are %s: %s", found["light"], found["summary"])
     for finding in compared.open:
         level = logging.WARNING if finding in compared.new else logging.INFO
@@ -74,7 +74,7 @@ def _commands(scans: Iterable[Scan]) -> tuple[dict[str, list[str]], dict[str, st
             commands[scan.name] = scan_command(scan)
         except ToolMissing as error:
             log.warning("%s", error)
-            missing[scan.name] = f"{error.message}: {error.hint}"[:LONGEST_TEXT]
+            missing[scan.name] = cut(f"{error.message}: {error.hint}", LONGEST_TEXT)
     return commands, missing
 
 
@@ -98,8 +98,8 @@ def _would(commands: Mapping[str, list[str]], missing: Mapping[str, str]) -> dic
     if missing:
         summary += f"; {len(missing)} not, for want of their program"
     unread = first(ROOM.unread, list(missing.values()))
-    return {"light": "amber" if missing else "green", "summary": summary, "unread": unread, **_told(commands)}
+    return {"light": "amber" if missing else "green", "summary": summary, "unread": unread, **_commands_run(commands)}
 
 
-def _told(commands: Mapping[str, list[str]]) -> dict[str, Any]:
+def _commands_run(commands: Mapping[str, list[str]]) -> dict[str, Any]:
     return {"commands": first(COMMANDS_CHARS, [shlex.join(argv) for argv in commands.values()])}

@@ -5,14 +5,14 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
-from pathlib import Path
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from upkeep.domain.manifest import Manifest
 from upkeep.domain.units import human_bytes
 from upkeep.duties.read_back import Streams
 from upkeep.duties.scratch import Restored, Scratch, require_disk, who_needs
+from upkeep.engines.host_figures import UNREADABLE, memory
 from upkeep.errors import RestoreUnavailable
 
 if TYPE_CHECKING:
@@ -45,10 +45,7 @@ class CacheScratch(Scratch):
         """
         from upkeep.engines.redis_scratch import count_keys, lay_down, scratch_redis
 
-        recorded = {
-            int(name.removeprefix("db")): int(space["keys"])
-            for name, space in manifest.contents.get("databases", {}).items()
-        }
+        recorded = recorded_keys(manifest)
         begun = time.monotonic()
         with closing(streams.read("dump.rdb")) as chunks:
             file = lay_down(chunks)
@@ -103,12 +100,14 @@ class CacheScratch(Scratch):
         return
 
 
+def recorded_keys(manifest: Manifest) -> dict[int, int]:
+    """By logical database, as the source counted them a moment before the dump."""
+    databases = manifest.contents.get("databases", {})
+    return {int(name.removeprefix("db")): int(space["keys"]) for name, space in databases.items()}
+
+
 def _free_memory() -> int | None:
     """What the kernel could give to a new program, in bytes; None where it doesn't say."""
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError):
-        return None
+    with suppress(*UNREADABLE):
+        return memory()[1]
     return None

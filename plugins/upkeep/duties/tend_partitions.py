@@ -20,6 +20,7 @@ from upkeep.domain.partition_plan import find_old, make_plan
 from upkeep.domain.partitions import Archived, Layout, Measured, PartitionPlan, Rule, Step
 from upkeep.domain.proof import is_proven
 from upkeep.domain.refusal import Refusal
+from upkeep.domain.units import cut
 from upkeep.duties.catalogue import read_catalogue, read_manifest
 from upkeep.duties.fresh_backup import require_fresh_backup
 from upkeep.duties.job import Job, require_hold
@@ -77,7 +78,9 @@ def tend_partitions(
             except UpkeepError as error:
                 log.error("%s", error)
                 failed.append(error)
-                told.append({"table": rule.table, "light": "red", "summary": error.message[:300], "hint": error.hint})
+                told.append(
+                    {"table": rule.table, "light": "red", "summary": cut(error.message, 300), "hint": error.hint}
+                )
     if failed:
         raise failed[0]
     return {"database": database, "dry_run": dry_run, "light": _worst([one["light"] for one in told]), "tables": told}
@@ -148,7 +151,7 @@ class _Tending:
                 log.info("%s", line)
             done, left = self._carry_out(rule, plan)
             after = self.plan(rule, again="")[0] if done else plan
-            result = self._told(entry, rule, done, left, after)
+            result = self._conclude(entry, rule, done, left, after)
             entry.note(plan=list(plan.lines())[:SHOWN])
             return result
 
@@ -187,7 +190,9 @@ class _Tending:
         log.info("%s: %s: %s", layout.label, step.what, step.reason)
         return ""
 
-    def _told(self, entry: Entry, rule: Rule, done: Sequence[Step], left: str, after: PartitionPlan) -> dict[str, Any]:
+    def _conclude(
+        self, entry: Entry, rule: Rule, done: Sequence[Step], left: str, after: PartitionPlan
+    ) -> dict[str, Any]:
         light = after.light(self._job.now())
         said = [*(step.what for step in done), *(advice.reason for advice in after.advice)]
         hints = [advice.remedy for advice in after.advice]
@@ -200,7 +205,7 @@ class _Tending:
         summary = "; ".join([*said, *after.notes]) or "nothing to do"
         summary = f"{summary}; {after.newest}" if after.newest else summary
         hint = "; ".join(hints)
-        entry.note(light=light, summary=f"{rule.table}: {summary}"[:600], hint=hint[:600], steps=len(done))
+        entry.note(light=light, summary=cut(f"{rule.table}: {summary}", 600), hint=cut(hint, 600), steps=len(done))
         return {**self._result(after, light, summary), "done": [step.what for step in done], "hint": hint}
 
     @staticmethod
@@ -208,7 +213,7 @@ class _Tending:
         return {
             "table": plan.rule.table,
             "light": light,
-            "summary": summary[:600],
+            "summary": cut(summary, 600),
             "hint": "; ".join(advice.remedy for advice in plan.advice),
             "steps": [f"{step.what}: {step.reason}" for step in plan.steps][:SHOWN],
         }

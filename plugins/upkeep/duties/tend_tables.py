@@ -16,14 +16,14 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from upkeep.domain.load import Limits, why_wait
 from upkeep.domain.plan_care import plan_care
-from upkeep.domain.purge import Limits, why_wait
 from upkeep.domain.table_care import REBUILDS, Care, CarePlan, Item, Past, Rebuilt
-from upkeep.domain.units import human_bytes, human_seconds
+from upkeep.domain.units import cut, human_bytes, human_seconds
 from upkeep.duties.fresh_backup import require_fresh_backup
 from upkeep.duties.job import Job, require_hold
 from upkeep.duties.until import WITHOUT_END, Until
-from upkeep.engines.row_purge import RowPurge, open_row_purge
+from upkeep.engines.row_purge import ServerLoad, open_row_purge
 from upkeep.engines.table_care import Ended, NotNow, TableCareSession, open_table_care
 from upkeep.errors import Busy, SourceError, TableCareFailed
 from upkeep.ledger import Entry, Hold
@@ -131,10 +131,10 @@ class _Done:
             "summary": self._summary(),
             "hint": self._hint(),
             "tended": [f"{item.kind} {item.label}" for item in self.tended[:SHOWN]],
-            "skipped": [f"{item.kind} {item.label}: {why}"[:200] for item, why in self.skipped[:SHOWN]],
-            "refused": [item.line()[:200] for item in self.refused[:SHOWN]],
+            "skipped": [cut(f"{item.kind} {item.label}: {why}", 200) for item, why in self.skipped[:SHOWN]],
+            "refused": [cut(item.line(), 200) for item in self.refused[:SHOWN]],
             "postponed": [[item.kind, item.label] for item in self.postponed[:SHOWN]],
-            "notes": [note[:200] for note in self.notes[:5]],
+            "notes": [cut(note, 200) for note in self.notes[:5]],
         }
 
     def _summary(self) -> str:
@@ -212,7 +212,7 @@ class _Tending:
         told = {"database": self._database, "dry_run": dry_run, "backup_id": backup_id, **self.done.told()}
         return {**told, "would_run": self.done.would[:SHOWN]} if dry_run else {**told, "freed_bytes": self.done.freed}
 
-    def _rehearse(self, action: Item, judging: _Judging, session: TableCareSession, load: RowPurge) -> None:
+    def _rehearse(self, action: Item, judging: _Judging, session: TableCareSession, load: ServerLoad) -> None:
         """All of it but the statement."""
         try:
             self._clear_the_way(action, judging, session, load)
@@ -223,7 +223,7 @@ class _Tending:
         else:
             self.done.would.append(action.statement)
 
-    def _tend(self, action: Item, judging: _Judging, session: TableCareSession, load: RowPurge) -> bool:
+    def _tend(self, action: Item, judging: _Judging, session: TableCareSession, load: ServerLoad) -> bool:
         """Whether it was done, by whomever."""
         act = self._job.act("tend_table", f"{self._database}/{action.label}", command=action.statement)
         try:
@@ -252,7 +252,7 @@ class _Tending:
         return True
 
     def _carry_out(
-        self, action: Item, judging: _Judging, session: TableCareSession, load: RowPurge, entry: Entry
+        self, action: Item, judging: _Judging, session: TableCareSession, load: ServerLoad, entry: Entry
     ) -> None:
         # A dump that is under way would break off at a table that was rebuilt under it.
         with self._job.hold(self._database):
@@ -274,7 +274,7 @@ class _Tending:
             summary=f"{action.kind}: {sizes}{human_seconds(seconds)}; {action.reason}",
         )
 
-    def _clear_the_way(self, action: Item, judging: _Judging, session: TableCareSession, load: RowPurge) -> None:
+    def _clear_the_way(self, action: Item, judging: _Judging, session: TableCareSession, load: ServerLoad) -> None:
         """Return once the action is still needed and would be in nobody's way.
 
         Errors: ``NotNow``, ``Ended``, ``_Needless``.

@@ -42,7 +42,7 @@ class WriteStop(ABC):
 
     @abstractmethod
     def refuse_foreign(self) -> None:
-        """It holds, and not by Upkeep. Errors: ``RestoreRefused`` where that says that this is the wrong place."""
+        """Nobody can write now, and Upkeep isn't why. Errors: ``RestoreRefused`` where that means a wrong place."""
 
     def remarks(self) -> list[str]:
         """What a person has to know before writes are stopped."""

@@ -75,7 +75,7 @@ class ScriptCheck(StructureCheck):
 
 
 class PipedCheck(StructureCheck):
-    """A check that one program makes which reads the whole stream; ``take`` sees what it prints, ``judge`` sums up."""
+    """A check made by one program that reads the whole stream; ``take`` sees what it prints, ``judge`` sums up."""
 
     def __init__(self, command: Command) -> None:
         self._program = FedPipeline([command], self.take)

@@ -42,7 +42,7 @@ class Facts:
 
 
 class StartAgain(Exception):
-    """These streams can't be of one moment: nothing was read of them yet, and the snapshot now has others."""
+    """These streams can't be of one moment. Nothing was read of them yet; the snapshot now has others."""
 
 
 class Snapshot(ABC):

@@ -82,7 +82,7 @@ def _close(program: FedPipeline, what: str) -> list[str]:
     try:
         return [line for ended in program.close() for line in ended.lines]
     except ToolFailed as error:
-        raise _told(error, what) from error
+        raise _blame(error, what) from error
 
 
 def remove_tree(folder: Path) -> None:
@@ -94,7 +94,7 @@ def remove_tree(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def _told(error: ToolFailed, what: str) -> ProofFailed | RestoreUnavailable:
+def _blame(error: ToolFailed, what: str) -> ProofFailed | RestoreUnavailable:
     not_its_fault = (
         "No space left",
         "Disk quota",

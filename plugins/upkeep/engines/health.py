@@ -185,7 +185,7 @@ def _big_keys(engine: RedisEngine, info: Mapping[str, Any], unread: list[str]) -
 
 
 def _sampled(client: Any, keys: int, until: float) -> Iterator[tuple[bytes, int]]:
-    """Of more keys than a sample holds another stretch each time: any number is a place to begin at."""
+    """Where there are more keys than a sample holds, each look takes another stretch: SCAN may begin anywhere."""
     start = cursor = secrets.randbits(32) if keys > SAMPLE_KEYS else 0
     seen = 0
     while seen < SAMPLE_KEYS and time.monotonic() < until:

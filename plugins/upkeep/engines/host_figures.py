@@ -37,7 +37,7 @@ def host_figures(host: str, *, proc: Path = Path("/proc"), pause: Callable[[], o
             raise ValueError(f"the counters of {proc / 'stat'} stand still")
         found.add("cpu_pct", host, 100 * (busy - busy_before) / (all_ticks - all_before), "%")
     with degrading(found.unread, "memory", UNREADABLE):
-        total, available = _memory(proc)
+        total, available = memory(proc)
         found.add("memory_pct", host, 100 * (1 - available / total), "%")
         found.add("memory_available_bytes", host, available, "bytes")
     with degrading(found.unread, "load", UNREADABLE):
@@ -87,8 +87,8 @@ def _cpu_ticks(proc: Path) -> tuple[int, int]:
     return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
 
 
-def _memory(proc: Path) -> tuple[int, int]:
-    """Bytes in all, and bytes a new program could have without swapping."""
+def memory(proc: Path = Path("/proc")) -> tuple[int, int]:
+    """Bytes in all, and bytes a new program could have without swapping. Errors: ``UNREADABLE``."""
     lines = dict(line.split(":", 1) for line in (proc / "meminfo").read_text().splitlines() if ":" in line)
     total, available = (int(lines[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
     return total, available

@@ -113,8 +113,8 @@ class _Work:
             self._enter(above, name, folder, depth + 1)
 
     def _files(self, above: str, folder: int) -> list[str]:
-        """Deal with the files of one folder; returns the names of the folders in it. Of its own, so that a hundred
-        levels down none of the portions above is still held.
+        """Deal with the files of one folder; returns the names of the folders in it. Entering those is left to the
+        caller, so that a hundred levels down none of the portions above is still in memory.
         """
         inner: list[str] = []
         unfinished: list[str] = []

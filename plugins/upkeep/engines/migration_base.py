@@ -131,7 +131,7 @@ class MigrationSession(ABC):
 
     @abstractmethod
     def cut_off(self) -> list[str]:
-        """Take from a copy what logs in to other servers: what is tried out on it would be done there. Their names.
+        """Take from a copy what logs in to other servers, or a rehearsal would change those; returns the names.
 
         Errors: ``MigrationRefused`` where nothing can be taken away.
         """
@@ -146,12 +146,12 @@ class MigrationSession(ABC):
 
     @abstractmethod
     def _end_later(self) -> list[int]:
-        """As ``_end_self``: those that this account opened in this database, from this machine, since this one."""
+        """As ``_end_self``, for those that this account opened in this database, from this machine, after this one."""
 
     @contextmanager
     def _looked_after(self, limit_s: float) -> Iterator[threading.Event]:
         """End the block's statement on the server when its time is up, the event is set then, or the task has to stop.
-        Told again and again: the server may have got the first word before it got the statement.
+        Repeated: the first KILL may arrive before the statement.
         """
         late = threading.Event()
         until = time.monotonic() + limit_s

@@ -46,7 +46,7 @@ def throwaway(database: str) -> str:
 
 
 def drop_throwaway(connection: Any, database: str) -> None:
-    """Where the account may not do it, it can't have made one either."""
+    """An account that may not drop one can't have made one either: that is no error."""
     try:
         run(connection, f"DROP USER IF EXISTS {throwaway(database)}")
     except pymysql.MySQLError as error:

@@ -260,8 +260,8 @@ class _Book:
         ]
 
     def renamed(self, connection: Any, new: str) -> bool:
-        """All of it is one statement, so that one table tells of all. A table of the copy has to be gone from there:
-        that one of its name is live says nothing, an application that starts may have made it.
+        """Whether the tables were renamed. One statement renames all of them, so one table tells. One of the copy's
+        must be gone from there: a live table of its name says nothing, since an application may have made it.
         """
         if not self.moves:
             return False

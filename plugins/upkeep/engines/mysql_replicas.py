@@ -11,7 +11,7 @@ import pymysql
 from pymysql.connections import Connection
 from pymysql.cursors import DictCursor
 
-from upkeep.domain.purge import Replica
+from upkeep.domain.load import Replica
 from upkeep.engines.mysql_engine import MySqlEngine
 from upkeep.errors import SourceError
 from upkeep.resources import sql

@@ -18,22 +18,11 @@ import pymysql
 from pymysql.constants import ER
 from pymysql.cursors import Cursor
 
+from upkeep.domain.load import Pressure
 from upkeep.domain.names import quoted
-from upkeep.domain.purge import (
-    COUNTED,
-    Column,
-    Estimate,
-    ForeignKey,
-    Form,
-    Meaning,
-    Pressure,
-    Rule,
-    Table,
-    counts_from_its_rows,
-    find_index,
-    moments_to_convert,
-)
+from upkeep.domain.purge import COUNTED, Estimate, Rule, counts_from_its_rows, find_index, moments_to_convert
 from upkeep.domain.row_archive import Row
+from upkeep.domain.tables import Column, ForeignKey, Form, Meaning, Table
 from upkeep.engines.mysql_engine import server_release
 from upkeep.engines.mysql_replicas import MySqlReplicas
 from upkeep.engines.mysql_restore_line import restore_line

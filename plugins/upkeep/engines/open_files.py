@@ -37,11 +37,11 @@ class OpenFiles:
     ``complete``: whether it shows every process of the machine. ``hangs``: it was given up, and another would hang too.
     """
 
-    def __init__(self, proc: Path = Path("/proc")) -> None:
+    def __init__(self) -> None:
         self.found: set[tuple[int, int]] = set()
         """Device and inode of each."""
         self._at = ""
-        looking = in_background(lambda: self._look(proc), name="look at open files")
+        looking = in_background(self._look, name="look at open files")
         wait([looking], LOOK_LIMIT_S)
         self.hangs = not looking.done()
         self.complete = not self.hangs and looking.result()
@@ -52,11 +52,11 @@ class OpenFiles:
                 self._at,
             )
 
-    def _look(self, proc: Path) -> bool:
-        seen_all = _sees_all_processes(proc)
+    def _look(self) -> bool:
+        seen_all = _sees_all_processes()
         seen_init = False  # hidepid=2 and systemd's ProtectProc hide other accounts' processes without a word
         try:
-            entries = list(os.scandir(proc))
+            entries = list(os.scandir("/proc"))
         except OSError:
             return False
         for entry in entries:
@@ -65,7 +65,7 @@ class OpenFiles:
             seen_init = seen_init or entry.name == "1"
             self._at = entry.name
             try:
-                self._look_into(f"{proc}/{entry.name}")
+                self._look_into(f"/proc/{entry.name}")
             except (FileNotFoundError, ProcessLookupError):
                 continue  # it ended while we looked
             except OSError:
@@ -110,8 +110,8 @@ def ask_kernel(descriptor: int) -> Use:
     return "closed"
 
 
-def _sees_all_processes(proc: Path) -> bool:
+def _sees_all_processes() -> bool:
     try:
-        return (proc / "self/ns/pid").readlink().name == _INITIAL_NAMESPACE
+        return Path("/proc/self/ns/pid").readlink().name == _INITIAL_NAMESPACE
     except OSError:
         return False

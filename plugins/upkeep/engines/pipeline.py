@@ -277,7 +277,7 @@ class Pipeline:
 def together(pipelines: Sequence[Pipeline]) -> Iterator[None]:
     """Start several pipelines; each one's ``started`` is called before anything reads any one's output.
 
-    Whoever takes this block's time has to ``finish`` each of them. An exception ends all of them.
+    The block has to ``finish`` each of them. An exception ends all of them.
     """
     try:
         for pipeline in pipelines:

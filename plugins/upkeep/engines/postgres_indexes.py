@@ -117,7 +117,9 @@ class EarlyIndexes:
         return index.number
 
     def _next(self) -> Index | None:
-        """Never none for ever: whoever waits does so for another one, which ends."""
+        """The first that fits beside those being made, if any. Nobody waits for ever: only an index that is being made
+        keeps another one waiting, and making it ends.
+        """
         return next((each for each in self._waiting if all(map(each.goes_with, self._being_made))), None)
 
 

@@ -37,10 +37,10 @@ class PostgresLive(LiveServer):
     def obstacles(self, database: str) -> list[str]:
         if database == MAINTENANCE:
             return [f"database {MAINTENANCE!r} can't be renamed: everything here works from it"]
-        return self._told("list_swap_obstacles", database)
+        return self._answers("list_swap_obstacles", database)
 
     def remarks(self, database: str) -> list[str]:
-        return self._told("list_swap_remarks", database)
+        return self._answers("list_swap_remarks", database)
 
     def writes_are_stopped(self, database: str) -> bool:
         with self._connected() as connection:
@@ -108,7 +108,7 @@ class PostgresLive(LiveServer):
                     ) from error
         return Swapped(old if live in there else "")
 
-    def _told(self, name: str, database: str) -> list[str]:
+    def _answers(self, name: str, database: str) -> list[str]:
         with self._connected() as connection:
             return [str(row["told"]) for row in connection.execute(sql("postgres", name).encode(), {"name": database})]
 

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 from upkeep.domain.names import quoted
-from upkeep.domain.purge import Column, Table
+from upkeep.domain.tables import Column, Table
 
 
 def restore_line(database: str, table: Table, columns: Sequence[Column], unpacked: str) -> str:

@@ -21,21 +21,11 @@ import psycopg
 from psycopg.rows import tuple_row
 from psycopg.types.string import TextLoader
 
+from upkeep.domain.load import Pressure, Replica
 from upkeep.domain.names import quoted
-from upkeep.domain.purge import (
-    COUNTED,
-    Column,
-    Estimate,
-    ForeignKey,
-    Meaning,
-    Pressure,
-    Replica,
-    Rule,
-    Table,
-    find_index,
-    moments_to_convert,
-)
+from upkeep.domain.purge import COUNTED, Estimate, Rule, find_index, moments_to_convert
 from upkeep.domain.row_archive import Row
+from upkeep.domain.tables import Column, ForeignKey, Meaning, Table
 from upkeep.engines.postgres_engine import PostgresEngine
 from upkeep.engines.postgres_restore_line import restore_line
 from upkeep.engines.postgres_session import PostgresSession, identifier, percent, why_read_only

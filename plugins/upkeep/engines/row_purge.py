@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from upkeep.domain.purge import Column, Estimate, Pressure, Rule, Table
+from upkeep.domain.load import Pressure
+from upkeep.domain.purge import Estimate, Rule
 from upkeep.domain.row_archive import Row, fingerprint, key_text, line_of
+from upkeep.domain.tables import Column, Table
 
 Key = tuple[Any, ...]
 
@@ -109,17 +111,29 @@ class OldRows(ABC):
     def _delete(self, keys: Sequence[Key]) -> int: ...
 
 
-class RowPurge(ABC):
-    """One session of an account that may read and delete. Errors of the server come as ``SourceError``."""
+class ServerLoad(ABC):
+    """What the care of tables asks as well. Errors of the server come as ``SourceError``."""
+
+    @abstractmethod
+    def read_only(self) -> str:
+        """Why this server takes no changes, or an empty string."""
+
+    @abstractmethod
+    def pressure(self) -> Pressure: ...
+
+    @property
+    @abstractmethod
+    def blind_spots(self) -> tuple[str, ...]:
+        """What ``pressure`` can't see, and the grant that fixes it."""
+
+
+class RowPurge(ServerLoad):
+    """One session of an account that may read and delete."""
 
     engine: Any
     """The database's: its ``told`` says what the server refuses."""
     server: str
     """Flavour and version, for a manifest."""
-
-    @abstractmethod
-    def read_only(self) -> str:
-        """Why this server takes no changes, or an empty string."""
 
     @abstractmethod
     def look(self, table: str) -> Table | None: ...
@@ -130,14 +144,6 @@ class RowPurge(ABC):
 
     @abstractmethod
     def old_rows(self, table: Table, rule: Rule, before: str) -> OldRows: ...
-
-    @abstractmethod
-    def pressure(self) -> Pressure: ...
-
-    @property
-    @abstractmethod
-    def blind_spots(self) -> tuple[str, ...]:
-        """What ``pressure`` can't see, and the grant that fixes it."""
 
     @abstractmethod
     def changing(self, table: Table) -> AbstractContextManager[None]:

@@ -59,13 +59,13 @@ def waiting_updates(
     return inspection
 
 
-def pending_updates(*, program: str = "apt-get", options: Sequence[str] = ()) -> Inspection:
+def pending_updates(*, program: str = "apt-get") -> Inspection:
     """All that ``apt-get upgrade`` would bring, from whatever archive: one finding, security updates named first."""
     inspection = Inspection()
     if not shutil.which(program):
         return inspection
     try:
-        waiting = sorted(_asked(program, options), key=lambda update: not update.of_security)
+        waiting = sorted(_asked(program), key=lambda update: not update.of_security)
     except ToolError as error:
         inspection.unread.append(f"package updates ({error.message})")
         return inspection
@@ -93,7 +93,7 @@ class _Update(NamedTuple):
         return "security" in self.archive.lower()
 
 
-def _asked(program: str, options: Sequence[str]) -> list[_Update]:
+def _asked(program: str, options: Sequence[str] = ()) -> list[_Update]:
     """Errors: ``ToolError``."""
     argv = [program, *options, "-s", "-o", "Debug::NoLocking=true", "-o", "APT::Get::Show-User-Simulation-Note=false",
             "--with-new-pkgs", "upgrade"]  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypedDict, Unpack
 from uuid import uuid4
 
 from sqlalchemy import URL, Connection, Select, insert, select, update
@@ -31,6 +31,18 @@ _CHUNK = 500
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+class Wanted(TypedDict, total=False):
+    """Which rows; none of these: all of them."""
+
+    run_id: str | None
+    duty: str | None
+    target: str | None
+    since: datetime | None
+    """With a time zone; compared with what the writers' clocks said."""
+    limit: int | None
+    newest_first: bool
 
 
 class Ledger:
@@ -94,41 +106,17 @@ class Ledger:
         """
         return self._locks.hold(f"hold:{name}", label=name, wait_s=wait_s)
 
-    def rows(
-        self,
-        site: str | None = None,
-        *,
-        run_id: str | None = None,
-        duty: str | None = None,
-        target: str | None = None,
-        since: datetime | None = None,
-        limit: int | None = None,
-        newest_first: bool = False,
-    ) -> list[Row]:
-        """Rows as they were written; of one site in the order of its chain, of all sites in the order of their time.
+    def rows(self, site: str | None = None, **wanted: Unpack[Wanted]) -> list[Row]:
+        """Rows as they were written; of one site in the order of its chain, of all sites in the order of their time."""
+        return self._read(_query(site, wanted))
 
-        :param since: with a time zone; compared with what the writers' clocks said.
-        """
-        return self._read(_query(site, run_id, duty, target, since, limit, newest_first))
-
-    def acts(
-        self,
-        site: str | None = None,
-        *,
-        run_id: str | None = None,
-        duty: str | None = None,
-        target: str | None = None,
-        since: datetime | None = None,
-        limit: int | None = None,
-        newest_first: bool = False,
-    ) -> list[Record]:
+    def acts(self, site: str | None = None, **wanted: Unpack[Wanted]) -> list[Record]:
         """Started rows with what became of them, filtered and ordered like ``rows``.
 
         An act without a finish is *running* while its process holds the act's lock, otherwise it *died*. One whose
         connection to PostgreSQL was cut shows as died until it finishes, which it still can.
         """
-        query = _query(site, run_id, duty, target, since, limit, newest_first)
-        started = self._read(query.where(ROWS.c.event == "started"))
+        started = self._read(_query(site, wanted).where(ROWS.c.event == "started"))
         finished = self._finishes([row.act_id for row in started])
         unfinished = [row.act_id for row in started if row.act_id not in finished]
         locks = {_act_lock(act_id): act_id for act_id in unfinished}
@@ -207,24 +195,17 @@ class Ledger:
         return {row.act_id: row for chunk in chunks for row in self._read(query.where(ROWS.c.act_id.in_(chunk)))}
 
 
-def _query(
-    site: str | None,
-    run_id: str | None,
-    duty: str | None,
-    target: str | None,
-    since: datetime | None,
-    limit: int | None,
-    newest_first: bool,
-) -> Select[Any]:
+def _query(site: str | None, wanted: Wanted) -> Select[Any]:
     query = select(ROWS)
-    wanted = {"site": site, "run_id": run_id, "duty": duty, "target": target}
-    for name, value in wanted.items():
+    exact = {"site": site, "run_id": wanted.get("run_id"), "duty": wanted.get("duty"), "target": wanted.get("target")}
+    for name, value in exact.items():
         if value is not None:
             query = query.where(ROWS.c[name] == value)
-    if since is not None:
+    if (since := wanted.get("since")) is not None:
         query = query.where(ROWS.c.at >= stamp(since))
     order = [ROWS.c.seq] if site is not None else [ROWS.c.at, ROWS.c.site, ROWS.c.seq]
-    return query.order_by(*(column.desc() if newest_first else column for column in order)).limit(limit)
+    ordered = (column.desc() if wanted.get("newest_first") else column for column in order)
+    return query.order_by(*ordered).limit(wanted.get("limit"))
 
 
 def _locked_head(connection: Connection, site: str) -> Head:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any, Literal
 
 from upkeep.domain.backup import is_backup_id
+from upkeep.domain.units import cut
 from upkeep.ledger import Record
 
 State = Literal["done", "failed", "skipped", "running", "died"]
@@ -122,7 +123,7 @@ def visible(text: str) -> str:
 def one_line(text: str, limit: int | None = None) -> str:
     """On one line, and cut with an ellipsis when it is longer than ``limit``."""
     joined = " ".join(text.split())
-    return joined if limit is None or len(joined) <= limit else joined[: limit - 1].rstrip() + "…"
+    return joined if limit is None else cut(joined, limit)
 
 
 def take_apart(error: str) -> Trouble:

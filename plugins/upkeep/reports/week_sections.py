@@ -15,7 +15,6 @@ from upkeep.reports.section import (
     Section,
     light_of,
     more,
-    number,
     says,
     whole,
     worst_first,
@@ -281,9 +280,7 @@ def _reason(one: Mapping[str, Any]) -> str:
     names = one.get("examples")
     examples = [str(name) for name in names] if isinstance(names, list) else []
     named = f" ({', '.join(examples[:2])})" if one.get("action") != "keep" and examples else ""
-    count = one.get("files")
-    files = "1 file" if count == 1 else f"{number(count)} files"
-    return f"{one.get('action')} {files}: {one.get('why')}{named}"
+    return f"{one.get('action')} {counted(whole(one.get('files')), 'file')}: {one.get('why')}{named}"
 
 
 def cleaned_docker(own: Sequence[Attempt], _: Sequence[str]) -> Section:

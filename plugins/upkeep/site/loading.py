@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError
 
-from upkeep.domain.units import human_bytes
+from upkeep.domain.units import counted, human_bytes
 from upkeep.errors import SiteFileError
 from upkeep.site.site import Site
 
@@ -85,7 +85,7 @@ def site_from(text: str, path: Path) -> Site:
         return Site.model_validate(content)
     except ValidationError as error:
         raise SiteFileError(
-            f"site file {path} has {error.error_count()} problem{'s' if error.error_count() != 1 else ''}:",
+            f"site file {path} has {counted(error.error_count(), 'problem')}:",
             hint=f"fix them, then run: upkeep check {path}",
             problems=tuple(_problems(error, content)),
         ) from error
@@ -137,7 +137,7 @@ def load_files(paths: Iterable[Path]) -> tuple[dict[str, Site], list[SiteFileErr
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """To open a pipe waits for whoever writes it, and nobody may."""
+    """Opening a pipe the plain way waits for somebody to write to it, for ever where nobody does."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 
+from upkeep.domain.units import counted
 from upkeep.errors import ObjectMissing, StoreDenied, StoreError, StoreFull, StoreUnreachable
 
 _DISCONNECTED = frozenset(
@@ -37,7 +38,7 @@ def refusal(error: Exception, failed: str, tries: int) -> StoreError:
     why = f"{failed}: {type(error).__name__}: {error}"
     if is_passing(error):
         return StoreUnreachable(
-            f"{why} (after {tries} {'try' if tries == 1 else 'tries'})",
+            f"{why} (after {counted(tries, 'try')})",
             hint="check network, proxy and the host in the store's connection, then run the task again",
         )
     if isinstance(error, FileNotFoundError):

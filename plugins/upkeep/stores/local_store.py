@@ -134,7 +134,7 @@ class LocalStore(Store):
         raise AssertionError("not reached")
 
     def _fsync_folders(self, file: Path) -> None:
-        """A power cut may take a name that its folder has not been made to keep, that of a new folder too."""
+        """Without an fsync of its folder, a power cut may lose a new name; that of a new folder lies in its parent."""
         for folder in file.parents:
             fsync_folder(folder)
             if folder == self.root:

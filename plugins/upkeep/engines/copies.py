@@ -12,6 +12,7 @@ import pymysql
 
 from upkeep.domain.manifest import Manifest
 from upkeep.engines import mysql_catalogue, postgres_catalogue
+from upkeep.engines.degrading import in_a_line
 from upkeep.engines.evidence import Whole
 from upkeep.engines.postgres_engine import NO_ENCODING
 from upkeep.errors import RestoreUnavailable
@@ -44,7 +45,7 @@ def look_at_mysql(connection: Any, name: str, manifest: Manifest) -> Copy:
                 found[table.name] = {"rows": mysql_catalogue.count(connection, table.name)}
         return Copy(found, mysql_catalogue.catalogue(connection, name, was=str(manifest.source.get("database", ""))))
     except pymysql.MySQLError as error:
-        raise _unreadable(error.args[-1] if error.args else error) from error
+        raise _unreadable(error) from error
 
 
 def look_at_postgres(connection: Any, manifest: Manifest) -> Copy:
@@ -89,8 +90,7 @@ def run_checks(connection: Any, engine: str, checks: Sequence[Check], limit_s: i
         try:
             rows = _run_bounded(connection, engine, check.sql, limit_s)
         except (pymysql.MySQLError, psycopg.Error) as error:
-            words = str(error.args[-1] if error.args else error).strip().splitlines()[0]
-            failed.append(f"the check {check.sql!r} can't be run: {words}")
+            failed.append(f"the check {check.sql!r} can't be run: {in_a_line(error)}")
             continue
         value = _number(rows)
         if value is None:
@@ -144,8 +144,8 @@ def _shown(connection: Any, name: str) -> str:
     return name
 
 
-def _unreadable(error: object) -> RestoreUnavailable:
+def _unreadable(error: Exception) -> RestoreUnavailable:
     return RestoreUnavailable(
-        f"the restored copy can't be looked at: {str(error).strip().splitlines()[0]}",
+        f"the restored copy can't be looked at: {in_a_line(error)}",
         hint="see the log of the server that it stands on; the account there has to read all that it restored",
     )

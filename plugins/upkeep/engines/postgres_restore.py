@@ -21,6 +21,7 @@ from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.manifest import Manifest
 from upkeep.domain.masking import mask
 from upkeep.engines.copies import regrouped_partitions
+from upkeep.engines.degrading import in_a_line
 from upkeep.engines.feeding import feed
 from upkeep.engines.pipeline import Command, Pipeline, capture
 from upkeep.engines.postgres_copy import CopyReader, CopySessions, Rows
@@ -376,9 +377,7 @@ class _Load:
                 try:
                     keeper.execute(_DATABASE.sub(lambda _: name, statement, count=1))
                 except psycopg.Error as error:
-                    self.notes.append(
-                        f"not kept: {statement.decode('utf-8', 'replace')} ({str(error).splitlines()[0]})"
-                    )
+                    self.notes.append(f"not kept: {statement.decode('utf-8', 'replace')} ({in_a_line(error)})")
 
     @contextmanager
     def _without(self, *kinds: str) -> Iterator[tuple[list[str], list[int]]]:

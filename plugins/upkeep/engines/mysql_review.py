@@ -21,6 +21,7 @@ from upkeep.domain.review_settings import MYSQL_RULES, Advice, Server, judge_set
 from upkeep.domain.review_statements import Reviewed, Statement, Wait, judge_statements, judge_wait, without_values
 from upkeep.engines.degrading import in_a_line
 from upkeep.engines.mysql_engine import MySqlEngine, server_release
+from upkeep.engines.mysql_statements import text_of
 from upkeep.engines.review_host import memory_of
 from upkeep.resources import sql
 
@@ -167,8 +168,7 @@ class _Session:
         """Those of one text as one; it says nothing of the many that were quick."""
         times: dict[str, list[float]] = {}
         for row in self.all("measure_slow_log"):
-            text = row["text"].decode("utf-8", "replace") if isinstance(row["text"], bytes) else str(row["text"])
-            plain = mask(without_values(text, quotes_are_text=True), self.engine.secrets)
+            plain = mask(without_values(text_of(row["text"]), quotes_are_text=True), self.engine.secrets)
             times.setdefault(plain, []).append(float(row["seconds"]))
         return [
             Statement(sha256(text.encode()).hexdigest()[:16], text, len(each), sum(each), max(each))

@@ -10,6 +10,17 @@ from upkeep.domain import names
 quoted = partial(names.quoted, "mysql")
 
 
+def literal(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def text_of(value: Any) -> str:
+    """What the server says in bytes, as it does of its own tables' columns; NULL is empty."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return "" if value is None else str(value)
+
+
 def run(connection: Any, statement: str, *values: object) -> None:
     with connection.cursor() as cursor:
         cursor.execute(statement, values or None)

@@ -14,6 +14,7 @@ from upkeep.domain.manifest import Manifest
 from upkeep.engines import mysql_catalogue, postgres_catalogue
 from upkeep.engines.degrading import in_a_line
 from upkeep.engines.evidence import Whole
+from upkeep.engines.mysql_statements import limit_statements
 from upkeep.engines.postgres_engine import NO_ENCODING
 from upkeep.errors import RestoreUnavailable
 from upkeep.resources import sql
@@ -116,11 +117,8 @@ def _run_bounded(connection: Any, engine: str, statement: str, limit_s: int) -> 
             connection.execute(f"SET LOCAL statement_timeout = '{limit_s}s'")
             cursor = connection.execute(statement.encode())
             return list(cursor.fetchmany(2)) if cursor.description else []
+    limit_statements(connection, limit_s)
     with connection.cursor() as cursor:
-        cursor.execute("SELECT VERSION() AS version")
-        mariadb = "mariadb" in str(cursor.fetchone()["version"]).lower()
-        limit = f"max_statement_time = {limit_s}" if mariadb else f"max_execution_time = {limit_s * 1000}"
-        cursor.execute(f"SET SESSION {limit}")
         cursor.execute("START TRANSACTION READ ONLY")
         try:
             cursor.execute(statement)

@@ -214,8 +214,7 @@ class _MySqlSnapshot(Snapshot):
         self._server = self._one(sql("mysql", "list_server"))
         self._flavour, self._version = server_release(str(self._server["version"]))
         self._tool: Tool = programs.find(self._flavour, self._version)
-        if self._flavour == "mysql" and self._version >= (8,):
-            self._execute("SET SESSION information_schema_stats_expiry = 0")  # sizes may be a day old otherwise
+        self._execute(sql("mysql", "set_fresh_statistics"))
         self._tables = self._all(sql("mysql", "list_tables"))
         self._others = self._all(sql("mysql", "list_objects"))
         self._as_text = self._found_as_text()

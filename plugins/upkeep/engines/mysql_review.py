@@ -21,7 +21,7 @@ from upkeep.domain.review_settings import MYSQL_RULES, Advice, Server, judge_set
 from upkeep.domain.review_statements import Reviewed, Statement, Wait, judge_statements, judge_wait, without_values
 from upkeep.engines.degrading import in_a_line
 from upkeep.engines.mysql_engine import MySqlEngine, server_release
-from upkeep.engines.mysql_statements import text_of
+from upkeep.engines.mysql_statements import limit_statements, text_of
 from upkeep.engines.review_host import memory_of
 from upkeep.resources import sql
 
@@ -244,8 +244,7 @@ def _session(engine: MySqlEngine) -> Iterator[_Session]:
         try:
             cursor.execute(sql("mysql", "list_limits"))
             flavour, version = server_release(str((cursor.fetchone() or {})["version"]))
-            limit = "set_statement_limit_mariadb" if flavour == "mariadb" else "set_statement_limit_mysql"
-            cursor.execute(sql("mysql", limit), (STATEMENT_LIMIT_S * (1 if flavour == "mariadb" else 1000),))
+            limit_statements(connection, STATEMENT_LIMIT_S)
         except pymysql.MySQLError as error:
             raise engine.failed("look into", error) from error
         yield _Session(engine, cursor, flavour, version)

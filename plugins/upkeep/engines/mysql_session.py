@@ -12,7 +12,6 @@ from pymysql.cursors import DictCursor
 
 from upkeep.domain.endpoint import Endpoint
 from upkeep.engines.mysql_engine import MySqlEngine
-from upkeep.resources import sql
 
 
 class MySqlSession:
@@ -35,13 +34,6 @@ class MySqlSession:
         with self._connection.cursor(DictCursor) as cursor:
             cursor.execute(statement, values)
             return list(cursor.fetchall())
-
-    def _limit(self, seconds: float) -> None:
-        """How long a statement may take. MySQL's limit counts for SELECT alone, and before 5.7.8 it has none."""
-        if self.flavour == "mariadb":
-            self.dicts(sql("mysql", "set_statement_limit_mariadb"), seconds)
-        elif self.version >= (5, 7, 8):
-            self.dicts(sql("mysql", "set_statement_limit_mysql"), int(seconds * 1000))
 
 
 def why_read_only(facts: Mapping[str, Any], endpoint: Endpoint) -> str:

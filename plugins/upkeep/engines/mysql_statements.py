@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from upkeep.domain import names
+from upkeep.resources import sql
 
 quoted = partial(names.quoted, "mysql")
 
@@ -30,3 +31,8 @@ def rows_of(connection: Any, statement: str, *values: object) -> list[dict[str, 
     with connection.cursor() as cursor:
         cursor.execute(statement, values or None)
         return list(cursor.fetchall())
+
+
+def limit_statements(connection: Any, seconds: float) -> None:
+    """How long any one statement of the session may take; 0 for no limit. MySQL keeps it for SELECT alone."""
+    run(connection, sql("mysql", "set_statement_limit"), seconds, int(seconds * 1000))

@@ -192,7 +192,7 @@ class MySqlEngine(Engine):
         """``beside``: what else was said on the way there."""
         said = str(error.args[-1] if error.args else error)
         words = mask("; ".join(text for text in (said, beside) if text), self.secrets)
-        place = f"{self.endpoint.host}:{self.endpoint.port or 3306} (connection {self.endpoint.conn_id})"
+        place = f"{self.endpoint.address(3306)} (connection {self.endpoint.conn_id})"
         return kind(
             f"can't {verb} {f'database {self.database!r} on ' if self.database else ''}{place}: {words}",
             hint=hint_for(words, 1),

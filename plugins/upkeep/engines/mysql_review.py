@@ -129,7 +129,7 @@ class _Session:
 
     @property
     def server(self) -> str:
-        return f"{self.engine.endpoint.host or 'localhost'}:{self.engine.endpoint.port or 3306}"
+        return self.engine.endpoint.address(3306)
 
     @property
     def where(self) -> str:

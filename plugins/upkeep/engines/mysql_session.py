@@ -41,4 +41,4 @@ def why_read_only(facts: Mapping[str, Any], endpoint: Endpoint) -> str:
     off = {"0", "OFF", ""}
     if str(facts["read_only"]).upper() in off and str(facts["innodb_read_only"]).upper() in off:
         return ""
-    return f"the server {endpoint.host}:{endpoint.port or 3306} is read-only, as replicas are"
+    return f"the server {endpoint.address(3306)} is read-only, as replicas are"

@@ -169,7 +169,7 @@ class PostgresEngine(Engine):
         """``beside``: what else was said on the way there."""
         words = mask("; ".join(text for text in (str(error).strip(), beside) if text), self.secrets)
         return kind(
-            f"can't {verb} database {self.database!r} on {self.endpoint.host}:{self.endpoint.port or 5432} "
+            f"can't {verb} database {self.database!r} on {self.endpoint.address(5432)} "
             f"(connection {self.endpoint.conn_id}): {words}",
             hint=hint_for(words, 1),
         )

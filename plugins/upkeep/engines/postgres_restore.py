@@ -154,7 +154,7 @@ class PostgresRestorer(Restorer):
 
     def failed(self, error: ToolFailed, what: str) -> UpkeepError:
         """The error for a client program that ended badly."""
-        message = f"can't {what} on {self.place} {self.endpoint.host}:{self.endpoint.port or 5432}: {error.message}"
+        message = f"can't {what} on {self.place} {self.endpoint.address(5432)}: {error.message}"
         # Names and quoted statements may hold any word.
         lines = re.findall(r"^.*(?:error|ERROR|FATAL|DETAIL): .*$", error.stderr, re.MULTILINE)
         if error.was_killed or _ABOUT_THE_SERVER.search(re.sub(r'"[^"]*"', '""', "\n".join(lines))):
@@ -163,7 +163,7 @@ class PostgresRestorer(Restorer):
 
     def said(self, error: psycopg.Error, what: str) -> UpkeepError:
         """The error for what the server told a session of this worker's."""
-        message = f"can't {what} on {self.place} {self.endpoint.host}:{self.endpoint.port or 5432}: " + mask(
+        message = f"can't {what} on {self.place} {self.endpoint.address(5432)}: " + mask(
             str(error).strip(), self.secrets
         )
         state = error.sqlstate

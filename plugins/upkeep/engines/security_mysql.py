@@ -60,7 +60,7 @@ def mysql_accounts(engine: MySqlEngine) -> Inspection:
     import pymysql
 
     inspection = Inspection()
-    server = f"{engine.endpoint.host or 'localhost'}:{engine.endpoint.port or 3306}"
+    server = engine.endpoint.address(3306)
     surprises = (pymysql.MySQLError, ValueError)
     with (
         closing(engine.connect()) as connection,

@@ -23,7 +23,7 @@ def postgres_roles(engine: PostgresEngine) -> Inspection:
     import psycopg
 
     inspection = Inspection()
-    server = f"{engine.endpoint.host or 'localhost'}:{engine.endpoint.port or 5432}"
+    server = engine.endpoint.address(5432)
     judges = (
         ("roles", "list_roles", _judge_role),
         ("role passwords", "list_role_passwords", _judge_password),

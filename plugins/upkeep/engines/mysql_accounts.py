@@ -15,6 +15,7 @@ from typing import Any
 import pymysql
 from pymysql.constants import ER
 
+from upkeep.domain.units import human_bytes
 from upkeep.engines.base import StructureCheck
 from upkeep.engines.mysql_grants import covers_database
 from upkeep.engines.mysql_statements import literal, quoted, rows_of, text_of
@@ -243,7 +244,8 @@ class GrantsCheck(StructureCheck):
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         if len(self._rest) > LONGEST_LINE:
             raise ProofFailed(
-                f"{GRANTS} has a line of more than {LONGEST_LINE} bytes", hint="it is not such a script: back up again"
+                f"{GRANTS} has a line of more than {human_bytes(LONGEST_LINE)}",
+                hint="it is not such a script: back up again",
             )
         for line in lines:
             self._found += _STATEMENT.fullmatch(line) is not None

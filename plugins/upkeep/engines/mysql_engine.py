@@ -388,7 +388,7 @@ class _MySqlSnapshot(Snapshot):
         self._evidence = gather(
             self._connection,
             self._engine.database,
-            under_bytes=self._engine.checksum_under_mb << 20,
+            under_bytes=self._engine.checksum_under_mb * 1_000_000,
             dumped={table["name"] for table in self._tables},
             only={table["name"] for table in self._tables if table["transactional"]},
             left_out=self._left_out,

@@ -237,7 +237,7 @@ class _PostgresSnapshot(Snapshot):
             for name, table in tables.items():
                 row = cursor.execute(count.format(table)).fetchone()
                 self._counts[name] = int(row["row_count"]) if row else 0
-            self._evidence = gather(self._connection, tables, under_bytes=self._engine.checksum_under_mb << 20)
+            self._evidence = gather(self._connection, tables, under_bytes=self._engine.checksum_under_mb * 1_000_000)
 
     def facts(self, ended: Mapping[str, list[Ended]]) -> Facts:
         not_counted = self._counted.exception() if self._counted else None

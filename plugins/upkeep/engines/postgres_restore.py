@@ -20,6 +20,7 @@ from psycopg.sql import SQL, Identifier
 from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.manifest import Manifest
 from upkeep.domain.masking import mask
+from upkeep.domain.units import human_bytes
 from upkeep.engines.copies import regrouped_partitions
 from upkeep.engines.degrading import in_a_line
 from upkeep.engines.feeding import feed
@@ -295,7 +296,7 @@ class _Load:
         for chunk in read("globals.sql"):
             script += chunk
             if len(script) > LARGEST_SCRIPT:
-                raise refused(f"globals.sql is larger than {LARGEST_SCRIPT} bytes")
+                raise refused(f"globals.sql is larger than {human_bytes(LARGEST_SCRIPT)}")
         self.bytes += len(script)
         if b"-- PostgreSQL database cluster dump complete" not in script[-4096:]:
             raise refused("globals.sql does not end with '-- PostgreSQL database cluster dump complete': it broke off")

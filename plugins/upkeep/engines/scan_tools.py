@@ -12,7 +12,7 @@ from pathlib import Path
 
 from upkeep.domain.findings import Inspection
 from upkeep.domain.scan_reports import Parser, lynis_findings, nmap_findings, trivy_findings, zap_findings
-from upkeep.domain.units import human_seconds
+from upkeep.domain.units import human_bytes, human_seconds
 from upkeep.engines.background import ended_after
 from upkeep.engines.pipeline import Command, Pipeline
 from upkeep.engines.tools import find_all
@@ -99,7 +99,7 @@ def _read(scan: Scan, report: Path) -> bytes:
 
 def _too_large(scan: Scan) -> SourceError:
     return SourceError(
-        f"the report of scan {scan.name} has more than {MOST_BYTES >> 20} MiB", hint="let its args ask for less"
+        f"the report of scan {scan.name} has more than {human_bytes(MOST_BYTES)}", hint="let its args ask for less"
     )
 
 

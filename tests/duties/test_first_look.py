@@ -18,6 +18,9 @@ from tests.servers.mariadb import MariaDbServer
 from tests.servers.postgres import PostgresServer
 from upkeep.cli import main
 from upkeep.domain.first_site import LARGE_BYTES, Asked, FoundDatabase, advice_on, site_text
+from upkeep.engines.mysql_engine import MySqlEngine
+from upkeep.engines.mysql_statements import literal
+from upkeep.engines.survey import mysql_survey
 from upkeep.site import load_site, site_from
 
 SECRET = "only-Here-9"
@@ -138,6 +141,20 @@ def test_the_statements_it_prints_are_just_those_that_the_account_lacks(
     last = lines(capsys.readouterr().out, "missing before the first night:")
     (missed,) = [line for line in last if "GRANT" in line]
     assert "PROCESS" in missed or "pg_monitor" in missed
+
+
+def test_the_statements_for_an_account_with_a_quote_in_its_name_can_be_run(any_mysql_database: MySqlDatabase) -> None:
+    database, user = any_mysql_database, f"o'{secrets.token_hex(4)}"
+    account = f"{literal(user)}@'%'"
+    database.execute(f"CREATE USER {account} IDENTIFIED BY '{SECRET}'")
+    try:
+        database.execute(f"GRANT SELECT ON `{database.name}`.* TO {account}")
+        engine = MySqlEngine(replace(database.endpoint(), user=user, secret=SECRET), database.name)
+        for grant in mysql_survey(engine, ["daily"]).lacking:
+            database.execute(grant.statement)
+        assert mysql_survey(engine, ["daily"]).lacking == ()
+    finally:
+        database.execute(f"DROP USER {account}")
 
 
 def test_the_rules_of_a_site_file_count_and_what_it_lacks_now_can_be_asked_at_any_time(

@@ -230,6 +230,7 @@ def test_what_the_site_wants_to_be_true_of_a_copy_is_asked_of_it(shop: MySqlData
         ("SELECT COUNT(*) FROM no_such_table", "can't be run"),
         ("DELETE FROM t", "can't be run"),
         ("SELECT 'x'", "number"),
+        ("SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = ''", "can't be run: OperationalError"),
     ],
 )
 def test_a_check_that_can_not_be_run_says_nothing_about_the_backup(

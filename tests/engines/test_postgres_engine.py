@@ -355,6 +355,20 @@ def test_a_server_without_such_timeouts_is_sent_no_options_which_a_pooler_would_
         assert all("PGOPTIONS" not in stream.command.env for stream in snapshot.streams)
 
 
+def test_a_megabyte_of_checksum_under_mb_is_a_million_bytes(
+    postgres_database: PostgresDatabase, sites: SiteFactory
+) -> None:
+    for name, rows in (("under", 90), ("over", 122)):  # one on each page
+        postgres_database.execute(f"CREATE TABLE {name} (t text)")
+        postgres_database.execute(f"ALTER TABLE {name} ALTER t SET STORAGE PLAIN")
+        postgres_database.execute(f"INSERT INTO {name} SELECT repeat('x', 7000) FROM generate_series(1, {rows})")
+    [(size,)] = postgres_database.query("SELECT pg_table_size('over')")
+    assert 1_000_000 < size < 1 << 20
+    sites.database(postgres_database, checksum_under_mb=1)
+    tables = sites.back_up().contents["tables"]
+    assert [name for name, table in tables.items() if "checksum" in table] == ["public.under"]
+
+
 # Never in the way.
 
 

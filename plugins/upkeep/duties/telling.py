@@ -7,9 +7,9 @@ from functools import partial
 
 from upkeep.duties.job import Job
 from upkeep.duties.sources import answer_within
+from upkeep.engines.sending import send
 from upkeep.errors import UpkeepError
 from upkeep.reports import Status
-from upkeep.reports.sending import send
 
 log = logging.getLogger(__name__)
 

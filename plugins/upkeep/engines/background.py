@@ -41,3 +41,19 @@ def meanwhile(work: Callable[[threading.Event], None], *, name: str) -> Iterator
         over.set()
         beside.exception()
     beside.result()
+
+
+@contextmanager
+def ended_after(seconds: float, end: Callable[[], None], *, name: str) -> Iterator[threading.Event]:
+    """``end`` is called when the block takes longer, and the event that the block is given says so. Once the block is
+    left, ``end`` isn't at work any more.
+    """
+    late = threading.Event()
+
+    def watch(over: threading.Event) -> None:
+        if not over.wait(seconds):
+            late.set()
+            end()
+
+    with meanwhile(watch, name=name):
+        yield late

@@ -12,7 +12,9 @@ import pymysql
 
 from upkeep.domain.manifest import Manifest
 from upkeep.engines import mysql_catalogue, postgres_catalogue
+from upkeep.engines.degrading import in_a_line
 from upkeep.engines.evidence import Whole
+from upkeep.engines.mysql_statements import limit_statements
 from upkeep.engines.postgres_engine import NO_ENCODING
 from upkeep.errors import RestoreUnavailable
 from upkeep.resources import sql
@@ -44,7 +46,7 @@ def look_at_mysql(connection: Any, name: str, manifest: Manifest) -> Copy:
                 found[table.name] = {"rows": mysql_catalogue.count(connection, table.name)}
         return Copy(found, mysql_catalogue.catalogue(connection, name, was=str(manifest.source.get("database", ""))))
     except pymysql.MySQLError as error:
-        raise _unreadable(error.args[-1] if error.args else error) from error
+        raise _unreadable(error) from error
 
 
 def look_at_postgres(connection: Any, manifest: Manifest) -> Copy:
@@ -89,8 +91,7 @@ def run_checks(connection: Any, engine: str, checks: Sequence[Check], limit_s: i
         try:
             rows = _run_bounded(connection, engine, check.sql, limit_s)
         except (pymysql.MySQLError, psycopg.Error) as error:
-            words = str(error.args[-1] if error.args else error).strip().splitlines()[0]
-            failed.append(f"the check {check.sql!r} can't be run: {words}")
+            failed.append(f"the check {check.sql!r} can't be run: {in_a_line(error)}")
             continue
         value = _number(rows)
         if value is None:
@@ -116,11 +117,8 @@ def _run_bounded(connection: Any, engine: str, statement: str, limit_s: int) -> 
             connection.execute(f"SET LOCAL statement_timeout = '{limit_s}s'")
             cursor = connection.execute(statement.encode())
             return list(cursor.fetchmany(2)) if cursor.description else []
+    limit_statements(connection, limit_s)
     with connection.cursor() as cursor:
-        cursor.execute("SELECT VERSION() AS version")
-        mariadb = "mariadb" in str(cursor.fetchone()["version"]).lower()
-        limit = f"max_statement_time = {limit_s}" if mariadb else f"max_execution_time = {limit_s * 1000}"
-        cursor.execute(f"SET SESSION {limit}")
         cursor.execute("START TRANSACTION READ ONLY")
         try:
             cursor.execute(statement)
@@ -144,8 +142,8 @@ def _shown(connection: Any, name: str) -> str:
     return name
 
 
-def _unreadable(error: object) -> RestoreUnavailable:
+def _unreadable(error: Exception) -> RestoreUnavailable:
     return RestoreUnavailable(
-        f"the restored copy can't be looked at: {str(error).strip().splitlines()[0]}",
+        f"the restored copy can't be looked at: {in_a_line(error)}",
         hint="see the log of the server that it stands on; the account there has to read all that it restored",
     )

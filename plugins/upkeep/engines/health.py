@@ -42,6 +42,7 @@ def mysql_figures(engine: MySqlEngine) -> dict[str, Any]:
 
     from upkeep.engines.mysql_engine import server_release
     from upkeep.engines.mysql_replicas import status_statement
+    from upkeep.engines.mysql_statements import limit_statements
 
     begun = time.monotonic()
     with closing(engine.connect()) as connection, connection.cursor() as cursor, engine.told("look into"):
@@ -50,10 +51,7 @@ def mysql_figures(engine: MySqlEngine) -> dict[str, Any]:
             cursor.execute(sql("mysql", name))
             return list(cursor.fetchall())
 
-        try:
-            cursor.execute(f"SET SESSION max_statement_time = {STATEMENT_LIMIT_S}")
-        except pymysql.MySQLError:  # MySQL's own name for it, in milliseconds
-            cursor.execute(f"SET SESSION max_execution_time = {STATEMENT_LIMIT_S * 1000}")
+        limit_statements(connection, STATEMENT_LIMIT_S)
         limits = rows("list_limits")[0]
         figures: dict[str, Any] = {"latency_ms": _ms_since(begun), "max_connections": int(limits["max_connections"])}
         status = {row["Variable_name"]: int(row["Value"]) for row in rows("measure_sessions")}

@@ -10,8 +10,8 @@ import pymysql
 from psycopg.sql import Identifier
 
 from upkeep.engines import mysql_catalogue, postgres_catalogue
-from upkeep.engines.mysql_engine import server_release
 from upkeep.engines.mysql_errors import is_about_the_connection
+from upkeep.engines.mysql_statements import limit_statements, rows_of
 from upkeep.errors import RestoreUnavailable
 from upkeep.resources import sql
 
@@ -36,16 +36,10 @@ def count_rows(connection: Any, engine: str) -> dict[str, tuple[int, bool]]:
 
 
 def _of_mysql(connection: Any) -> dict[str, tuple[int, bool]]:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT VERSION() AS version")
-        is_mariadb = server_release(str(cursor.fetchone()["version"]))[0] == "mariadb"
-        limit = sql("mysql", "set_statement_limit_mariadb" if is_mariadb else "set_statement_limit_mysql")
-        cursor.execute(limit, (EACH_S if is_mariadb else EACH_S * 1000,))
-        cursor.execute(sql("mysql", "list_tables"))
-        tables = list(cursor.fetchall())
+    limit_statements(connection, EACH_S)
     until = time.monotonic() + ALL_S
     found = {}
-    for table in tables:
+    for table in rows_of(connection, sql("mysql", "list_tables")):
         name = str(table["name"])
         found[name] = int(table["row_estimate"] or 0), False
         if time.monotonic() < until:

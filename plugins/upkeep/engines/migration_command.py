@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Mapping
 from urllib.parse import quote
 
 from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.sql_statements import Statement
+from upkeep.engines.background import ended_after
 from upkeep.engines.pipeline import Command, Pipeline
 from upkeep.errors import MigrationFailed, ToolFailed
 
@@ -33,24 +33,16 @@ def run_command(
     statement: Statement, environment: Mapping[str, str], secrets: tuple[str, ...], *, limit_s: float
 ) -> None:
     """Run it to its end; it inherits no variable of Airflow's. Errors: ``MigrationFailed``."""
-    late = threading.Event()
     what = f"the command {statement.argv[0]!r}"
     command = Command(statement.argv, env={**environment, LABEL: json.loads(statement.text)["label"]}, foreign=True)
     try:
-        with Pipeline([command], secrets=secrets) as pipeline:
-
-            def end() -> None:
-                late.set()
-                pipeline.kill()
-
-            timer = threading.Timer(limit_s, end)
-            timer.start()
-            try:
-                for _ in pipeline.output():
-                    continue
-                pipeline.finish()
-            finally:
-                timer.cancel()
+        with (
+            Pipeline([command], secrets=secrets) as pipeline,
+            ended_after(limit_s, pipeline.kill, name="ends a migration") as late,
+        ):
+            for _ in pipeline.output():
+                continue
+            pipeline.finish()
     except ToolFailed as error:
         if late.is_set():
             raise MigrationFailed(

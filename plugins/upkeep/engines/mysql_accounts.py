@@ -15,9 +15,10 @@ from typing import Any
 import pymysql
 from pymysql.constants import ER
 
+from upkeep.domain.units import human_bytes
 from upkeep.engines.base import StructureCheck
 from upkeep.engines.mysql_grants import covers_database
-from upkeep.engines.mysql_statements import quoted, rows_of
+from upkeep.engines.mysql_statements import literal, quoted, rows_of, text_of
 from upkeep.engines.writes_held import NO_PRIVILEGE
 from upkeep.errors import ProofFailed
 from upkeep.resources import sql
@@ -124,7 +125,7 @@ class _Reader:
         own = {
             _account(row)
             for row in self._all(sql("mysql", "list_grantees"))
-            if self._is_ours(quoted(_text(row["place"])), bool(row["is_pattern"]), any_case)
+            if self._is_ours(quoted(text_of(row["place"])), bool(row["is_pattern"]), any_case)
         }
         rights = {account: rights for account in sorted(own) if (rights := self._rights(account, any_case))}
         everywhere = [account for account, row in known.items() if row["is_global"]]
@@ -163,7 +164,7 @@ class _Reader:
     def _rights(self, account: Account, any_case: bool) -> list[Right]:
         found = []
         for row in self._all(f"SHOW GRANTS FOR {self._name(account)}"):
-            right = Right.read(_text(next(iter(row.values()))))
+            right = Right.read(text_of(next(iter(row.values()))))
             if right and self._is_ours(right.database, right.object == "*", any_case):
                 found.append(right)
         return found
@@ -182,7 +183,7 @@ class _Reader:
         for role in reached:
             for row in rows:
                 member = _account(row)
-                if (_text(row["role"]), _text(row["role_host"])) != role or member in everywhere - rights.keys():
+                if (text_of(row["role"]), text_of(row["role_host"])) != role or member in everywhere - rights.keys():
                     continue
                 given.append((member, role, bool(row["is_admin"])))
                 if row["is_default"]:
@@ -198,7 +199,7 @@ class _Reader:
         if not self._with_passwords:
             return f"CREATE USER IF NOT EXISTS {name}{_required(row)} ACCOUNT LOCK"
         self._all_there_may_be("SET SESSION print_identified_with_as_hex = ON")  # MySQL 8's hashes are no text
-        made = _text(next(iter(self._all(f"SHOW CREATE USER {name}")[0].values())))
+        made = text_of(next(iter(self._all(f"SHOW CREATE USER {name}")[0].values())))
         return _DEFAULT_ROLE.sub("", made.replace("CREATE USER ", "CREATE USER IF NOT EXISTS ", 1), count=1)
 
     def _script(self, statements: list[str]) -> str:
@@ -243,7 +244,8 @@ class GrantsCheck(StructureCheck):
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         if len(self._rest) > LONGEST_LINE:
             raise ProofFailed(
-                f"{GRANTS} has a line of more than {LONGEST_LINE} bytes", hint="it is not such a script: back up again"
+                f"{GRANTS} has a line of more than {human_bytes(LONGEST_LINE)}",
+                hint="it is not such a script: back up again",
             )
         for line in lines:
             self._found += _STATEMENT.fullmatch(line) is not None
@@ -278,7 +280,7 @@ def rights_in(script: str) -> Iterator[tuple[str, Right | None, str]]:
 
 def _required(row: Mapping[str, Any]) -> str:
     """What TLS an account has to come with: it must not be weaker once somebody unlocks it."""
-    kind = _text(row.get("ssl_type"))
+    kind = text_of(row.get("ssl_type"))
     if kind in ("ANY", "X509"):
         return " REQUIRE SSL" if kind == "ANY" else " REQUIRE X509"
     parts = {
@@ -286,17 +288,9 @@ def _required(row: Mapping[str, Any]) -> str:
         "ISSUER": row.get("x509_issuer"),
         "SUBJECT": row.get("x509_subject"),
     }
-    named = [f"{word} {_literal(_text(value))}" for word, value in parts.items() if value]
+    named = [f"{word} {literal(text_of(value))}" for word, value in parts.items() if value]
     return f" REQUIRE {' AND '.join(named)}" if named else ""
 
 
 def _account(row: Mapping[str, Any]) -> Account:
-    return _text(row["user"]), _text(row["host"])
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
-
-
-def _text(value: Any) -> str:
-    return "" if value is None else value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return text_of(row["user"]), text_of(row["host"])

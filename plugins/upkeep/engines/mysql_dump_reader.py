@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+from upkeep.domain.units import human_bytes
 from upkeep.engines.mysql_definition import Later, split_definition
 from upkeep.engines.mysql_programs import in_current_database
 from upkeep.errors import ProofFailed, RestoreUnavailable
@@ -101,7 +102,7 @@ class MySqlDumpReader:
                 self._rest = text[place:]
                 if len(self._rest) > LONGEST_LINE:
                     raise ProofFailed(
-                        f"the dump has a line of more than {LONGEST_LINE} bytes outside of rows",
+                        f"the dump has a line of more than {human_bytes(LONGEST_LINE)} outside of rows",
                         hint="mysqldump writes none: don't rely on it, back up again",
                     )
                 return

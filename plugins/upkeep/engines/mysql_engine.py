@@ -192,7 +192,7 @@ class MySqlEngine(Engine):
         """``beside``: what else was said on the way there."""
         said = str(error.args[-1] if error.args else error)
         words = mask("; ".join(text for text in (said, beside) if text), self.secrets)
-        place = f"{self.endpoint.host}:{self.endpoint.port or 3306} (connection {self.endpoint.conn_id})"
+        place = f"{self.endpoint.address(3306)} (connection {self.endpoint.conn_id})"
         return kind(
             f"can't {verb} {f'database {self.database!r} on ' if self.database else ''}{place}: {words}",
             hint=hint_for(words, 1),
@@ -214,8 +214,7 @@ class _MySqlSnapshot(Snapshot):
         self._server = self._one(sql("mysql", "list_server"))
         self._flavour, self._version = server_release(str(self._server["version"]))
         self._tool: Tool = programs.find(self._flavour, self._version)
-        if self._flavour == "mysql" and self._version >= (8,):
-            self._execute("SET SESSION information_schema_stats_expiry = 0")  # sizes may be a day old otherwise
+        self._execute(sql("mysql", "set_fresh_statistics"))
         self._tables = self._all(sql("mysql", "list_tables"))
         self._others = self._all(sql("mysql", "list_objects"))
         self._as_text = self._found_as_text()
@@ -389,7 +388,7 @@ class _MySqlSnapshot(Snapshot):
         self._evidence = gather(
             self._connection,
             self._engine.database,
-            under_bytes=self._engine.checksum_under_mb << 20,
+            under_bytes=self._engine.checksum_under_mb * 1_000_000,
             dumped={table["name"] for table in self._tables},
             only={table["name"] for table in self._tables if table["transactional"]},
             left_out=self._left_out,

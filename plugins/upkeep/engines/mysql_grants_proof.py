@@ -18,6 +18,7 @@ from pymysql.constants import ER
 
 from upkeep.domain.manifest import Manifest
 from upkeep.domain.proving import PREFIX
+from upkeep.domain.units import human_bytes
 from upkeep.engines.mysql_accounts import CLIENT_ERRORS, GRANTS, Right, rights_in
 from upkeep.engines.mysql_catalogue import release
 from upkeep.engines.mysql_load import said
@@ -64,7 +65,7 @@ def compare_grants(connection: Any, manifest: Manifest, database: str, chunks: I
     for chunk in chunks:
         script += chunk
         if len(script) > LARGEST_SCRIPT:
-            raise refused(f"{GRANTS} is larger than {LARGEST_SCRIPT} bytes")
+            raise refused(f"{GRANTS} is larger than {human_bytes(LARGEST_SCRIPT)}")
     found = list(rights_in(script.decode("utf-8", "replace")))
     _compare(compared, manifest.contents.get("grants", {}).get("accounts", {}), found)
     try:

@@ -52,7 +52,7 @@ class MySqlLive(LiveServer):
     def __init__(self, endpoint: Endpoint, *, lock_timeout_s: int = 5) -> None:
         self._restorer = MySqlRestorer(endpoint, live=True)
         self.secrets = self._restorer.secrets
-        self._where = f"{endpoint.host}:{endpoint.port or 3306}"
+        self._where = endpoint.address(3306)
         self._lock_timeout_s = lock_timeout_s
 
     def exists(self, database: str) -> bool:

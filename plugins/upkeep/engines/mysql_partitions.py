@@ -16,6 +16,7 @@ from upkeep.domain.partition_bounds import NotUnderstood, mysql_kind
 from upkeep.domain.partitions import ROWS_PER_S, CatchAll, Existing, Layout, Measured, Rule, Step
 from upkeep.engines.mysql_engine import server_release
 from upkeep.engines.mysql_session import MySqlSession, why_read_only
+from upkeep.engines.mysql_statements import limit_statements
 from upkeep.engines.partitions import LOOK_LIMIT_S, Partitioning
 from upkeep.engines.row_purge import LockedOut
 from upkeep.resources import sql
@@ -35,8 +36,7 @@ class MySqlPartitioning(MySqlSession, Partitioning):
             self.server = f"{self.flavour} {'.'.join(map(str, self.version))}"
             wait = self.engine.lock_timeout_s
             self.dicts(sql("mysql", "set_purge_patience"), wait, wait)
-            if self.flavour == "mysql" and self.version >= (8,):
-                self.dicts(sql("mysql", "set_fresh_statistics"))
+            self.dicts(sql("mysql", "set_fresh_statistics"))
             self._stack = stack.pop_all()
         return self
 
@@ -45,7 +45,7 @@ class MySqlPartitioning(MySqlSession, Partitioning):
 
     def look(self, rule: Rule, timezone: str) -> Layout | None:
         with self.engine.told("look into"):
-            self._limit(LOOK_LIMIT_S)
+            limit_statements(self._connection, LOOK_LIMIT_S)
             found = self.dicts(sql("mysql", "list_table"), rule.table)
             if not found:
                 return None
@@ -126,7 +126,7 @@ class MySqlPartitioning(MySqlSession, Partitioning):
 
     def apply(self, layout: Layout, rule: Rule, step: Step) -> None:
         try:
-            self._limit(self.engine.lock_timeout_s * _CHANGES_TWICE)
+            limit_statements(self._connection, self.engine.lock_timeout_s * _CHANGES_TWICE)
             with self._connection.cursor() as cursor:
                 cursor.execute(self.statement(layout, rule, step))
         except pymysql.MySQLError as error:

@@ -145,9 +145,7 @@ class MySqlRestorer(Restorer):
 
     def failed(self, number: int, words: str, what: str, database: str = "") -> UpkeepError:
         """The error for what a server said about ``database``, by its number; 0 for none."""
-        message = f"can't {what} on {self.place} {self.endpoint.host}:{self.endpoint.port or 3306}: " + mask(
-            words, self.secrets
-        )
+        message = f"can't {what} on {self.place} {self.endpoint.address(3306)}: " + mask(words, self.secrets)
         if is_about_the_connection(number) or number == 0 or re.search(r"(errno:|error) 28\b", words):
             return unavailable(message)
         elsewhere = re.search(r"Unknown database '(.*)'|Table '([^.]*)\.[^']*' doesn't exist", words)

@@ -21,6 +21,7 @@ from upkeep.domain.review_settings import MYSQL_RULES, Advice, Server, judge_set
 from upkeep.domain.review_statements import Reviewed, Statement, Wait, judge_statements, judge_wait, without_values
 from upkeep.engines.degrading import in_a_line
 from upkeep.engines.mysql_engine import MySqlEngine, server_release
+from upkeep.engines.mysql_statements import limit_statements, text_of
 from upkeep.engines.review_host import memory_of
 from upkeep.resources import sql
 
@@ -128,7 +129,7 @@ class _Session:
 
     @property
     def server(self) -> str:
-        return f"{self.engine.endpoint.host or 'localhost'}:{self.engine.endpoint.port or 3306}"
+        return self.engine.endpoint.address(3306)
 
     @property
     def where(self) -> str:
@@ -167,8 +168,7 @@ class _Session:
         """Those of one text as one; it says nothing of the many that were quick."""
         times: dict[str, list[float]] = {}
         for row in self.all("measure_slow_log"):
-            text = row["text"].decode("utf-8", "replace") if isinstance(row["text"], bytes) else str(row["text"])
-            plain = mask(without_values(text, quotes_are_text=True), self.engine.secrets)
+            plain = mask(without_values(text_of(row["text"]), quotes_are_text=True), self.engine.secrets)
             times.setdefault(plain, []).append(float(row["seconds"]))
         return [
             Statement(sha256(text.encode()).hexdigest()[:16], text, len(each), sum(each), max(each))
@@ -244,8 +244,7 @@ def _session(engine: MySqlEngine) -> Iterator[_Session]:
         try:
             cursor.execute(sql("mysql", "list_limits"))
             flavour, version = server_release(str((cursor.fetchone() or {})["version"]))
-            limit = "set_statement_limit_mariadb" if flavour == "mariadb" else "set_statement_limit_mysql"
-            cursor.execute(sql("mysql", limit), (STATEMENT_LIMIT_S * (1 if flavour == "mariadb" else 1000),))
+            limit_statements(connection, STATEMENT_LIMIT_S)
         except pymysql.MySQLError as error:
             raise engine.failed("look into", error) from error
         yield _Session(engine, cursor, flavour, version)

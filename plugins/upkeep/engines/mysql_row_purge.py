@@ -27,6 +27,7 @@ from upkeep.engines.mysql_engine import server_release
 from upkeep.engines.mysql_replicas import MySqlReplicas
 from upkeep.engines.mysql_restore_line import restore_line
 from upkeep.engines.mysql_session import MySqlSession, why_read_only
+from upkeep.engines.mysql_statements import limit_statements
 from upkeep.engines.row_purge import STATEMENT_LIMIT_S, Found, Key, LockedOut, OldRows, Place, RowPurge
 from upkeep.resources import sql
 
@@ -81,7 +82,7 @@ class MySqlRowPurge(MySqlSession, RowPurge):
         self.server = f"{self.flavour} {'.'.join(map(str, self.version))}"
         wait = self.engine.lock_timeout_s
         self.run(sql("mysql", "set_purge_patience"), wait, wait)
-        self._limit(STATEMENT_LIMIT_S)
+        limit_statements(self._connection, STATEMENT_LIMIT_S)
         if not (int(self._facts["log_bin"]) and str(self._facts["binlog_format"]).upper() == "STATEMENT"):
             self.run(sql("mysql", "set_purge_isolation"))
 

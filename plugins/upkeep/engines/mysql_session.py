@@ -12,7 +12,6 @@ from pymysql.cursors import DictCursor
 
 from upkeep.domain.endpoint import Endpoint
 from upkeep.engines.mysql_engine import MySqlEngine
-from upkeep.resources import sql
 
 
 class MySqlSession:
@@ -36,17 +35,10 @@ class MySqlSession:
             cursor.execute(statement, values)
             return list(cursor.fetchall())
 
-    def _limit(self, seconds: float) -> None:
-        """How long a statement may take. MySQL's limit counts for SELECT alone, and before 5.7.8 it has none."""
-        if self.flavour == "mariadb":
-            self.dicts(sql("mysql", "set_statement_limit_mariadb"), seconds)
-        elif self.version >= (5, 7, 8):
-            self.dicts(sql("mysql", "set_statement_limit_mysql"), int(seconds * 1000))
-
 
 def why_read_only(facts: Mapping[str, Any], endpoint: Endpoint) -> str:
     """Empty where the server takes changes. ``facts``: a row of ``list_purge_server``."""
     off = {"0", "OFF", ""}
     if str(facts["read_only"]).upper() in off and str(facts["innodb_read_only"]).upper() in off:
         return ""
-    return f"the server {endpoint.host}:{endpoint.port or 3306} is read-only, as replicas are"
+    return f"the server {endpoint.address(3306)} is read-only, as replicas are"

@@ -36,7 +36,7 @@ from upkeep.engines.degrading import in_a_line
 from upkeep.engines.host_figures import disk_figures
 from upkeep.engines.mysql_engine import server_release
 from upkeep.engines.mysql_session import MySqlSession
-from upkeep.engines.mysql_statements import rows_of
+from upkeep.engines.mysql_statements import limit_statements, rows_of
 from upkeep.engines.table_care import LOOK_EVERY_S, STATEMENT_LIMIT_S, Ended, NotNow, TableCareSession, WhyStop, watched
 from upkeep.engines.writes_held import NO_PRIVILEGE
 from upkeep.errors import SourceError
@@ -78,9 +78,8 @@ class MySqlTableCare(MySqlSession, TableCareSession):
         self.flavour, self.version = server_release(self._facts["version"])
         wait = self.engine.lock_timeout_s
         self._rows(sql("mysql", "set_care_patience"), wait, wait)
-        if "information_schema_stats_expiry" in self._facts:
-            self._rows(sql("mysql", "set_fresh_statistics"))
-        self._limit(STATEMENT_LIMIT_S)
+        self._rows(sql("mysql", "set_fresh_statistics"))
+        limit_statements(self._connection, STATEMENT_LIMIT_S)
         self.server = Server("mysql", self.version, why_no_rebuilds=self._why_no_rebuilds())
 
     def _free(self) -> tuple[int | None, str]:
@@ -241,13 +240,13 @@ class MySqlTableCare(MySqlSession, TableCareSession):
         with self._told(f"{action.kind} {action.label} in"), closing(self.engine.connect()) as beside:
             session = int(self._connection.thread_id())  # type: ignore[no-untyped-call]  # the stubs leave it out
             queue = _Queue(beside, (self.engine.database, action.place[-1]), session, self.engine.lock_timeout_s)
-            self._limit(max(1.0, seconds) if seconds is not None else 0)
+            limit_statements(self._connection, max(1.0, seconds) if seconds is not None else 0)
             try:
                 with watched(lambda: why_stop() or queue.why_stop(), lambda: self._kill(session)) as reasons:
                     self._carry_out(action, reasons)
             finally:
                 with suppress(pymysql.MySQLError, OSError):
-                    self._limit(STATEMENT_LIMIT_S)
+                    limit_statements(self._connection, STATEMENT_LIMIT_S)
 
     def _carry_out(self, action: Item, reasons: Any) -> None:
         try:

@@ -14,8 +14,7 @@ from psycopg.sql import SQL, Identifier
 
 from upkeep.domain.names import quoted
 from upkeep.engines.degrading import in_a_line
-from upkeep.engines.mysql_engine import server_release
-from upkeep.engines.mysql_statements import rows_of
+from upkeep.engines.mysql_statements import limit_statements, rows_of
 from upkeep.errors import RestoreUnavailable
 from upkeep.resources import sql
 
@@ -101,9 +100,7 @@ class _MySqlRows:
         self._connection = connection
 
     def prepare(self) -> None:
-        flavour, _ = server_release(str(self._all("SELECT @@version AS version")[0]["version"]))
-        limit = "set_statement_limit_mariadb" if flavour == "mariadb" else "set_statement_limit_mysql"
-        self._all(sql("mysql", limit), LIMIT_S * (1 if flavour == "mariadb" else 1000))
+        limit_statements(self._connection, LIMIT_S)
 
     def zone(self) -> tzinfo:
         return timezone(timedelta(seconds=round(int(self._all(sql("mysql", "list_clock"))[0]["ahead_s"]), -1)))

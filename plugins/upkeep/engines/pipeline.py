@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, ClassVar
 
 from upkeep.domain.masking import mask
+from upkeep.domain.units import human_bytes
 from upkeep.engines.background import in_background
 from upkeep.engines.stopping import tell_to_stop, told_to_stop
 from upkeep.errors import Stopped, ToolFailed, ToolMissing
@@ -339,7 +340,7 @@ def capture(command: Command, *, secrets: Iterable[str] = (), limit: int = 64 <<
     def keep(chunk: bytes) -> None:
         if len(kept) + len(chunk) > limit:
             raise ToolFailed(
-                f"{command.name} printed more than {limit} bytes",
+                f"{command.name} printed more than {human_bytes(limit)}",
                 hint="report this: the output should be small",
                 status=0,
             )

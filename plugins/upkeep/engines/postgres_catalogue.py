@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 from psycopg.sql import SQL, Composable, Identifier
 
+from upkeep.engines.degrading import in_a_line
 from upkeep.engines.evidence import Evidence, by_owner, digest, sums
 from upkeep.resources import sql
 
@@ -35,7 +36,7 @@ def gather(connection: Any, tables: Mapping[str, Identifier], *, under_bytes: in
                 raise  # a cut connection, a cancelled statement
             except psycopg.Error as error:
                 # A row that is longer than 1 GB as text, say.
-                warnings.append(f"table {name} has no checksum: {str(error).splitlines()[0]}")
+                warnings.append(f"table {name} has no checksum: {in_a_line(error)}")
         try:
             with connection.transaction():
                 found = catalogue(connection)
@@ -43,7 +44,7 @@ def gather(connection: Any, tables: Mapping[str, Identifier], *, under_bytes: in
             raise
         except psycopg.Error as error:
             found = {}
-            warnings.append(f"no catalogue of the objects: {str(error).splitlines()[0]}")
+            warnings.append(f"no catalogue of the objects: {in_a_line(error)}")
         return Evidence(found, checksums, warnings)
 
 

@@ -169,7 +169,7 @@ class PostgresEngine(Engine):
         """``beside``: what else was said on the way there."""
         words = mask("; ".join(text for text in (str(error).strip(), beside) if text), self.secrets)
         return kind(
-            f"can't {verb} database {self.database!r} on {self.endpoint.host}:{self.endpoint.port or 5432} "
+            f"can't {verb} database {self.database!r} on {self.endpoint.address(5432)} "
             f"(connection {self.endpoint.conn_id}): {words}",
             hint=hint_for(words, 1),
         )
@@ -237,7 +237,7 @@ class _PostgresSnapshot(Snapshot):
             for name, table in tables.items():
                 row = cursor.execute(count.format(table)).fetchone()
                 self._counts[name] = int(row["row_count"]) if row else 0
-            self._evidence = gather(self._connection, tables, under_bytes=self._engine.checksum_under_mb << 20)
+            self._evidence = gather(self._connection, tables, under_bytes=self._engine.checksum_under_mb * 1_000_000)
 
     def facts(self, ended: Mapping[str, list[Ended]]) -> Facts:
         not_counted = self._counted.exception() if self._counted else None

@@ -28,7 +28,7 @@ class PostgresLive(LiveServer):
     def __init__(self, endpoint: Endpoint) -> None:
         self._restorer = PostgresRestorer(endpoint, live=True)
         self.secrets = self._restorer.secrets
-        self._where = f"{endpoint.host}:{endpoint.port or 5432}"
+        self._where = endpoint.address(5432)
 
     def exists(self, database: str) -> bool:
         with self._connected() as connection:

@@ -15,6 +15,7 @@ from upkeep.domain.names import quoted
 from upkeep.domain.partition_bounds import NotUnderstood, postgres_kind
 from upkeep.domain.partition_plan import months_of
 from upkeep.domain.partitions import ROWS_PER_S, CatchAll, Existing, Layout, Measured, New, Rule, Step
+from upkeep.engines.degrading import in_a_line
 from upkeep.engines.partitions import LOOK_LIMIT_S, Partitioning
 from upkeep.engines.postgres_engine import PostgresEngine
 from upkeep.engines.postgres_session import PostgresSession, identifier, percent, why_read_only
@@ -143,7 +144,7 @@ class PostgresPartitioning(PostgresSession, Partitioning):
                 self._limit(LOOK_LIMIT_S if step.action != "drop" else limit * 2)
                 self._run(statements)
         except _LOCKED as error:
-            raise LockedOut(str(error).splitlines()[0]) from error
+            raise LockedOut(in_a_line(error)) from error
         except psycopg.Error as error:
             raise self.engine.failed(f"{step.what} of {layout.label} in", error) from error
         finally:

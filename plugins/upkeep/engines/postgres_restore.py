@@ -20,7 +20,9 @@ from psycopg.sql import SQL, Identifier
 from upkeep.domain.endpoint import Endpoint
 from upkeep.domain.manifest import Manifest
 from upkeep.domain.masking import mask
+from upkeep.domain.units import human_bytes
 from upkeep.engines.copies import regrouped_partitions
+from upkeep.engines.degrading import in_a_line
 from upkeep.engines.feeding import feed
 from upkeep.engines.pipeline import Command, Pipeline, capture
 from upkeep.engines.postgres_copy import CopyReader, CopySessions, Rows
@@ -153,7 +155,7 @@ class PostgresRestorer(Restorer):
 
     def failed(self, error: ToolFailed, what: str) -> UpkeepError:
         """The error for a client program that ended badly."""
-        message = f"can't {what} on {self.place} {self.endpoint.host}:{self.endpoint.port or 5432}: {error.message}"
+        message = f"can't {what} on {self.place} {self.endpoint.address(5432)}: {error.message}"
         # Names and quoted statements may hold any word.
         lines = re.findall(r"^.*(?:error|ERROR|FATAL|DETAIL): .*$", error.stderr, re.MULTILINE)
         if error.was_killed or _ABOUT_THE_SERVER.search(re.sub(r'"[^"]*"', '""', "\n".join(lines))):
@@ -162,7 +164,7 @@ class PostgresRestorer(Restorer):
 
     def said(self, error: psycopg.Error, what: str) -> UpkeepError:
         """The error for what the server told a session of this worker's."""
-        message = f"can't {what} on {self.place} {self.endpoint.host}:{self.endpoint.port or 5432}: " + mask(
+        message = f"can't {what} on {self.place} {self.endpoint.address(5432)}: " + mask(
             str(error).strip(), self.secrets
         )
         state = error.sqlstate
@@ -294,7 +296,7 @@ class _Load:
         for chunk in read("globals.sql"):
             script += chunk
             if len(script) > LARGEST_SCRIPT:
-                raise refused(f"globals.sql is larger than {LARGEST_SCRIPT} bytes")
+                raise refused(f"globals.sql is larger than {human_bytes(LARGEST_SCRIPT)}")
         self.bytes += len(script)
         if b"-- PostgreSQL database cluster dump complete" not in script[-4096:]:
             raise refused("globals.sql does not end with '-- PostgreSQL database cluster dump complete': it broke off")
@@ -376,9 +378,7 @@ class _Load:
                 try:
                     keeper.execute(_DATABASE.sub(lambda _: name, statement, count=1))
                 except psycopg.Error as error:
-                    self.notes.append(
-                        f"not kept: {statement.decode('utf-8', 'replace')} ({str(error).splitlines()[0]})"
-                    )
+                    self.notes.append(f"not kept: {statement.decode('utf-8', 'replace')} ({in_a_line(error)})")
 
     @contextmanager
     def _without(self, *kinds: str) -> Iterator[tuple[list[str], list[int]]]:

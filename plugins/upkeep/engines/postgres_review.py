@@ -139,7 +139,7 @@ class _Session:
 
     @property
     def server(self) -> str:
-        return f"{self.engine.endpoint.host or 'localhost'}:{self.engine.endpoint.port or 5432}"
+        return self.engine.endpoint.address(5432)
 
     @property
     def where(self) -> str:

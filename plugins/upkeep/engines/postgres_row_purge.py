@@ -26,6 +26,7 @@ from upkeep.domain.names import quoted
 from upkeep.domain.purge import COUNTED, Estimate, Rule, find_index, moments_to_convert
 from upkeep.domain.row_archive import Row
 from upkeep.domain.tables import Column, ForeignKey, Meaning, Table
+from upkeep.engines.degrading import in_a_line
 from upkeep.engines.postgres_engine import PostgresEngine
 from upkeep.engines.postgres_restore_line import restore_line
 from upkeep.engines.postgres_session import PostgresSession, identifier, percent, why_read_only
@@ -211,7 +212,7 @@ class PostgresRowPurge(PostgresSession, RowPurge):
                 with self._connection.transaction():
                     yield
             except _LOCKED as error:
-                raise LockedOut(str(error).splitlines()[0]) from error
+                raise LockedOut(in_a_line(error)) from error
 
     @staticmethod
     def _dicts(connection: psycopg.Connection[Any], statement: str, *values: object) -> list[dict[str, Any]]:

@@ -32,7 +32,7 @@ def why_read_only(facts: Mapping[str, Any], endpoint: Endpoint) -> str:
     if not facts["in_recovery"] and not facts["read_only"]:
         return ""
     why = "a standby" if facts["in_recovery"] else "set to read-only transactions"
-    return f"the server {endpoint.host}:{endpoint.port or 5432} is {why}"
+    return f"the server {endpoint.address(5432)} is {why}"
 
 
 def percent(text: str) -> str:

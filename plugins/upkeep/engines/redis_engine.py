@@ -65,8 +65,7 @@ class RedisEngine(Engine):
             elif isinstance(error, NoPermissionError):
                 hint = "let the account do it: docs/runbooks/daily.md has the ACL that is enough"
             raise kind(
-                f"can't {verb} Redis {self.endpoint.host}:{self.endpoint.port or 6379} "
-                f"(connection {self.endpoint.conn_id}): {words}",
+                f"can't {verb} Redis {self.endpoint.address(6379)} (connection {self.endpoint.conn_id}): {words}",
                 hint=hint,
             ) from error
 

@@ -95,7 +95,7 @@ class RedisLive:
 
     @property
     def _where(self) -> str:
-        return f"{self._endpoint.host}:{self._endpoint.port or 6379}"
+        return self._endpoint.address(6379)
 
     def _require_room(self, scratch: ScratchRedis) -> None:
         """A server that is short of memory throws live keys away, or takes no more writes, whatever is copied there."""

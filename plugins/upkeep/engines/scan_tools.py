@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ from pathlib import Path
 
 from upkeep.domain.findings import Inspection
 from upkeep.domain.scan_reports import Parser, lynis_findings, nmap_findings, trivy_findings, zap_findings
-from upkeep.domain.units import human_seconds
+from upkeep.domain.units import human_bytes, human_seconds
+from upkeep.engines.background import ended_after
 from upkeep.engines.pipeline import Command, Pipeline
 from upkeep.engines.tools import find_all
 from upkeep.errors import SourceError, ToolFailed, ToolMissing
@@ -65,31 +65,24 @@ def run_scan(scan: Scan) -> Inspection:
 def _run(scan: Scan, argv: list[str], *, keep: bool) -> bytes:
     """Its output, where that is the report. A scanner starts others: all of its session is ended with it."""
     said = bytearray()
-    late = threading.Event()
-    with Pipeline([Command(argv, foreign=True)]) as pipeline:
-
-        def end() -> None:
-            late.set()
-            pipeline.kill()
-
-        timer = threading.Timer(scan.timeout_s, end)
-        timer.start()
-        try:
+    try:
+        with (
+            Pipeline([Command(argv, foreign=True)]) as pipeline,
+            ended_after(scan.timeout_s, pipeline.kill, name="ends a scan") as late,
+        ):
             for chunk in pipeline.output():
                 if keep:
                     said += chunk
                     if len(said) > MOST_BYTES:
                         raise _too_large(scan)
             pipeline.finish()
-        except ToolFailed as error:
-            if late.is_set():
-                raise SourceError(
-                    f"scan {scan.name} was ended after {human_seconds(scan.timeout_s)}",
-                    hint="raise its timeout_s in the site file, or let its args ask for less",
-                ) from error
-            raise
-        finally:
-            timer.cancel()
+    except ToolFailed as error:
+        if late.is_set():
+            raise SourceError(
+                f"scan {scan.name} was ended after {human_seconds(scan.timeout_s)}",
+                hint="raise its timeout_s in the site file, or let its args ask for less",
+            ) from error
+        raise
     return bytes(said)
 
 
@@ -106,7 +99,7 @@ def _read(scan: Scan, report: Path) -> bytes:
 
 def _too_large(scan: Scan) -> SourceError:
     return SourceError(
-        f"the report of scan {scan.name} has more than {MOST_BYTES >> 20} MiB", hint="let its args ask for less"
+        f"the report of scan {scan.name} has more than {human_bytes(MOST_BYTES)}", hint="let its args ask for less"
     )
 
 

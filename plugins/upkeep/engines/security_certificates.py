@@ -13,6 +13,7 @@ from pathlib import Path
 from cryptography import x509
 
 from upkeep.domain.findings import Inspection
+from upkeep.domain.units import human_bytes
 from upkeep.engines.degrading import degrading
 
 SUFFIXES = (".crt", ".cer", ".pem", ".cert")
@@ -101,7 +102,7 @@ def _parsed(path: Path, *, must: bool) -> list[x509.Certificate]:
             raise ValueError("not a file")
         data = file.read(LARGEST_BYTES + 1)
     if len(data) > LARGEST_BYTES:
-        raise ValueError(f"more than {LARGEST_BYTES} bytes")
+        raise ValueError(f"more than {human_bytes(LARGEST_BYTES)}")
     if b"-----BEGIN CERTIFICATE-----" in data:
         return x509.load_pem_x509_certificates(data)
     if data[:1] == b"\x30":  # DER: a sequence

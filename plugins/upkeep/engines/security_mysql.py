@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from upkeep.domain.findings import Inspection
 from upkeep.engines.degrading import degrading
+from upkeep.engines.mysql_statements import literal, text_of
 from upkeep.resources import sql
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class _Account:
     @property
     def name(self) -> str:
         """As statements take it."""
-        return f"{_quoted(self.user)}@{_quoted(self.host)}" if self.host or not self.is_nobody else _quoted(self.user)
+        return f"{literal(self.user)}@{literal(self.host)}" if self.host or not self.is_nobody else literal(self.user)
 
     @property
     def from_anywhere(self) -> bool:
@@ -59,7 +60,7 @@ def mysql_accounts(engine: MySqlEngine) -> Inspection:
     import pymysql
 
     inspection = Inspection()
-    server = f"{engine.endpoint.host or 'localhost'}:{engine.endpoint.port or 3306}"
+    server = engine.endpoint.address(3306)
     surprises = (pymysql.MySQLError, ValueError)
     with (
         closing(engine.connect()) as connection,
@@ -74,7 +75,8 @@ def mysql_accounts(engine: MySqlEngine) -> Inspection:
         with degrading(inspection.unread, f"roles of {server}", surprises, engine.secrets):
             cursor.execute(sql("mysql", "list_role_members_mariadb" if mariadb else "list_role_members"))
             for row in cursor.fetchall():
-                given[_text(row["user"]), _text(row["host"])].append((_text(row["role"]), _text(row["role_host"])))
+                user, host, role, role_host = (text_of(row[key]) for key in ("user", "host", "role", "role_host"))
+                given[user, host].append((role, role_host))
         for account in accounts.values():
             if not account.is_nobody:
                 roles = [accounts[key] for key in given[account.key] if _may_all(key, given, accounts)]
@@ -133,7 +135,7 @@ def _judge(inspection: Inspection, account: _Account, role: _Account | None, ser
             where,
             "medium",
             f"{where} may log in from every address",
-            f"RENAME USER {account.name} TO {_quoted(account.user)}@'the network it comes from, as 10.1.%'",
+            f"RENAME USER {account.name} TO {literal(account.user)}@'the network it comes from, as 10.1.%'",
         )
 
 
@@ -142,8 +144,8 @@ def _of_mysql(rows: list[Mapping[str, Any]]) -> Iterator[_Account]:
     for row in rows:
         plugin = str(row["plugin"] or "")
         yield _Account(
-            _text(row["user"]),
-            _text(row["host"]),
+            text_of(row["user"]),
+            text_of(row["host"]),
             plugin in _BY_PASSWORD and bool(row["no_password"]),
             bool(row["superuser"]),
             plugin in _BY_SOCKET,
@@ -160,8 +162,8 @@ def _of_mariadb(rows: list[Mapping[str, Any]]) -> Iterator[_Account]:
         ways = [way or privileges for way in privileges.get("auth_or") or [privileges]]
         usable = [way for way in ways if way.get("authentication_string") != "invalid"]  # how root is shut out
         yield _Account(
-            _text(row["user"]),
-            _text(row["host"]),
+            text_of(row["user"]),
+            text_of(row["host"]),
             any(_is_open(way) for way in usable),
             bool(int(privileges.get("access", 0)) & _SUPER),
             bool(usable) and all(way.get("plugin") in _BY_SOCKET for way in usable),
@@ -171,11 +173,3 @@ def _of_mariadb(rows: list[Mapping[str, Any]]) -> Iterator[_Account]:
 
 def _is_open(way: Mapping[str, Any]) -> bool:
     return way.get("plugin", "") in _BY_PASSWORD and not way.get("authentication_string")
-
-
-def _quoted(name: str) -> str:
-    return "'" + name.replace("\\", "\\\\").replace("'", "''") + "'"
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)

@@ -7,6 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from upkeep.domain.findings import Inspection
+from upkeep.domain.names import quoted
 from upkeep.engines.degrading import degrading
 from upkeep.engines.health import STATEMENT_LIMIT_S
 from upkeep.resources import sql
@@ -22,7 +23,7 @@ def postgres_roles(engine: PostgresEngine) -> Inspection:
     import psycopg
 
     inspection = Inspection()
-    server = f"{engine.endpoint.host or 'localhost'}:{engine.endpoint.port or 5432}"
+    server = engine.endpoint.address(5432)
     judges = (
         ("roles", "list_roles", _judge_role),
         ("role passwords", "list_role_passwords", _judge_password),
@@ -41,7 +42,7 @@ def postgres_roles(engine: PostgresEngine) -> Inspection:
 
 def _judge_role(inspection: Inspection, row: Mapping[str, Any], server: str) -> None:
     where = f"role {row['role']} on {server}"
-    name = _quoted(str(row["role"]))
+    name = quoted("postgres", str(row["role"]))
     if row["superuser"] and not row["first"]:
         inspection.add(
             "superuser-role",
@@ -56,7 +57,7 @@ def _judge_role(inspection: Inspection, row: Mapping[str, Any], server: str) -> 
             where,
             "medium",
             f"{where} may do everything as a member of {row['through']}",
-            f"REVOKE {_quoted(str(row['through']))} FROM {name}, or from the role through which it is a member",
+            f"REVOKE {quoted('postgres', str(row['through']))} FROM {name}, or from the role by which it is a member",
         )
     if row["expired"] and row["may_login"]:
         inspection.add(
@@ -70,7 +71,7 @@ def _judge_role(inspection: Inspection, row: Mapping[str, Any], server: str) -> 
 
 def _judge_password(inspection: Inspection, row: Mapping[str, Any], server: str) -> None:
     where = f"role {row['role']} on {server}"
-    name = _quoted(str(row["role"]))
+    name = quoted("postgres", str(row["role"]))
     if row["missing"]:
         inspection.add(
             "role-without-password",
@@ -100,7 +101,3 @@ def _judge_rule(inspection: Inspection, row: Mapping[str, Any], server: str) -> 
         inspection.add("trusting-rule", where, "medium" if from_here else "high", f"{where} lets in {who}", remedy)
     elif not from_here and row["type"] in ("host", "hostnossl"):
         inspection.add("readable-password-rule", where, "medium", f"{where} sends passwords readable", remedy)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

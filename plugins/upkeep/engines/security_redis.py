@@ -20,7 +20,7 @@ def redis_access(engine: RedisEngine) -> Inspection:
     import redis
 
     inspection = Inspection()
-    server = f"{engine.endpoint.host or 'localhost'}:{engine.endpoint.port or 6379}"
+    server = engine.endpoint.address(6379)
     stranger = _a_stranger_is_let_in(engine)
     with closing(engine.connect()) as client:
         rules: dict[str, list[str]] | None = None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from upkeep.domain.capacity import Measured
 from upkeep.engines.degrading import degrading
 from upkeep.engines.health import STATEMENT_LIMIT_S
+from upkeep.engines.mysql_statements import limit_statements
 from upkeep.resources import sql
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def mysql_sizes(engine: MySqlEngine, name: str) -> Measured:
             cursor.execute(sql("mysql", statement), values or None)
             return list(cursor.fetchall())
 
-        _bound_mysql(cursor)
+        limit_statements(connection, STATEMENT_LIMIT_S)
+        rows("set_fresh_statistics")
         with degrading(found.unread, f"connections of {name}", pymysql.MySQLError, engine.secrets):
             status = {row["Variable_name"]: int(row["Value"]) for row in rows("measure_sessions")}
             limit = int(rows("list_limits")[0]["max_connections"])
@@ -81,25 +83,6 @@ def redis_sizes(engine: RedisEngine, name: str) -> Measured:
     spaces = [value for key, value in info.items() if re.fullmatch(r"db\d+", key)]
     found.add("cache_keys", name, sum(int(space["keys"]) for space in spaces), "keys")
     return found
-
-
-def _bound_mysql(cursor: Any) -> None:
-    """A time limit for what follows, and sizes as they are now: MySQL would give those of up to a day ago."""
-    import pymysql
-
-    limits = (
-        (f"max_statement_time = {STATEMENT_LIMIT_S}", f"max_execution_time = {STATEMENT_LIMIT_S * 1000}"),
-        ("information_schema_stats_expiry = 0",),
-    )
-    for same_in_other_words in limits:  # MariaDB's and MySQL's; the one has no word for the last
-        for setting in same_in_other_words:
-            try:
-                cursor.execute(f"SET SESSION {setting}")
-                break
-            except pymysql.MySQLError as error:
-                unknown_variable = 1193
-                if error.args[0] != unknown_variable:
-                    raise
 
 
 def _add_connections(found: Measured, name: str, used: int, most: int) -> None:

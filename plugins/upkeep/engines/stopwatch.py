@@ -20,8 +20,9 @@ from pymysql.cursors import Cursor, SSCursor
 from upkeep.domain.masking import mask
 from upkeep.domain.names import quoted
 from upkeep.engines.degrading import in_a_line
-from upkeep.engines.mysql_engine import MySqlEngine, server_release
+from upkeep.engines.mysql_engine import MySqlEngine
 from upkeep.engines.mysql_errors import is_about_the_connection
+from upkeep.engines.mysql_statements import limit_statements
 from upkeep.engines.postgres_engine import PostgresEngine
 from upkeep.errors import BenchmarkFailed
 from upkeep.resources import sql
@@ -69,9 +70,7 @@ class _MySqlStopwatch(Stopwatch):
     def __init__(self, engine: MySqlEngine, connection: Any, limit_s: int) -> None:
         self._engine, self._connection, self._limit_s = engine, connection, limit_s
         self.version = str(self._all("SELECT @@version")[0][0])
-        mariadb = server_release(self.version)[0] == "mariadb"
-        limit = "set_statement_limit_mariadb" if mariadb else "set_statement_limit_mysql"
-        self._all(sql("mysql", limit), limit_s * (1 if mariadb else 1000))
+        limit_statements(connection, limit_s)
 
     def own(self) -> list[tuple[str, str]]:
         found = [("round-trip", "SELECT 1")]

@@ -54,6 +54,7 @@ def mysql_survey(engine: MySqlEngine, parts: Sequence[str], tables: Tables = EVE
     """``parts``: what the account is for (``grants.PARTS``); ``tables``: by duty. Errors: ``SourceError``."""
     from upkeep.engines.mysql_engine import server_release
     from upkeep.engines.mysql_grants import lacks
+    from upkeep.engines.mysql_statements import literal
 
     with engine.told("look into"), closing(engine.connect()) as connection, connection.cursor() as cursor:
 
@@ -66,7 +67,7 @@ def mysql_survey(engine: MySqlEngine, parts: Sequence[str], tables: Tables = EVE
         flavour, version = server_release(str(who["version"]))
         held = [str(next(iter(row.values()))) for row in rows("list_grants")]
         known = {str(row["Privilege"]).upper() for row in rows("list_privileges")}
-        account = f"'{user}'@'{host}'"
+        account = f"{literal(user)}@{literal(host)}"
         wanted = _wanted(flavour, parts, Names(account, engine.database, tables))
         return Surveyed(
             flavour,

@@ -17,16 +17,17 @@ side. What the global lock does to others in return is bounded here.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import pymysql
 from pymysql.connections import Connection
 from pymysql.constants import ER
 from pymysql.cursors import DictCursor
 
+from upkeep.engines.background import ended_after
 from upkeep.resources import sql
 
 NO_PRIVILEGE = {
@@ -79,7 +80,7 @@ def _try_once(
     if flavour == "mysql":
         _wait_for_a_quiet_moment(beside, holder, limit_s)
     try:
-        with _ended_after(TRY_S, holder, beside):
+        with ended_after(TRY_S, partial(_end_statement, holder, beside), name="ends a try to hold writes"):
             cursor.execute(sql("mysql", "lock_all"))
         return True
     except pymysql.MySQLError as error:
@@ -93,21 +94,9 @@ def _try_once(
         return False
 
 
-@contextmanager
-def _ended_after(seconds: float, thread_id: int, beside: Connection[DictCursor]) -> Iterator[None]:
-    """End the statement that session ``thread_id`` runs in this block when it takes longer."""
-
-    def end_it() -> None:
-        with suppress(pymysql.MySQLError), beside.cursor() as cursor:  # it may have ended by itself this moment
-            cursor.execute("KILL QUERY %s", (thread_id,))
-
-    watchdog = threading.Timer(seconds, end_it)
-    watchdog.start()
-    try:
-        yield
-    finally:
-        watchdog.cancel()
-        watchdog.join()  # ``beside`` must be idle again
+def _end_statement(session: int, beside: Connection[DictCursor]) -> None:
+    with suppress(pymysql.MySQLError), beside.cursor() as cursor:  # it may have ended by itself this moment
+        cursor.execute("KILL QUERY %s", (session,))
 
 
 def _wait_for_a_quiet_moment(session: Connection[DictCursor], holder: int, limit_s: int) -> None:

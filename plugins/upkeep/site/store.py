@@ -45,7 +45,7 @@ class StoreSettings(Strict):
         None, description="OSS only; archive classes can't be read back at once, and what can't be read isn't proven"
     )
     server_side_encryption: Literal["AES256", "KMS"] | None = Field(None, description="OSS only")
-    part_mb: int = Field(8, ge=1, le=48, description="OSS: size of an upload's first parts; later parts grow")
+    part_mb: int = Field(8, ge=1, le=48, description="OSS: size of an upload's first parts, in MiB; later parts grow")
     threads: int = Field(3, ge=1, le=16, description="OSS: parts under way at once")
     mount_point: str | None = Field(
         None,

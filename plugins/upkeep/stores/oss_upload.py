@@ -8,6 +8,7 @@ from typing import Any
 
 from fastcrc import crc64
 
+from upkeep.domain.units import human_bytes
 from upkeep.errors import ObjectDamaged, ObjectMissing, StoreError
 from upkeep.stores.backoff import Backoff
 from upkeep.stores.oss_client import Damaged, Halted, OssClient
@@ -134,7 +135,7 @@ class OssUpload:
         number, first_mib = self._sent + 1, self._client.options.part_mb
         if number > MAX_PARTS:
             raise StoreError(
-                f"can't write {self._client.address(self._key)}: it has more than {self._size >> 30} GiB, "
+                f"can't write {self._client.address(self._key)}: it has more than {human_bytes(self._size)}, "
                 f"and {MAX_PARTS} parts are the most that OSS takes for one object",
                 hint=f"set part_mb of this store to {max(64, 2 * first_mib)}; every part in memory will be as large",
             )

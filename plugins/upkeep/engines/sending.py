@@ -37,11 +37,11 @@ def send(endpoint: Endpoint, subject: str, text: str, html: str) -> None:
     except NotSent:
         raise
     except Exception as error:  # whatever a mail server or a web service answers must not stop a report
-        words = mask(
-            str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__, _hidden(endpoint)
-        )
+        # Not ``in_a_line``: the last thing that smtplib's errors say need not be the reason.
+        words = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise NotSent(
-            f"connection {endpoint.conn_id} ({endpoint.kind or 'webhook'}) did not take the message: {words}",
+            f"connection {endpoint.conn_id} ({endpoint.kind or 'webhook'}) did not take the message: "
+            f"{mask(words, _hidden(endpoint))}",
             hint="check the connection under Admin, Connections",
         ) from None
 

@@ -6,8 +6,8 @@ import pytest
 
 from tests.servers.mailbox import mail_server, web_hook
 from upkeep.domain.endpoint import Endpoint
+from upkeep.engines.sending import send
 from upkeep.errors import NotSent
-from upkeep.reports.sending import send
 
 TEXT = "RED: 幼儿园 has no backup\nHINT: look"
 

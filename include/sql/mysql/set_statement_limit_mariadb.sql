@@ -1,2 +1,0 @@
--- Seconds for any one statement of this session.
-SET SESSION max_statement_time = %s;

@@ -37,8 +37,9 @@ up: setup ## Airflow's UI with the sample sites on throwaway servers, until Ctrl
 
 .PHONY: test
 test: lint ## lint, then all tests on real throwaway servers (ARGS=... goes to pytest)
-	@# One second chance, which the summary names: real servers on a busy machine miss a moment now and then.
-	pytest -n 2 --dist loadfile --no-loadscope-reorder --reruns 1 -rR --durations=15 --durations-min=1 $(ARGS)
+	@# One worker more than two cores: tests wait for servers. One second chance, which the summary names: real servers
+	@# on a busy machine miss a moment now and then.
+	pytest -n 3 --dist loadfile --no-loadscope-reorder --reruns 1 -rR --durations=15 --durations-min=1 $(ARGS)
 
 .PHONY: test-celery
 test-celery: setup ## a night on two Celery workers that share no disk, and one of them lost; root, about 8 minutes

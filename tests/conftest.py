@@ -36,7 +36,7 @@ os.environ.update(
 pytest_plugins = ["tests.servers.fixtures", "tests.watchdog"]
 
 LONGEST = ("tests/test_demo.py", "tests/operators/", "tests/deploy/", "tests/duties/", "tests/faults/")
-"""Begun first: with two workers, a long file that comes last is waited for by one of them alone."""
+"""Begun first: a long file that comes last is waited for by one worker alone."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

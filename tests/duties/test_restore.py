@@ -10,7 +10,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -48,7 +48,7 @@ from upkeep.duties.job import Job
 from upkeep.duties.prove import prove
 from upkeep.duties.report import report_run
 from upkeep.duties.restore import plan_restore, restore
-from upkeep.duties.restore_copy import load_copy
+from upkeep.duties.restore_copy import load_command, load_copy
 from upkeep.duties.restore_over import (
     Waivers,
     bring_beside,
@@ -979,6 +979,23 @@ def test_the_scratch_server_is_looked_at_again_when_the_copy_is_made(
     done = load_copy(job, section, found, place, ())
     assert "the source could not be asked who it is now" in done["notes"][0]
     place.restorer.drop(place.name)
+
+
+def test_a_half_loaded_copy_is_not_dropped_where_scratch_has_become_the_source(
+    postgres_database: PostgresDatabase, sites: SiteFactory
+) -> None:
+    postgres_database.execute("CREATE TABLE t AS SELECT generate_series(1, 5) n")
+    sites.database(postgres_database, scratch_conn_id=sites.scratch(postgres_database.server, host="localhost"))
+    job, wanted = sites.job("night"), RestoreRequest("app", "scratch", proven(sites))
+    section, found = sites.job().site.databases[0], find_backup(job, wanted)
+    place = place_of(job, section, found, wanted)
+    act = job.act("restore", "app", command=load_command(found.backup_id, place.name))
+    with suppress(KeyError), job.ledger.record(act):
+        raise KeyError("it was killed, on the scratch server of that time")
+    with like(postgres_database, place.name).existing():
+        with pytest.raises(RestoreUnavailable, match="is the very server"):
+            load_copy(job, section, found, place, ())
+        assert place.name in postgres_database.server.databases()
 
 
 # A Redis and folders.

@@ -31,7 +31,7 @@ from upkeep.ledger import Record
 from upkeep.site import Site
 
 LOCK_TIMEOUT_S = 1
-SLACK_S = 0.6
+SLACK_S = 1.0
 """Two cores run the server, the load and the care; a queue of four also takes a moment to dissolve."""
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from upkeep.duties.whole_file import appear, hidden_file, writing
+from upkeep.duties.whole_file import appear, hidden_file, remove_left, writing
 from upkeep.errors import EvidenceRefused
 
 
@@ -62,3 +62,20 @@ def test_an_error_of_the_block_is_not_hidden_by_what_cleaning_up_meets(tmp_path:
         folder.rename(tmp_path / "elsewhere")
         folder.touch()
         raise ValueError("of the block")
+
+
+def test_a_long_name_leaves_room_for_the_hidden_one(tmp_path: Path) -> None:
+    path = tmp_path / ("内" * 85)  # 255 bytes
+    with hidden_file(path) as file:
+        file.write(b"whole")
+        appear(file, path)
+    assert path.read_bytes() == b"whole"
+
+
+def test_what_killed_runs_left_goes_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "e.html"
+    kept = [".e.html.swp", ".e.html.0123456789abcdeX", ".exhtml.0123456789abcdef"]
+    for name in (".e.html.0123456789abcdef", *kept):
+        (tmp_path / name).touch()
+    remove_left(path)
+    assert sorted(left.name for left in tmp_path.iterdir()) == sorted(kept)

@@ -537,6 +537,8 @@ def test_acts_are_filtered_limited_and_ordered(history: Ledger) -> None:
     assert targets(duty="purge") == ["t4", "t5"]
     assert targets(target="t3") == ["t3"]
     assert targets("kindergarten", duty="purge", run_id="run0") == []
+    with pytest.raises(TypeError, match="can't be asked by dutty"):
+        targets(dutty="purge")
     # Ten o'clock in Shanghai is two o'clock in UTC.
     assert targets(since=datetime.fromisoformat("2026-11-21T10:00:00+08:00")) == ["t2", "t3", "t4", "t5"]
 

@@ -22,8 +22,8 @@ class Endpoint:
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def address(self, usual_port: int) -> str:
-        """``host:port``, as messages name a server."""
-        return f"{self.host or 'localhost'}:{self.port or usual_port}"
+        """``host:port`` or the path of its socket, as messages name a server."""
+        return str(self.extra.get("unix_socket") or f"{self.host or 'localhost'}:{self.port or usual_port}")
 
     def secrets(self) -> tuple[str, ...]:
         """Every value that must be masked wherever text about this endpoint is shown."""

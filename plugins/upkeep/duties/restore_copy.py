@@ -25,6 +25,7 @@ from upkeep.duties.read_back import Streams, key_of
 from upkeep.duties.restore_place import Place, check_room
 from upkeep.duties.restore_source import Found
 from upkeep.duties.scratch import Restored
+from upkeep.duties.scratch_database import DatabaseScratch
 from upkeep.errors import NameTaken, ProofFailed, RestoreRefused, RestoreUnavailable, UpkeepError
 from upkeep.site import Database
 
@@ -49,6 +50,8 @@ def load_copy(job: Job, section: Database, found: Found, place: Place, only: tup
         if earlier.state == "done":
             log.info("%s is there already, restored on %s", place.name, earlier.started.at)
             return {**result, "found": True, "rows": earlier.detail.get("rows"), "tables": earlier.detail.get("tables")}
+        if not place.restorer.live:  # nothing is ever dropped where the source may be
+            DatabaseScratch(job, target, section).refuse_source(found.manifest)
         with job.ledger.record(job.act("sweep", target, command=f"remove {place.name}")) as entry:
             entry.note(where=place.label, summary="a restore that was killed or failed had left it")
             place.restorer.drop(place.name)

@@ -36,7 +36,7 @@ class DatabaseScratch(Scratch):
         return f"the scratch server of connection {self._section.scratch_conn_id}"
 
     def check(self, manifest: Manifest, plain_bytes: int, *, beside: int = 0) -> list[str]:
-        notes = self._refuse_source(manifest)
+        notes = self.refuse_source(manifest)
         if foreign := sorted(name for name in self._restorer.databases() if is_foreign(name)):
             raise RestoreUnavailable(
                 f"{self.place} holds databases that Upkeep did not make: {', '.join(foreign[:5])}",
@@ -56,7 +56,7 @@ class DatabaseScratch(Scratch):
             require_disk(tempfile.gettempdir(), plain_bytes, manifest)
         return notes
 
-    def _refuse_source(self, manifest: Manifest) -> list[str]:
+    def refuse_source(self, manifest: Manifest) -> list[str]:
         """By what the servers say of themselves: one server has many names and addresses."""
         scratch = self._restorer.identity()
         if not scratch:

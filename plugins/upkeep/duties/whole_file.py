@@ -15,13 +15,16 @@ from typing import IO
 from upkeep.errors import UpkeepError
 from upkeep.stores.local_store import fsync_folder
 
+LONGEST_NAME = 255
+"""Bytes, on the usual filesystems."""
+
 
 @contextmanager
 def hidden_file(path: Path, *, mode: int = 0o600) -> Iterator[IO[bytes]]:
     """A new file beside ``path``; gone at the end of the block unless ``appear`` was called. A kill leaves it as
     ``.<name>.<16 hex>``.
     """
-    hidden = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    hidden = path.with_name(f"{_beginning(path)}{secrets.token_hex(8)}")
     file = open(hidden, "x+b", opener=partial(os.open, mode=mode))  # noqa: SIM115 - an error of closing hides no other
     try:
         yield file
@@ -34,10 +37,11 @@ def hidden_file(path: Path, *, mode: int = 0o600) -> Iterator[IO[bytes]]:
 
 def remove_left(path: Path) -> None:
     """Take away what killed runs left beside ``path``."""
-    of_ours = re.compile(re.escape(f".{path.name}.") + "[0-9a-f]{16}")
-    for left in path.parent.iterdir():
-        if of_ours.fullmatch(left.name):
-            left.unlink()
+    of_ours = re.compile(re.escape(_beginning(path)) + "[0-9a-f]{16}")
+    with suppress(PermissionError):  # a folder that may be written to, but not listed
+        for left in path.parent.iterdir():
+            if of_ours.fullmatch(left.name):
+                left.unlink()
 
 
 def to_disk(file: IO[bytes]) -> None:
@@ -49,7 +53,13 @@ def appear(file: IO[bytes], path: Path) -> None:
     """Let it stand as ``path``, in the place of what has that name now. A power cut takes neither back."""
     to_disk(file)
     Path(file.name).replace(path)
-    fsync_folder(path.parent)
+    with suppress(PermissionError):  # as above
+        fsync_folder(path.parent)
+
+
+def _beginning(path: Path) -> str:
+    """Of the hidden names: as much of the name as leaves room for the rest."""
+    return f".{path.name.encode()[: LONGEST_NAME - 18].decode(errors='ignore')}."
 
 
 @contextmanager

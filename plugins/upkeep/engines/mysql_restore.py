@@ -217,7 +217,7 @@ class MySqlRestorer(Restorer):
             if said(error)[0] != ER.DB_CREATE_EXISTS:
                 raise
             raise NameTaken(
-                f"there is already a database {database!r} on {self.place} {self.endpoint.host}",
+                f"there is already a database {database!r} on {self.place} {self.endpoint.address(3306)}",
                 hint="see what it is; if an earlier restore left it, drop it",
             ) from error
 

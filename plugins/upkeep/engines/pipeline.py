@@ -8,6 +8,7 @@ exit status counts, every program's standard error is kept, and no program outli
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import re
 import shutil
@@ -25,6 +26,8 @@ from upkeep.engines.background import in_background
 from upkeep.engines.stopping import tell_to_stop, told_to_stop
 from upkeep.errors import Stopped, ToolFailed, ToolMissing
 from upkeep.settings import child_environment
+
+log = logging.getLogger(__name__)
 
 CHUNK = 1 << 20
 PIPE_SIZE = 1 << 20
@@ -357,8 +360,12 @@ def _collecting(kilobytes: int) -> list[str]:
 
 
 def _kill_group(pid: int) -> None:
-    with suppress(ProcessLookupError):  # ended between the look and the kill
+    try:
         os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # ended between the look and the kill
+    except PermissionError:
+        log.warning("process %s runs as another account (sudo?) and can't be ended from here: it is waited for", pid)
 
 
 def _status_in_words(status: int) -> str:

@@ -189,8 +189,8 @@ class PostgresRestorer(Restorer):
             server = _all(connection, sql("postgres", "list_server"))[0]
             if int(server["version_num"]) < OLDEST:
                 raise unavailable(
-                    f"{self.place} {self.endpoint.host} is PostgreSQL {server['version']}, where a copy that somebody "
-                    "looks at can't be dropped again",
+                    f"{self.place} {self.endpoint.address(5432)} is PostgreSQL {server['version']}, where a copy that "
+                    "somebody looks at can't be dropped again",
                     hint="restore into PostgreSQL 13 or newer",
                 )
             made = numbers(str(manifest.source.get("version", "")))[:1]
@@ -204,7 +204,7 @@ class PostgresRestorer(Restorer):
             absent = [str(row["name"]) for row in _all(connection, sql("postgres", "list_absent_extensions"), [wanted])]
         if absent:
             raise unavailable(
-                f"{self.place} {self.endpoint.host} has no extension {', '.join(absent)}",
+                f"{self.place} {self.endpoint.address(5432)} has no extension {', '.join(absent)}",
                 hint=f"install the packages of {', '.join(absent)} on {self.place}, then run the task again",
             )
 
@@ -357,7 +357,7 @@ class _Load:
         except psycopg.errors.DuplicateDatabase as error:
             raise NameTaken(
                 f"there is already a database {self._database!r} on {self._restorer.place} "
-                f"{self._restorer.endpoint.host}",
+                f"{self._restorer.endpoint.address(5432)}",
                 hint="see what it is; if an earlier restore left it, drop it",
             ) from error
         except psycopg.Error as error:

@@ -84,7 +84,7 @@ def _a_stranger_is_let_in(engine: RedisEngine) -> bool:
             return False  # asked for a password, or an account of protected mode or an ACL that may do nothing
         except redis.RedisError as error:
             raise SourceError(
-                f"Redis {engine.endpoint.host} ({engine.endpoint.conn_id}): {in_a_line(error)}",
+                f"Redis {engine.endpoint.address(6379)} ({engine.endpoint.conn_id}): {in_a_line(error)}",
                 hint="check that it runs, and the connection's host and port",
             ) from error
     return True

@@ -196,6 +196,8 @@ class Ledger:
 
 
 def _query(site: str | None, wanted: Wanted) -> Select[Any]:
+    if unknown := wanted.keys() - Wanted.__annotations__.keys():
+        raise TypeError(f"the ledger can't be asked by {', '.join(sorted(unknown))}")
     query = select(ROWS)
     exact = {"site": site, "run_id": wanted.get("run_id"), "duty": wanted.get("duty"), "target": wanted.get("target")}
     for name, value in exact.items():

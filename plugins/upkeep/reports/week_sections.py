@@ -280,7 +280,9 @@ def _reason(one: Mapping[str, Any]) -> str:
     names = one.get("examples")
     examples = [str(name) for name in names] if isinstance(names, list) else []
     named = f" ({', '.join(examples[:2])})" if one.get("action") != "keep" and examples else ""
-    return f"{one.get('action')} {counted(whole(one.get('files')), 'file')}: {one.get('why')}{named}"
+    files = one.get("files")
+    many = counted(files, "file") if isinstance(files, int) else "? files"
+    return f"{one.get('action')} {many}: {one.get('why')}{named}"
 
 
 def cleaned_docker(own: Sequence[Attempt], _: Sequence[str]) -> Section:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -83,4 +84,5 @@ def _meaning(field: dict[str, Any], models: dict[str, Any]) -> str:
 
 def _plain(text: str) -> str:
     """On one line, as Markdown for a table."""
-    return " ".join(inspect.cleandoc(text).split()).replace("``", "`").replace("|", "\\|").replace("<", "&lt;")
+    line = " ".join(inspect.cleandoc(text).split()).replace("``", "`")
+    return re.sub(r"([|*])", r"\\\1", line).replace("<", "&lt;")

@@ -79,6 +79,24 @@ def test_nothing_is_tended_behind_a_missing_backup(
     assert found["clean_logs"] == found["review"] == found["report"] == "success"
 
 
+def test_a_task_that_failed_without_a_word_in_the_ledger_makes_the_report_red(
+    sites: Sites, run_dag: RunDag, tmp_path: Path
+) -> None:
+    sites("shop", rhythms=RHYTHMS)
+    assert str(run_dag("shop_daily").state) == "success"
+    with ledger(tmp_path).hold("shop/config/scratch"):  # as another run has it
+        week = run_dag("shop_weekly")
+    found = states(week)
+    assert (found["prove[0]"], found["report"], found["watch"]) == ("failed", "success", "failed")
+    assert ledger(tmp_path).acts(site="shop", duty="prove") == []
+    (report,) = [act for act in ledger(tmp_path).acts(site="shop", duty="report") if act.started.target == "weekly"]
+    assert report.detail["ok"] is False, "or a watchdog would take it for a good week"
+    (page,) = (tmp_path / "store" / "shop" / "_reports").glob("*weekly*.md")
+    said = page.read_text().replace("\\", "")
+    assert "1 task failed without a word in the ledger" in said
+    assert "prove" in said
+
+
 def test_outside_the_window_nothing_of_the_week_is_done(sites: Sites, run_dag: RunDag) -> None:
     sites("shop", rhythms={**RHYTHMS, "weekly": {"at": "0 1 29 2 *", "length_h": 1}})
     week = run_dag("shop_weekly", override_window=False)

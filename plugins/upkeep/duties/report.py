@@ -1,4 +1,6 @@
-"""Report on one run: from the ledger, never from Airflow's own history, which is purged."""
+"""Report on one run: from the ledger, not from Airflow's own history, which is purged. Only which of its tasks failed
+is asked of Airflow, just then: one may have failed before it could write a row.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,13 @@ log = logging.getLogger(__name__)
 
 
 def report_run(
-    job: Job, rhythm: str, *, chosen: Sequence[str] = (), left_out: Sequence[str] = (), dry_run: bool = False
+    job: Job,
+    rhythm: str,
+    *,
+    chosen: Sequence[str] = (),
+    left_out: Sequence[str] = (),
+    dry_run: bool = False,
+    failed: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Build the run's page, keep it in the store as Markdown and HTML, and log the short text.
 
@@ -28,10 +36,11 @@ def report_run(
 
     :param chosen: the targets to work on; all of them, which is what the form names by itself, are no choice.
     :param left_out: parts of the rhythm that the form took out.
+    :param failed: the run's tasks that failed.
     """
     chosen = () if {target.name for target in job.site.targets} <= set(chosen) else chosen
     with job.ledger.record(job.act("report", rhythm, command=f"report {rhythm}")) as entry:
-        found = _report(job, rhythm, chosen, left_out, dry_run)
+        found = _report(job, rhythm, chosen, left_out, dry_run, failed)
         entry.note(
             ok=found["ok"], headline=found["headline"], page=found["page"], dry_run=dry_run,
             partial=bool(chosen or left_out),
@@ -39,7 +48,9 @@ def report_run(
     return found
 
 
-def _report(job: Job, rhythm: str, chosen: Sequence[str], left_out: Sequence[str], dry_run: bool) -> dict[str, Any]:
+def _report(
+    job: Job, rhythm: str, chosen: Sequence[str], left_out: Sequence[str], dry_run: bool, failed: Sequence[str]
+) -> dict[str, Any]:
     targets = [target.name for target in job.site.targets]
     report = build_run_report(
         site=job.site,
@@ -57,6 +68,7 @@ def _report(job: Job, rhythm: str, chosen: Sequence[str], left_out: Sequence[str
         # What is only started by hand can't be missed.
         missed=standing(job.site, rhythm, job.ledger, job.now()).missed if _is_scheduled(job, rhythm) else (),
     )
+    report = report.with_failed(failed)
     text = to_text(report)
     pages = {"md": to_markdown(report), "html": to_html(report)}
     page = keep_pages(job, rhythm, pages)

@@ -68,7 +68,9 @@ class ReportRunOperator(UpkeepOperator):
         chosen = tuple(context["params"].get("targets") or ())
         wanted = context["params"].get("parts") or self.parts
         left_out = [part for part in self.parts if part not in wanted]
-        told = report_run(job, self.rhythm, chosen=chosen, left_out=left_out, dry_run=is_dry(context))
+        told = report_run(
+            job, self.rhythm, chosen=chosen, left_out=left_out, dry_run=is_dry(context), failed=failed_tasks(context)
+        )
         log.info("opens at %s", address_of(str(context["dag"].dag_id), str(context["run_id"])))
         return told
 
@@ -83,14 +85,8 @@ class CheckRunOperator(UpkeepOperator):
         self.report = report
 
     def work(self, job: Job, context: Context) -> dict[str, Any]:
-        states = context["ti"].get_task_states(dag_id=context["dag"].dag_id, run_ids=[context["run_id"]])
         read_on = f"HINT: {address_of(str(context['dag'].dag_id), str(context['run_id']))} says what to do"
-        by_state = {
-            wanted: sorted(name for tasks in states.values() for name, state in tasks.items() if str(state) == wanted)
-            for wanted in ("failed", "upstream_failed")
-        }
-        # What only waited for a task that failed would hide it in a long list.
-        if failed := by_state["failed"] or by_state["upstream_failed"]:
+        if failed := failed_tasks(context):
             raise AirflowFailException(
                 f"this run failed: {', '.join(failed)}. {(self.report or {}).get('headline', '')}\n{read_on}"
             )
@@ -102,6 +98,17 @@ class CheckRunOperator(UpkeepOperator):
                 "HINT: fix the connection, then clear the task report: it tells all of them again"
             )
         return {"ok": True}
+
+
+def failed_tasks(context: Context) -> list[str]:
+    """Of this run, as Airflow has it. What only waited for one that failed would hide that in a long list."""
+    run = {"dag_id": context["dag"].dag_id, "run_ids": [context["run_id"]]}
+    states = [task for tasks in context["ti"].get_task_states(**run).values() for task in tasks.items()]
+    by_state = {
+        wanted: sorted(name for name, state in states if str(state) == wanted)
+        for wanted in ("failed", "upstream_failed")
+    }
+    return by_state["failed"] or by_state["upstream_failed"]
 
 
 def report_and_watch(

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from upkeep.domain.units import counted, human_bytes, human_seconds
+from upkeep.domain.units import counted, first_few, human_bytes, human_seconds
 from upkeep.ledger import Head
-from upkeep.reports.attempts import State, one_line
+from upkeep.reports.attempts import State, one_line, visible
 from upkeep.reports.section import Section
 from upkeep.reports.since_last import Since
 from upkeep.reports.target_line import Remark, Removal, Status, TargetLine
@@ -116,6 +116,21 @@ class RunReport:
 
     def remarks_of(self, status: Status) -> tuple[Remark, ...]:
         return tuple(remark for remark in self.remarks if remark.status is status)
+
+    def with_failed(self, tasks: Sequence[str]) -> RunReport:
+        """The same, but no better than the run's tasks: some of them may have failed without a word in the ledger, for
+        it was away, or another run held what they needed.
+        """
+        if not tasks or not self.ok:
+            return self
+        remark = Remark(
+            Status.RED,
+            "",
+            f"{counted(len(tasks), 'task')} failed without a word in the ledger",
+            first_few([visible(task) for task in tasks], 10),
+            "read the log of the first of them, then clear it",
+        )
+        return replace(self, run_remarks=(remark, *self.run_remarks))
 
     def told_with(self, remarks: Sequence[Remark]) -> Iterator[tuple[Remark, TargetLine | None]]:
         """Each remark; with a target's first also its line, if a restore can't start from this run's backup."""

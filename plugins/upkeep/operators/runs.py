@@ -102,8 +102,8 @@ class CheckRunOperator(UpkeepOperator):
 
 def failed_tasks(context: Context) -> list[str]:
     """Of this run, as Airflow has it. What only waited for one that failed would hide that in a long list."""
-    run = {"dag_id": context["dag"].dag_id, "run_ids": [context["run_id"]]}
-    states = [task for tasks in context["ti"].get_task_states(**run).values() for task in tasks.items()]
+    runs = context["ti"].get_task_states(dag_id=context["dag"].dag_id, run_ids=[context["run_id"]])
+    states = [task for tasks in runs.values() for task in tasks.items()]
     by_state = {
         wanted: sorted(name for name, state in states if str(state) == wanted)
         for wanted in ("failed", "upstream_failed")

@@ -180,6 +180,24 @@ def test_what_failed_first_and_then_succeeded_is_told_by_its_last_try(month: Boo
     ]  # fmt: skip
 
 
+def test_a_backup_or_a_swap_that_succeeded_at_its_second_try_is_not_red(book: Book) -> None:
+    """Each try names another backup, and another moment at which the old database was put aside."""
+    away = GoalMissed("the server went away", hint="clear the task")
+    book.run = {"run_id": "by hand"}
+    book.back_up("app", "20261120T180010Z-00aa", error=away)
+    book.back_up("app", "20261120T180510Z-00bb")
+    swap = 'swap "app_restored" over "app", which stays as "app_replaced_20261120_{}"; backup 20261120T180510Z-00bb'
+    book.record("swap", "app", swap.format("181000"), error=away)
+    book.record("swap", "app", swap.format("181500"), light="green", summary="app is new now")
+    found = book.report(rhythm="restore", expected_targets=())
+    assert found.remarks_of(Status.RED) == ()
+    assert found.ok
+    book.record("swap", "config", "exchange /b (7) for /a", error=away)
+    book.record("swap", "config", "exchange /d (8) for /c", light="green", summary="/c is new now")
+    (red,) = book.report(rhythm="restore", expected_targets=()).remarks_of(Status.RED)
+    assert red.subject == "swap of config", "another folder of the same target is another thing"
+
+
 def test_openings_are_counted_by_what_answered_them() -> None:
     openings = [OPENING + timedelta(days=day) for day in range(4)]
     runs = [FinishedRun(openings[0] + timedelta(hours=1), True), FinishedRun(openings[1] + timedelta(hours=1), False)]

@@ -205,7 +205,12 @@ def last_of(attempts: Sequence[Attempt]) -> Attempt | None:
 
 def last_of_each(attempts: Iterable[Attempt]) -> list[Attempt]:
     """Of several tries at one thing the last."""
-    return list({(attempt.duty, attempt.target, attempt.command): attempt for attempt in attempts}.values())
+    return list({(attempt.duty, attempt.target, _thing(attempt)): attempt for attempt in attempts}.values())
+
+
+def _thing(attempt: Attempt) -> str:
+    """Its command without what each try names anew: a backup, and the database that a swap puts aside."""
+    return "" if attempt.duty == "back_up" else attempt.command.partition(", which stays as ")[0]
 
 
 def last_by_backup(attempts: Iterable[Attempt], *duties: str) -> dict[str, Attempt]:

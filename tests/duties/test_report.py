@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -77,3 +78,28 @@ def test_the_next_run_says_which_nights_had_none(sites: SiteFactory) -> None:
     text = night(first + timedelta(days=3))
     assert "AMBER 2 daily runs before this one did not end well: " in text
     assert "2026-11-19 02:00: no run, 2026-11-20 02:00: no run" in text
+
+
+def test_a_run_that_reports_after_its_window_does_not_call_itself_missed(sites: SiteFactory) -> None:
+    """Whether it worked until the window closed, or its report was cleared later: it answers that opening."""
+    sites.paths("/etc/hostname")
+    hours = {"daily": {"at": "0 2 * * *", "length_h": 3}, "monthly": {"at": "0 1 18 * *", "length_h": 3}}
+    sites.settings["rhythms"] = hours
+    opening = datetime(2026, 11, 17, 18, 0, tzinfo=UTC)  # 02:00 of the 18th in Shanghai, an hour after the month's
+
+    def report(rhythm: str, at: datetime, **wanted: Any) -> str:
+        ledger = Ledger(default_url(sites.folder), clock=lambda: at)
+        return str(report_run(sites.job(rhythm, now=lambda: at, ledger=ledger), rhythm, **wanted)["text"])
+
+    before = opening - timedelta(hours=2)
+    for rhythm in ("daily", "monthly"):
+        ledger = Ledger(default_url(sites.folder), clock=lambda: before)
+        guard_window(sites.job(rhythm, now=lambda: before, ledger=ledger), rhythm, override_reason="a test")
+    assert "RED" in report("daily", opening + timedelta(hours=1)), "nothing was backed up"
+    after = opening + timedelta(hours=4)
+    assert "before this one" not in report("daily", after)
+    assert "before this one" not in report("monthly", after)
+    (page,) = (sites.folder / "store").rglob("*monthly*.md")
+    assert "- **runs** daily: 1 due, 0 well, 1 failed\n- **proofs**" in page.read_text("utf-8"), "nor is it counted"
+    assert "1 daily run before this one" in report("daily", after, dry_run=True), "which answers no opening"
+    assert "1 daily run before this one" in report("daily", after + timedelta(days=1))

@@ -52,6 +52,7 @@ def _report(
     job: Job, rhythm: str, chosen: Sequence[str], left_out: Sequence[str], dry_run: bool, failed: Sequence[str]
 ) -> dict[str, Any]:
     targets = [target.name for target in job.site.targets]
+    own = "" if chosen or left_out or dry_run else rhythm  # such a run answers no opening
     report = build_run_report(
         site=job.site,
         run_id=job.run.run_id,
@@ -64,9 +65,9 @@ def _report(
         chosen=chosen,
         left_out=left_out,
         dry_run=dry_run,
-        also=_month(job) if rhythm == "monthly" else (),
+        also=_month(job, own) if rhythm == "monthly" else (),
         # What is only started by hand can't be missed.
-        missed=standing(job.site, rhythm, job.ledger, job.now()).missed if _is_scheduled(job, rhythm) else (),
+        missed=standing(job.site, rhythm, job.ledger, job.now(), own=own).missed if _is_scheduled(job, rhythm) else (),
     )
     report = report.with_failed(failed)
     text = to_text(report)
@@ -87,10 +88,10 @@ def _waiting(job: Job, target: str) -> list[str]:
         return []
 
 
-def _month(job: Job) -> tuple[Section, ...]:
+def _month(job: Job, own: str) -> tuple[Section, ...]:
     now = job.now()
     since = now - MONTH
-    return (tell_month(job.site, job.ledger, since, now, tallies(job.site, job.ledger, since, now)),)
+    return (tell_month(job.site, job.ledger, since, now, tallies(job.site, job.ledger, since, now, own=own)),)
 
 
 def _is_scheduled(job: Job, rhythm: str) -> bool:

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from croniter import croniter
 
 from upkeep.domain.missed import FinishedRun, Missed, Tally, missed_openings, tally_openings
+from upkeep.duties.guard import last_opening
 from upkeep.ledger import Ledger
 from upkeep.site import Site
 
@@ -35,24 +36,33 @@ def standings(site: Site, ledger: Ledger, now: datetime) -> list[Standing]:
     return [standing(site, rhythm, ledger, now) for rhythm in SLACKER if getattr(site.rhythms, rhythm)]
 
 
-def standing(site: Site, rhythm: str, ledger: Ledger, now: datetime) -> Standing:
-    """Openings count from the site's first act on: a system that was taken into care today missed nothing."""
+def standing(site: Site, rhythm: str, ledger: Ledger, now: datetime, *, own: str = "") -> Standing:
+    """Openings count from the site's first act on: a system that was taken into care today missed nothing.
+
+    :param own: the rhythm of the run that asks. The opening that it answers isn't due: its report is still to come.
+    """
     runs = _runs(site, rhythm, ledger, now - LOOKED_BACK[rhythm])
     settings = getattr(site.rhythms, rhythm)
     openings = openings_of(site, settings.at, _in_care_since(site, ledger, now - LOOKED_BACK[rhythm], now), now)
-    missed = missed_openings(openings, runs, grace=timedelta(hours=settings.length_h), now=now)
+    grace = timedelta(hours=settings.length_h)
+    missed = missed_openings(openings, runs, grace=grace, now=_due_by(site, rhythm, now, own))
     return Standing(site.name, rhythm, max(runs, key=lambda run: run.at, default=None), missed)
 
 
-def tallies(site: Site, ledger: Ledger, since: datetime, now: datetime) -> dict[str, Tally]:
-    """By rhythm, how many of the runs that were due since then took place and found all well."""
+def tallies(site: Site, ledger: Ledger, since: datetime, now: datetime, *, own: str = "") -> dict[str, Tally]:
+    """By rhythm, how many of the runs that were due since then took place and found all well. ``own``: as above."""
     found = {}
     for rhythm in SLACKER:
         if settings := getattr(site.rhythms, rhythm):
             openings = openings_of(site, settings.at, _in_care_since(site, ledger, since, now), now)
             grace = timedelta(hours=settings.length_h)
-            found[rhythm] = tally_openings(openings, _runs(site, rhythm, ledger, since), grace=grace, now=now)
+            due_by = _due_by(site, rhythm, now, own)
+            found[rhythm] = tally_openings(openings, _runs(site, rhythm, ledger, since), grace=grace, now=due_by)
     return found
+
+
+def _due_by(site: Site, rhythm: str, now: datetime, own: str) -> datetime:
+    return last_opening(site, rhythm, now) if rhythm == own else now
 
 
 def _runs(site: Site, rhythm: str, ledger: Ledger, since: datetime) -> list[FinishedRun]:

@@ -13,6 +13,7 @@ from tests.servers.mailbox import mail_server, web_hook
 from upkeep.domain.endpoint import Endpoint
 from upkeep.duties.guard import guard_window
 from upkeep.duties.report import report_run
+from upkeep.duties.status import standing
 from upkeep.ledger import Ledger, default_url
 
 
@@ -103,3 +104,27 @@ def test_a_run_that_reports_after_its_window_does_not_call_itself_missed(sites: 
     assert "- **runs** daily: 1 due, 0 well, 1 failed\n- **proofs**" in page.read_text("utf-8"), "nor is it counted"
     assert "1 daily run before this one" in report("daily", after, dry_run=True), "which answers no opening"
     assert "1 daily run before this one" in report("daily", after + timedelta(days=1))
+
+
+def test_a_rhythm_that_came_later_is_missed_from_then_on(sites: SiteFactory) -> None:
+    sites.paths("/etc/hostname")
+    begun = datetime(2026, 10, 1, 18, 5, tzinfo=UTC)
+
+    def missed_weeks(days: int) -> int:
+        at = begun + timedelta(days=days)
+        ledger = Ledger(default_url(sites.folder), clock=lambda: at)
+        job = sites.job(f"night {days}", now=lambda: at, ledger=ledger)
+        guard_window(job, "daily")
+        return len(standing(job.site, "weekly", ledger, at).missed) if job.site.rhythms.weekly else 0
+
+    assert missed_weeks(0) == 0
+    sites.settings["rhythms"] = {
+        "daily": {"at": "0 2 * * *", "length_h": 3}, "weekly": {"at": "0 1 * * 0", "length_h": 6},
+    }  # fmt: skip
+    assert missed_weeks(28) == 0, "it was never due"
+    assert missed_weeks(35) == 1, "its scheduler never ran"
+    at = begun + timedelta(days=36)
+    ledger = Ledger(default_url(sites.folder), clock=lambda: at)
+    guard_window(sites.job("week", now=lambda: at, ledger=ledger), "weekly", override_reason="a test")
+    sites.settings["title"] = "another file"
+    assert missed_weeks(50) == 2, "once it has run, no edit of the file starts it anew"

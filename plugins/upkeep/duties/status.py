@@ -37,13 +37,13 @@ def standings(site: Site, ledger: Ledger, now: datetime) -> list[Standing]:
 
 
 def standing(site: Site, rhythm: str, ledger: Ledger, now: datetime, *, own: str = "") -> Standing:
-    """Openings count from the site's first act on: a system that was taken into care today missed nothing.
+    """Openings count from when the site was given the rhythm: one that it has since today missed nothing.
 
     :param own: the rhythm of the run that asks. The opening that it answers isn't due: its report is still to come.
     """
     runs = _runs(site, rhythm, ledger, now - LOOKED_BACK[rhythm])
     settings = getattr(site.rhythms, rhythm)
-    openings = openings_of(site, settings.at, _in_care_since(site, ledger, now - LOOKED_BACK[rhythm], now), now)
+    openings = openings_of(site, settings.at, _in_care_since(site, rhythm, ledger, now - LOOKED_BACK[rhythm], now), now)
     grace = timedelta(hours=settings.length_h)
     missed = missed_openings(openings, runs, grace=grace, now=_due_by(site, rhythm, now, own))
     return Standing(site.name, rhythm, max(runs, key=lambda run: run.at, default=None), missed)
@@ -54,7 +54,7 @@ def tallies(site: Site, ledger: Ledger, since: datetime, now: datetime, *, own: 
     found = {}
     for rhythm in SLACKER:
         if settings := getattr(site.rhythms, rhythm):
-            openings = openings_of(site, settings.at, _in_care_since(site, ledger, since, now), now)
+            openings = openings_of(site, settings.at, _in_care_since(site, rhythm, ledger, since, now), now)
             grace = timedelta(hours=settings.length_h)
             due_by = _due_by(site, rhythm, now, own)
             found[rhythm] = tally_openings(openings, _runs(site, rhythm, ledger, since), grace=grace, now=due_by)
@@ -74,9 +74,15 @@ def _runs(site: Site, rhythm: str, ledger: Ledger, since: datetime) -> list[Fini
     ]
 
 
-def _in_care_since(site: Site, ledger: Ledger, since: datetime, now: datetime) -> datetime:
-    first = next(iter(ledger.rows(site.name, limit=1)), None)
-    return max(since, datetime.fromisoformat(first.at)) if first else now
+def _in_care_since(site: Site, rhythm: str, ledger: Ledger, since: datetime, now: datetime) -> datetime:
+    """Since the rhythm's first run. A scheduler that never ran it is no excuse, so any act will do under the site file
+    in force, which has it; those under earlier files don't say whether they had it.
+    """
+    first = [
+        *ledger.rows(site.name, duty="guard_window", target=rhythm, limit=1),
+        *ledger.rows(site.name, config_hash=site.fingerprint, limit=1),
+    ]
+    return max(since, min((datetime.fromisoformat(row.at) for row in first), default=now))
 
 
 def openings_of(site: Site, cron: str, since: datetime, until: datetime) -> list[datetime]:

@@ -39,6 +39,7 @@ class Wanted(TypedDict, total=False):
     run_id: str | None
     duty: str | None
     target: str | None
+    config_hash: str | None
     since: datetime | None
     """With a time zone; compared with what the writers' clocks said."""
     limit: int | None
@@ -199,9 +200,8 @@ def _query(site: str | None, wanted: Wanted) -> Select[Any]:
     if unknown := wanted.keys() - Wanted.__annotations__.keys():
         raise TypeError(f"the ledger can't be asked by {', '.join(sorted(unknown))}")
     query = select(ROWS)
-    exact = {"site": site, "run_id": wanted.get("run_id"), "duty": wanted.get("duty"), "target": wanted.get("target")}
-    for name, value in exact.items():
-        if value is not None:
+    for name, value in {"site": site, **wanted}.items():
+        if name in ("site", "run_id", "duty", "target", "config_hash") and value is not None:
             query = query.where(ROWS.c[name] == value)
     if (since := wanted.get("since")) is not None:
         query = query.where(ROWS.c.at >= stamp(since))

@@ -51,7 +51,12 @@ def monthly(site: Site) -> DAG:
         guard = CheckWindowOperator(task_id="guard_window", site=site.name, rhythm="monthly")
         drill = DrillSiteOperator(task_id="drill", site=site.name, window=guard.output)
         still_open = CheckStillOpenOperator(
-            task_id="still_open", site=site.name, window=guard.output, trigger_rule="all_done", retries=0
+            task_id="still_open",
+            site=site.name,
+            window=guard.output,
+            parts=PARTS[1:],
+            trigger_rule="all_done",
+            retries=0,
         )
         forecast = ReportForecastOperator(task_id="forecast_capacity", site=site.name)
         # After the benchmark, which would else time the scanners too, and whatever became of it.

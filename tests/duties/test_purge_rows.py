@@ -355,6 +355,8 @@ def test_rows_that_somebody_holds_are_left_and_the_others_go(
         holder.close()
     assert result["deleted"] == 90
     assert result["left_locked"] == 10
+    detail = purging.acts()[-1].detail
+    assert (detail["light"], detail["summary"]) == ("amber", "logs: 10 rows left because others hold them")
     assert left(database) == list(range(11, 21))
     assert purging.purge()["deleted"] == 10
 
@@ -608,6 +610,7 @@ def test_one_act_in_the_ledger_says_what_was_done(tmp_path: Path, database: AnyD
     assert (detail["table"], detail["archives"], detail["archived_rows"]) == ("logs", 1, 30)
     assert detail["batches"] >= 1
     assert detail["stopped_because"] == "done"
+    assert (detail["light"], detail["hint"]) == ("green", "")
     assert "older than 2026-10-23" in detail["reason"]
     purging.require_clean_ledger()
 
@@ -641,8 +644,12 @@ def test_at_the_end_of_the_window_it_stops_and_goes_on_the_next_night(
 
 def test_once_the_window_is_closed_nothing_is_done(tmp_path: Path, one_of_each: AnyDatabase) -> None:
     make_logs(one_of_each, old(1))
-    result = ready(tmp_path, one_of_each, {**RULE, "archive": True}).purge(until=Until(NOW))
+    purging = ready(tmp_path, one_of_each, {**RULE, "archive": True})
+    result = purging.purge(until=Until(NOW))
     assert result["stopped_because"] == "the window closed: about 1 rows left for the next night"
+    detail = purging.acts()[-1].detail
+    assert (detail["light"], detail["summary"]) == ("amber", f"logs: {result['stopped_because']}")
+    assert "rhythms.daily.length_h" in detail["hint"]
     assert left(one_of_each) == [1]
 
 

@@ -313,10 +313,34 @@ def test_an_unreadable_file_is_named_and_counted_once_it_can_be_read() -> None:
         memory = FolderMemory(datetime.now(UTC) - timedelta(hours=1))
         first = one_review(folder, memory)
         assert first.tally.lines == 2
-        assert first.remarks == ["app.log: Permission denied"]
+        assert first.unreadable == first.remarks == ["app.log: Permission denied"]
         (folder / "app.log").chmod(0o644)
         age(folder / "app.log", hours=48)
         assert one_review(folder, first.memory).tally.lines == 3
+
+
+def test_a_folder_whose_files_cannot_be_read_is_not_green(logs: Logs) -> None:
+    whole = gzip.compress(lines(11, 3000).encode())
+    (logs.path / "app.log.1.gz").write_bytes(whole[: len(whole) // 2])
+    (logs.path / "app.log.2.gz").write_bytes(b"\x1f\x8bnonsense")
+    logs.review("tonight")
+    assert logs.detail["light"] == "amber"
+    assert "; app.log." in logs.detail["summary"] and "can't be unpacked" in logs.detail["summary"]
+    assert "this account may read" in logs.detail["hint"]
+
+
+def test_a_link_is_named_and_does_no_harm(logs: Logs) -> None:
+    (logs.path / "link.log").symlink_to(logs.app)
+    logs.review("tonight")
+    assert logs.detail["light"] == "green"
+    assert logs.detail["remarks"] == ["link.log: it is a symbolic link"]
+
+
+def test_a_folder_that_held_files_and_is_empty_now_is_not_green(logs: Logs) -> None:
+    logs.app.unlink()
+    logs.review("tonight")
+    assert logs.detail["light"] == "amber"
+    assert logs.detail["summary"] == "no errors in 0 lines; no file is left of those that an earlier review read"
 
 
 def one_review(folder: Path, memory: FolderMemory) -> log_review.Review:

@@ -58,7 +58,7 @@ def listed(folder: Path, *patterns: str) -> tuple[list[Found], list[str]]:
     left_out = LeftOut()
     with LogFiles(str(folder)) as logs:
         found = logs.list(patterns or ("*.log", "*.log.*"), left_out)
-    return found, left_out.remarks()
+    return found, [*left_out.failures(), *left_out.remarks()]
 
 
 def names(folder: Path, *patterns: str) -> list[str]:

@@ -49,6 +49,13 @@ def test_a_web_hook_gets_the_text_as_slack_takes_it(form: str) -> None:
     assert posts == [("/services/T0/B0", {"text": TEXT})]
 
 
+def test_what_would_call_everybody_or_be_a_link_is_only_text_to_a_web_hook() -> None:
+    with web_hook() as (port, posts):
+        endpoint = Endpoint("chat", kind="http", secret=f"http://127.0.0.1:{port}/x")
+        send(endpoint, "s", "<!channel> <https://evil|'click'> a & b", "h")
+    assert posts[0][1] == {"text": "&lt;!channel&gt; &lt;https://evil|'click'&gt; a &amp; b"}
+
+
 def test_apprise_delivers_to_the_service_its_url_names() -> None:
     with web_hook() as (port, posts):
         send(Endpoint("chat", kind="apprise", secret=f"json://127.0.0.1:{port}/x"), "标题", TEXT, "h")

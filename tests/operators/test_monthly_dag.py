@@ -8,13 +8,16 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from tests.operators.conftest import DAGS
 from tests.operators.test_daily_dag import ledger, levels, states
 from tests.servers.mariadb import MariaDbServer
 from upkeep.domain.proof import ProofLevel
+from upkeep.duties.job import Job, Run
 from upkeep.ledger import verify
+from upkeep.operators.base import connect, object_storage, open_ledger, site_named
+from upkeep.operators.runs import CheckStillOpenOperator
 from upkeep.operators.start_update import StartRollingUpdateOperator
 
 Sites = Callable[..., None]
@@ -116,6 +119,34 @@ def test_the_month_starts_a_rolling_update_only_where_its_form_gives_an_image(
         assert started.conf == {"image_api": "1.4.2", "strategy": "all", "dry_run": True}
     (act,) = ledger(tmp_path).acts("shop", duty="start_update")
     assert act.started.command == "start it for api: 1.4.2"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "left"),
+    [([], "forecast_capacity, benchmark"), (["drill", "benchmark"], "benchmark"), (["drill"], "")],
+    ids=["all", "some", "none"],
+)
+def test_what_a_closed_window_leaves_of_the_month_stands_in_the_ledger(
+    sites: Sites, tmp_path: Path, chosen: list[str], left: str
+) -> None:
+    sites("shop")
+    job = Job(site_named("shop"), Run("month"), open_ledger(), connect, object_storage)
+    still_open = CheckStillOpenOperator(
+        task_id="still_open", site="shop", window={"closes_at": "2026-11-01T09:00:00+08:00"},
+        parts=["forecast_capacity", "benchmark"],
+    )  # fmt: skip
+    context: Any = {"params": {"parts": chosen}}
+    with pytest.raises(AirflowSkipException, match="the window closed at 09:00"):
+        still_open.work(job, context)
+    told = [(act.detail["light"], act.detail["summary"]) for act in ledger(tmp_path).acts("shop", duty="leave_parts")]
+    assert told == ([("amber", f"the window closed at 09:00 UTC+08:00: {left} left for the next one")] if left else [])
+
+
+def test_an_update_that_was_asked_for_is_not_skipped_when_the_window_has_closed() -> None:
+    start = StartRollingUpdateOperator(task_id="rolling_update", site="shop", window=None)
+    context: Any = {"ti": MagicMock(), "params": {"image_api": "1.4.2", "parts": []}}
+    with pytest.raises(AirflowFailException, match=r"no update to api: 1.4.2.*\nHINT: start shop_rolling_update"):
+        start.execute(context)
 
 
 def test_no_rolling_update_is_queued_behind_a_paused_dag() -> None:

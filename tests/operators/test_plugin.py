@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -99,20 +100,31 @@ def begun(hours: float) -> dict[str, Any]:
     return {"dag_id": "shop_daily", "dag_run_id": "tonight", "start_date": start.isoformat(), "end_date": None}
 
 
-@pytest.mark.parametrize(("worked", "light", "told"), [(3, "AMBER", ["/amber"]), (4.97, "RED", ["/red", "/amber"])])
+@pytest.mark.parametrize(
+    ("worked", "last", "light", "told"),
+    [
+        pytest.param(3, {}, "AMBER", ["/amber"], id="its window closed"),
+        pytest.param(4.97, {"limit_h": 5.0}, "RED", ["/red", "/amber"], id="the end is near"),
+        pytest.param(2, {"limit_h": 5.0}, "RED", ["/red", "/amber"], id="it had waited in the queue"),
+    ],
+)
 def test_a_run_that_outlives_its_window_stands_in_the_ledger_and_people_are_told(
-    sites: Sites, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worked: float, light: str, told: list[str]
-) -> None:
+    sites: Sites, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worked: float, last: dict[str, float],
+    light: str, told: list[str],
+) -> None:  # fmt: skip
+    run = begun(worked)
     with web_hook() as (port, posts):
         for when in ("red", "amber"):
             url = json.dumps({"conn_type": "http", "password": f"http://127.0.0.1:{port}/{when}"})
             monkeypatch.setenv(f"AIRFLOW_CONN_TELL_{when.upper()}", url)
         sites("shop", notify=[{"conn_id": f"tell_{when}", "when": when} for when in ("red", "amber")])
-        asyncio.run(tell_overrun("shop", "daily", 5.0, context={"dag_run": begun(worked)}))
+        asyncio.run(tell_overrun("shop", "daily", **last, context={"dag_run": run}))
     assert [path for path, _ in posts] == told
     text = posts[0][1]["text"]
     assert text.startswith(f"{light}: shop daily: the run is still at work after {human_seconds(worked * 3600)}; ")
     assert ("makes no report" in text) == (light == "RED")
+    ends_at = datetime.fromisoformat(run["start_date"]).astimezone(ZoneInfo("Asia/Shanghai")) + timedelta(hours=5)
+    assert (f"Airflow ends it at {ends_at:%H:%M} CST: " in text) == (light == "RED")
     assert "HINT: " in text
     assert text.endswith("shop_daily/tonight")
     (record,) = Ledger(f"sqlite:///{tmp_path}/ledger.db").acts(site="shop", duty="miss_deadline")
@@ -124,7 +136,7 @@ def test_a_run_that_outlives_its_window_stands_in_the_ledger_and_people_are_told
 )
 def test_a_run_that_is_not_at_work_is_no_overrun(sites: Sites, tmp_path: Path, state: dict[str, Any]) -> None:
     sites("shop")
-    asyncio.run(tell_overrun("shop", "daily", 5.0, context={"dag_run": {**begun(3), **state}}))
+    asyncio.run(tell_overrun("shop", "daily", context={"dag_run": {**begun(3), **state}}))
     assert list(Ledger(f"sqlite:///{tmp_path}/ledger.db").acts(site="shop")) == []
 
 
@@ -137,3 +149,4 @@ def test_each_alert_comes_before_the_end_of_its_run(sites: Sites) -> None:
     waits = [alert.interval for alert in dag.deadline if isinstance(alert.interval, timedelta)]
     assert waits == [timedelta(hours=3), timedelta(hours=4, minutes=58)]
     assert max(waits) < dag.dagrun_timeout
+    assert [(alert.callback.kwargs or {}).get("limit_h") for alert in dag.deadline] == [None, 5.0]

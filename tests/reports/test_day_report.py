@@ -139,7 +139,7 @@ def test_each_purge_rule_tells_deleted_archived_and_left_rows_of_all_its_tries(d
     day.record("purge_rows", "app", logs, rows=1000, bytes=MB, archived_rows=1000, table="audit_logs", error=OSError(5))
     day.record(
         "purge_rows", "app", logs, act={"try_number": 2}, rows=2000, bytes=MB, archived_rows=2000, table="audit_logs",
-        stopped_because=left, left_changed=3,
+        stopped_because=left, left_changed=3, light="amber", summary=f"audit_logs: {left}", hint="lengthen it",
     )  # fmt: skip
     refused = PurgeRefused("no row is deleted: no usable index", hint="CREATE INDEX ...")
     day.record("purge_rows", "app", "purge tokens by expires_at", error=refused)
@@ -152,6 +152,8 @@ def test_each_purge_rule_tells_deleted_archived_and_left_rows_of_all_its_tries(d
             f"3,000 rows deleted; 3,000 archived first (2.0 MB); 3 left because they had changed; {left}",
         ),
     ]
+    told = [(remark.what, remark.why) for remark in report.step_remarks if remark.status is Status.AMBER]
+    assert told == [("is amber", f"audit_logs: {left}")]
 
 
 def test_what_changed_since_the_last_run_of_the_same_rhythm_is_told_worst_first(day: Book) -> None:

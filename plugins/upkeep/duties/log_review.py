@@ -42,7 +42,10 @@ class Review:
     unread: int = 0
     told: list[ListedKind] = field(default_factory=list)
     new: int = 0
+    unreadable: list[str] = field(default_factory=list)
+    """Why errors may stand where nobody looked."""
     remarks: list[str] = field(default_factory=list)
+    """All that a person should know, ``unreadable`` first."""
     memory: FolderMemory = field(default_factory=FolderMemory)
 
 
@@ -57,7 +60,10 @@ def read_folder(folder: LogFolder, past: FolderMemory, search: ErrorSearch, budg
     review, today = Review(since=past.reviewed_at), now.date().isoformat()
     positions, left_out = Positions(past.positions), LeftOut()
     with LogFiles(folder.path) as logs:
-        for found in _in_reading_order(logs, logs.list(folder.patterns, left_out), positions, left_out, today):
+        listed = logs.list(folder.patterns, left_out)
+        if past.positions and not listed:
+            review.unreadable.append("no file is left of those that an earlier review read")
+        for found in _in_reading_order(logs, listed, positions, left_out, today):
             try:
                 with logs.open(found.name) as file:
                     turn = _Turn(content_of(file), shown(found.name), positions, past.reviewed_at, now)
@@ -65,14 +71,15 @@ def read_folder(folder: LogFolder, past: FolderMemory, search: ErrorSearch, budg
             except FileNotFoundError:
                 continue  # rotated away under another name, where it is found next time
             except (OSError, Damaged, ToolError) as error:
-                left_out.add(found.name, _why(error))
+                left_out.fail(found.name, _why(error))
                 positions.touch(found.inode, seen=today)
     kinds = review.tally.by_count()
     known = past.kinds if review.since else None
     review.told = select(kinds, known)
     review.new = 0 if known is None else sum(kind.key not in known for kind in kinds)
     review.stopped = budget.over if review.unfinished else ""
-    review.remarks = [*_remarks(review), *left_out.remarks()]
+    review.unreadable += left_out.failures()
+    review.remarks = [*review.unreadable, *_remarks(review), *left_out.remarks()]
     since = (now - timedelta(days=KEEP_DAYS)).date().isoformat()
     review.memory = FolderMemory(now, positions.kept(since, 2 * MAX_FILES), remember(kinds, past.kinds, today))
     return review
@@ -93,7 +100,7 @@ def _in_reading_order(
         except FileNotFoundError:
             continue
         except OSError as error:
-            left_out.add(found.name, _why(error))
+            left_out.fail(found.name, _why(error))
             positions.touch(found.inode, seen=today)
     return [found for _, _, found in sorted(order, key=lambda one: one[:2])]
 
@@ -134,7 +141,7 @@ class _Turn:
                 f"{self.name}: of {reading.long_lines} very long lines only the beginning was searched"
             )
         if reading.damaged:
-            review.remarks.append(f"{self.name} can't be unpacked any further: {reading.damaged}")
+            review.unreadable.append(f"{self.name} can't be unpacked any further: {reading.damaged}")
         if reading.binary:
             review.remarks.append(f"{self.name} isn't text and was left out")
         elif not reading.finished and not reading.damaged:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from upkeep.domain.units import human_seconds
 from upkeep.duties.job import Job
@@ -10,18 +12,20 @@ from upkeep.duties.telling import tell
 from upkeep.reports import Status
 
 
-def tell_overrun(job: Job, rhythm: str, worked_s: float, *, is_last: bool) -> list[str]:
+def tell_overrun(job: Job, rhythm: str, worked_s: float, ends_at: datetime | None = None) -> list[str]:
     """Record and tell it; returns why some weren't told. Errors: those of the ledger.
 
-    Amber: it works on into the day. Red when Airflow is about to end it, for then nothing else tells of it.
+    Amber: it works on into the day. Red in the last alert, for nothing else tells that Airflow ends it: ``ends_at``
+    is when, which is hours away for a run that had waited in the queue.
     """
     words = f"still at work after {human_seconds(worked_s)}"
     with job.ledger.record(job.act("miss_deadline", rhythm, command=words)):
         pass
-    light = Status.RED if is_last else Status.AMBER
+    light = Status.RED if ends_at else Status.AMBER
     comes = (
-        "Airflow is about to end it: what it is at stays unfinished, and this run makes no report"
-        if is_last
+        f"Airflow ends it at {ends_at.astimezone(ZoneInfo(job.site.timezone)):%H:%M %Z}: what it is at then stays "
+        "unfinished, and this run makes no report"
+        if ends_at
         else "its window is over, and it works on"
     )
     text = (

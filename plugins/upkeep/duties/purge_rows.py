@@ -25,7 +25,7 @@ from upkeep.domain.purge import Pace, PurgePlan, Rule, cut_off, find_refusals, m
 from upkeep.domain.row_archive import Ending, Row, RowArchive, fingerprint, line_of, row_of
 from upkeep.domain.sealed import digest
 from upkeep.domain.tables import Table
-from upkeep.domain.units import ends, human_count, human_seconds
+from upkeep.domain.units import counted, ends, human_count, human_seconds
 from upkeep.duties.fresh_backup import require_fresh_backup
 from upkeep.duties.job import Job, require_hold
 from upkeep.duties.packing import identity_of
@@ -57,6 +57,11 @@ LOCK_TRIES = 3
 """How often in a row the smallest batch may meet a lock before its rows are left for the next night."""
 LOCKED_ROWS = 2_000
 """Once so many were left, the rest of the rule is too: whoever holds them holds the table."""
+
+_GOES_ON = (
+    "the next run goes on from here; if rows are left every night, lengthen rhythms.daily.length_h, or move "
+    "rhythms.daily.at to an hour at which fewer others are at work"
+)
 
 RuleRef = int | tuple[str, str]
 """A rule by its place in the site file, or by its table and column."""
@@ -97,9 +102,9 @@ def purge_rows(
             finally:
                 entry.note(rows=purge.done.rows, bytes=purge.done.archived_bytes, checksum=purge.done.seal())
                 entry.note(table=wanted.table, column=wanted.column, **purge.done.progress())
-            entry.note(
-                reason=result["reason"], summary=f"{wanted.table}: {result['reason']}", cut_off=result["cut_off"]
-            )
+            left = purge.done.left()
+            entry.note(light="amber" if left else "green", hint=_GOES_ON if left else "", reason=result["reason"])
+            entry.note(summary=f"{wanted.table}: {left or result['reason']}", cut_off=result["cut_off"])
             return result
 
 
@@ -134,6 +139,12 @@ class _Done:
     def seal(self) -> str | None:
         """SHA-256 over the SHA-256 of each manifest in turn: an archive that was replaced later doesn't fit it."""
         return self._manifests.hexdigest() if self.archives else None
+
+    def left(self) -> str:
+        """Why expired rows are still there; empty when all of them that may go are gone."""
+        if self.stopped_because != "done":
+            return self.stopped_because
+        return f"{counted(self.locked_rows, 'row')} left because others hold them" if self.locked_rows else ""
 
     def progress(self) -> dict[str, Any]:
         """Figures for the ledger and the task's result; small, however many archives there are."""

@@ -137,8 +137,10 @@ def _verdict(review: Review, memory: LogMemory) -> dict[str, str]:
     if review.stopped:
         summary += f"; the limit on {review.stopped} left {human_bytes(review.unread)} unread until next time"
         hint = hint or "if it happens every night, leave the largest files out of this folder's patterns"
-    summary = "; ".join([summary, *(cut(remark, 160) for remark in memory.remarks)])
-    amber = review.new or review.stopped or memory.remarks
+    if review.unreadable:
+        hint = hint or "see that the folder's path and patterns still fit, and that this account may read its files"
+    summary = "; ".join([summary, *(cut(remark, 160) for remark in [*review.unreadable[:1], *memory.remarks])])
+    amber = review.new or review.stopped or review.unreadable or memory.remarks
     return {"light": "amber" if amber else "green", "summary": summary, "hint": hint}
 
 

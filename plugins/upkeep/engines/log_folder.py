@@ -55,6 +55,12 @@ class LeftOut:
     def __init__(self) -> None:
         self._names: dict[str, list[str]] = {}
         self._counts: Counter[str] = Counter()
+        self._failures: set[str] = set()
+
+    def fail(self, name: str, why: str) -> None:
+        """What should have been read and could not be."""
+        self._failures.add(why)
+        self.add(name, why)
 
     def add(self, name: str, why: str) -> None:
         self._counts[why] += 1
@@ -63,10 +69,16 @@ class LeftOut:
 
     def remarks(self) -> list[str]:
         """``a.log, b.log and 3 more: it is a symbolic link``, one line for each reason."""
-        return [
-            f"{', '.join(names)}{f' and {more} more' if (more := self._counts[why] - len(names)) else ''}: {why}"
-            for why, names in self._names.items()
-        ]
+        return [self._remark(why) for why in self._names if why not in self._failures]
+
+    def failures(self) -> list[str]:
+        """The same of what could not be read."""
+        return [self._remark(why) for why in self._names if why in self._failures]
+
+    def _remark(self, why: str) -> str:
+        names = self._names[why]
+        more = self._counts[why] - len(names)
+        return f"{', '.join(names)}{f' and {more} more' if more else ''}: {why}"
 
 
 def shown(name: str) -> str:
@@ -150,7 +162,7 @@ class LogFiles:
                 except FileNotFoundError:
                     continue  # rotated away while we looked
                 except OSError as error:
-                    left_out.add(name, str(error.strerror))
+                    left_out.fail(name, str(error.strerror))
 
     def _below(
         self, name: str, own_name: str, folder: int, patterns: Sequence[str], left_out: LeftOut, depth: int

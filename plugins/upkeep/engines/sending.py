@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html as entities
 import smtplib
 import ssl
 from email.message import EmailMessage
@@ -26,8 +27,8 @@ def send(endpoint: Endpoint, subject: str, text: str, html: str) -> None:
     - ``smtp``: mail to ``extra.to`` (a comma-separated list) from ``extra.from``; TLS unless ``extra.disable_ssl``
     - ``apprise``: the URL in the password or ``extra.url``, of any service Apprise knows (dingtalk://, feishu://,
       wecombot://, ...)
-    - anything else: POST of ``{"text": ...}`` as Slack, Mattermost and many others take it; the URL is the password, or
-      made of host and schema
+    - anything else: POST of ``{"text": ...}`` as Slack, Mattermost and many others take it, with ``&``, ``<`` and ``>``
+      as entities; the URL is the password, or made of host and schema
 
     Errors: ``NotSent``, without the URL: a webhook's URL is its password.
     """
@@ -98,7 +99,9 @@ def _webhook(endpoint: Endpoint, subject: str, text: str, html: str) -> None:
     import httpx
 
     url = endpoint.secret if "://" in endpoint.secret else _url(endpoint)
-    answer = httpx.post(url, json={"text": text}, timeout=TIMEOUT_S, trust_env=False)
+    # Else "<!channel>" or "<https://evil|click>" in an application's log line would call everybody, or be a link.
+    escaped = entities.escape(text, quote=False)
+    answer = httpx.post(url, json={"text": escaped}, timeout=TIMEOUT_S, trust_env=False)
     if not answer.is_success:  # a redirect, too, has taken nothing
         raise NotSent(
             f"the webhook behind connection {endpoint.conn_id} answered HTTP {answer.status_code}",

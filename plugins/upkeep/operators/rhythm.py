@@ -69,7 +69,10 @@ def rhythm_dag(
         # No backfill: a night that has passed can't be backed up any more.
         allowed_run_types=["scheduled", "manual"],  # type: ignore[list-item]  # converted; the enum isn't public
         dagrun_timeout=limit,
-        deadline=[_alert(site, name, limit, "window", length), _alert(site, name, limit, "limit", limit - LAST_WORD)],
+        deadline=[
+            _alert(site, name, "window", length),
+            _alert(site, name, "limit", limit - LAST_WORD, limit_h=limit / timedelta(hours=1)),
+        ],
         default_args={
             "owner": "upkeep",
             "retries": 2,
@@ -82,13 +85,12 @@ def rhythm_dag(
     return with_form(dag, {**_form(site, parts), **(params or {})})
 
 
-def _alert(site: Site, name: str, limit: timedelta, what: str, after: timedelta) -> DeadlineAlert:
-    told = {"site": site.name, "rhythm": name, "limit_h": limit / timedelta(hours=1)}
+def _alert(site: Site, name: str, what: str, after: timedelta, **more: float) -> DeadlineAlert:
     return DeadlineAlert(
         reference=DeadlineReference.DAGRUN_QUEUED_AT,
         interval=after,
         name=f"{name} {what}",
-        callback=AsyncCallback(tell_overrun, told),
+        callback=AsyncCallback(tell_overrun, {"site": site.name, "rhythm": name, **more}),
     )
 
 

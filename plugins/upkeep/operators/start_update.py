@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 class StartRollingUpdateOperator(TriggerDagRunOperator):
     """Start ``<site>_rolling_update`` with the form's images and don't wait: it asks for its own approval and has a
-    report of its own. Skipped where the form gives no image, which is always so for a scheduled month.
+    report of its own. Skipped where the form gives no image, which is always so for a scheduled month;
+    fails where it gives one and the window has closed.
 
     ``window``: what the task before it says of the window; nothing where it has closed.
     """
@@ -37,15 +38,18 @@ class StartRollingUpdateOperator(TriggerDagRunOperator):
             raise AirflowSkipException(f"{self.task_id} was not chosen in the form")
         if not images:
             raise AirflowSkipException("the form gives no image")
+        asked = ", ".join(f"{name.removeprefix(IMAGE)}: {value}" for name, value in sorted(images.items()))
         if not self.window:
-            raise AirflowSkipException("the window has closed")
+            # Not skipped: somebody asked for it by name, and waits for it.
+            raise AirflowFailException(
+                f"the window has closed: no update to {asked} is started\nHINT: start {self.trigger_dag_id} by hand"
+            )
         if context["ti"].get_dag(self.trigger_dag_id).is_paused:
             # It would wait in the queue until somebody unpauses it, on whatever day that is.
             raise AirflowFailException(
                 f"the DAG {self.trigger_dag_id} is paused: no update is started\nHINT: unpause it, then clear this task"
             )
         job = job_of(self.site, context)
-        asked = ", ".join(f"{name.removeprefix(IMAGE)}: {value}" for name, value in sorted(images.items()))
         with job.ledger.record(job.act("start_update", self.trigger_dag_id, command=f"start it for {asked}")) as entry:
             entry.note(light="green", summary=f"asked for {asked}; its own report says what came of it")
         self.conf = {**images, "strategy": params.get("strategy", "all"), "dry_run": is_dry(context)}

@@ -30,7 +30,8 @@ _REVIEWS = {
 _ONLY_LOOKS = frozenset({
     "guard_window", "check_health", "check_cluster", "review_logs", "check_security", "sample_capacity", "verify",
     "require_backup", "prove", "drill", "rebuild", "benchmark", "forecast_capacity", "scan_vulnerabilities",
-    "review_databases", "report", "notify", "miss_deadline", "export_evidence", "rehearse_migration",
+    "review_databases", "report", "notify", "miss_deadline", "leave_parts", "export_evidence",
+    "rehearse_migration",
     *(duty for duty in ROLLOUT_DUTIES if duty not in CHANGES),
     # Acts around others, which are counted themselves.
     "apply_retention", "tend_tables", "tend_partitions", "secure_live", "start_update",

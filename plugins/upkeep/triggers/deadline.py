@@ -9,14 +9,12 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
-NEAR = timedelta(minutes=10)
-"""An alert comes as long after its time as Airflow's scheduler and triggerer take."""
 
-
-async def tell_overrun(site: str, rhythm: str, limit_h: float, context: Any = None) -> None:
+async def tell_overrun(site: str, rhythm: str, limit_h: float | None = None, context: Any = None) -> None:
     """Say in log and ledger, and to the site's people, that a run is still at work.
 
-    It alerts only: ``dagrun_timeout`` ends the run, ``limit_h`` hours after it began.
+    It alerts only: ``dagrun_timeout`` ends the run. ``limit_h``: how many hours after it began; only the last alert
+    says so.
     """
     # What Airflow hands over is the run as its REST API shows it: there the id is called dag_run_id.
     dag_run = (context or {}).get("dag_run") or {}
@@ -28,15 +26,15 @@ async def tell_overrun(site: str, rhythm: str, limit_h: float, context: Any = No
     worked = datetime.now(UTC) - began
     run_id = f"{dag_run.get('dag_id', 'unknown dag')}/{dag_run.get('dag_run_id', 'unknown run')}"
     log.error("the %s run %s of site %s is still at work after %s", rhythm, run_id, site, worked)
-    is_last = timedelta(hours=limit_h) - worked < NEAR
-    await asyncio.to_thread(_tell, site, rhythm, run_id, worked.total_seconds(), is_last)
+    ends_at = None if limit_h is None else began + timedelta(hours=limit_h)
+    await asyncio.to_thread(_tell, site, rhythm, run_id, worked.total_seconds(), ends_at)
 
 
-def _tell(site: str, rhythm: str, run_id: str, worked_s: float, is_last: bool) -> None:
+def _tell(site: str, rhythm: str, run_id: str, worked_s: float, ends_at: datetime | None) -> None:
     from upkeep.duties import overrun
     from upkeep.duties.job import Job, Run
     from upkeep.operators.base import connect, object_storage, open_ledger, site_named
 
     run = Run(run_id, actor="airflow", trigger="deadline", host="triggerer")
     job = Job(site_named(site), run, open_ledger(), connect, object_storage)
-    overrun.tell_overrun(job, rhythm, worked_s, is_last=is_last)
+    overrun.tell_overrun(job, rhythm, worked_s, ends_at)

@@ -536,6 +536,16 @@ def test_where_the_site_says_cascade_foreign_keys_do_their_work(
     assert database.query("SELECT id, log_id FROM items ORDER BY id") == remain
 
 
+def test_rows_do_not_go_by_cascade_before_their_own_rule_has_archived_them(
+    tmp_path: Path, database: AnyDatabase
+) -> None:
+    with_children(database, "CASCADE")
+    child = {"table": "items", "column": "made_at", "keep_days": 30, "archive": True}
+    with pytest.raises(PurgeRefused, match="would go that its own rule has not archived yet"):
+        ready(tmp_path, database, {**RULE, "cascade": True}, child).purge()
+    assert database.query("SELECT id FROM items ORDER BY id") == [(1,), (2,)]
+
+
 def test_a_cascade_without_an_index_is_refused_on_postgresql(
     tmp_path: Path, postgres_database: PostgresDatabase
 ) -> None:

@@ -22,7 +22,15 @@ from upkeep.domain.manifest import NAME as MANIFEST
 from upkeep.domain.row_archive import ENDED
 from upkeep.duties.restore_rows import restore_rows
 from upkeep.duties.until import Until
-from upkeep.errors import ManifestBroken, ObjectDamaged, ObjectMissing, PurgeRefused, StoreError, StoreUnreachable
+from upkeep.errors import (
+    ManifestBroken,
+    ObjectDamaged,
+    ObjectMissing,
+    PurgeRefused,
+    SourceError,
+    StoreError,
+    StoreUnreachable,
+)
 from upkeep.stores.local_store import LocalStore
 
 RULE = {"table": "logs", "column": "created_at", "keep_days": 30, "archive": True}
@@ -103,6 +111,28 @@ def test_a_row_that_changed_after_it_was_archived_stays(tmp_path: Path, database
     assert [line["body"] for line in purging.lines() if line["id"] == "2"] == ["row 2", "new"]
     assert restore(purging)["passed_over"] == 1
     assert [row[2] for row in contents(database)] == ["row 1", "new", "row 3"]
+
+
+@pytest.mark.parametrize(
+    "keeper",
+    [
+        "CREATE TRIGGER keep BEFORE DELETE ON logs FOR EACH ROW WHEN (OLD.id > 1) EXECUTE FUNCTION keep()",
+        "CREATE RULE keep AS ON DELETE TO logs WHERE OLD.id > 1 DO INSTEAD NOTHING",
+    ],
+    ids=["trigger", "rule"],
+)
+def test_rows_that_the_server_keeps_are_an_error_and_not_archived_night_after_night(
+    tmp_path: Path, postgres_database: PostgresDatabase, keeper: str
+) -> None:
+    make_logs(postgres_database, old(3), old(2), old(1))
+    postgres_database.execute("CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NULL; END$$")
+    postgres_database.execute(keeper)
+    purging = ready(tmp_path, postgres_database, RULE)
+    for _ in range(2):
+        with pytest.raises(SourceError, match=r"2 of 3 archived rows of public.logs were not deleted: a trigger"):
+            purging.purge()
+    assert left(postgres_database) == [1, 2, 3]
+    assert len(purging.archives().committed()[0]) == 1
 
 
 def test_a_store_that_fails_costs_no_row(tmp_path: Path, one_of_each: AnyDatabase) -> None:

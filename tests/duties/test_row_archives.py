@@ -18,8 +18,10 @@ from tests.duties.test_purge_rows import at_call, left, make_logs, old, ready
 from tests.engines.restoring import stock_programs
 from tests.faults.scene import Moment
 from tests.servers.databases import AnyDatabase, MySqlDatabase, PostgresDatabase, is_mysql
+from tests.servers.oss_server import OssServer
 from upkeep.domain.manifest import NAME as MANIFEST
 from upkeep.domain.row_archive import ENDED
+from upkeep.duties.purge_rows import purge_rows
 from upkeep.duties.restore_rows import restore_rows
 from upkeep.duties.until import Until
 from upkeep.errors import (
@@ -32,6 +34,7 @@ from upkeep.errors import (
     StoreUnreachable,
 )
 from upkeep.stores.local_store import LocalStore
+from upkeep.stores.oss_store import OssStore
 
 RULE = {"table": "logs", "column": "created_at", "keep_days": 30, "archive": True}
 
@@ -644,6 +647,22 @@ def test_an_archive_that_lost_its_manifest_is_not_swept_away(tmp_path: Path, mar
     purging.store.delete(archive.prefix + MANIFEST)
     purging.purge()
     assert (purging.store.root / archive.prefix / archive.files[0].name).exists()
+
+
+def test_a_leftover_that_the_store_holds_back_does_not_stop_the_purge(
+    tmp_path: Path, mariadb_database: MySqlDatabase
+) -> None:
+    make_logs(mariadb_database, old(1))
+    purging = ready(tmp_path, mariadb_database, RULE)
+    left_over = "shop/app/rows-logs/20261101T000000Z-abcd/part-00001.jsonl.zst"
+    with OssServer(tmp_path / "bucket") as oss:
+        job = purging.job(store=OssStore(url=f"oss://{oss.bucket}/prod", endpoint=oss.endpoint))
+        for stored in purging.store.list():  # tonight's backup and its proof
+            job.store.put(stored.key, purging.store.get(stored.key))
+        job.store.put(left_over, b"half an archive")
+        oss.hold(f"prod/{left_over}")
+        assert purge_rows(job, "app", 0)["deleted"] == 1
+        assert left_over in {stored.key for stored in job.store.list()}
 
 
 def test_a_table_of_which_nothing_was_kept_is_an_error_and_no_green_nothing(

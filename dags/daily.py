@@ -68,9 +68,10 @@ def daily(site: Site) -> DAG:
         )
         security = CheckSecurityOperator(task_id="check_security", site=site.name)
         guard >> [logs, security] >> report
+        # One rule after the other, as the site file lists them: a child's rows are archived before its parent's go.
         purge = ApplyPurgeOperator.partial(
             task_id="purge_rows", site=site.name, window=guard.output, trigger_rule="none_failed",
-            map_index_template="{{ task.database }}.{{ task.table }}",
+            max_active_tis_per_dagrun=1, map_index_template="{{ task.database }}.{{ task.table }}",
         ).expand_kwargs(purges_of(site))  # fmt: skip
         for server, targets in site.servers().items():
             kept = keep_safe.override(group_id=group_of(server)).partial(site=site.name, pool=pool_of(server))

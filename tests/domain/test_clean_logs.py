@@ -85,6 +85,7 @@ def test_without_keep_days_nothing_is_ever_removed() -> None:
     rule = CleaningRule(("*.log",), compress_over_mb=0.5)
     assert judged(state(5000), rule=rule) == ("keep", "small enough")
     assert judged(state(5000, size=600_000), rule=rule).action == "compress"
+    assert judged(state(25_000), rule=rule) == ("keep", "small enough")  # dated before 1970
 
 
 def test_a_compressed_copy_is_under_the_rule_of_its_original() -> None:

@@ -207,6 +207,18 @@ def test_rows_that_no_archive_holds_do_not_go_by_cascade() -> None:
     assert "no archive holds" in next(iter(reasons(replace(RULE, cascade=True, archive=True), table)))
 
 
+@pytest.mark.parametrize(("child", "named"), [("items", "items"), ("items", "public.items"), ('"Items"', "Items")])
+def test_rows_that_a_rule_of_their_own_archives_do_not_go_by_cascade(child: str, named: str) -> None:
+    table = replace(TABLE, foreign_keys=(ForeignKey("fk", child, ("log_id",), "CASCADE"),))
+    ((reason, remedy),) = [
+        (refusal.reason, refusal.remedy)
+        for refusal in find_refusals(replace(RULE, cascade=True), table, archived=[named])
+    ]
+    assert f"rows of {child} would go that its own rule has not archived yet" in reason
+    assert remedy == f"drop that key, or take archive: true out of the rule for {child}"
+    assert find_refusals(replace(RULE, cascade=True), table, archived=["other"]) == ()
+
+
 def test_a_cascade_that_would_read_a_whole_table_for_each_row_is_refused() -> None:
     table = replace(TABLE, foreign_keys=(ForeignKey("fk", "items", ("log_id",), "CASCADE", indexed=False),))
     ((_, remedy),) = reasons(replace(RULE, cascade=True), table).items()

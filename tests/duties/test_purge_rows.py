@@ -299,6 +299,24 @@ def test_triggers_see_the_time_as_the_application_does(tmp_path: Path, database:
     assert database.query("SELECT zone FROM gone") == [(zone,)]
 
 
+def test_a_lock_that_a_trigger_meets_leaves_the_session_in_utc(
+    tmp_path: Path, any_mysql_database: MySqlDatabase
+) -> None:
+    make_logs(any_mysql_database, old(1), type="timestamp(0)")
+    any_mysql_database.execute("CREATE TABLE tally (id int PRIMARY KEY, n int)")
+    any_mysql_database.execute("INSERT INTO tally VALUES (1, 0)")
+    any_mysql_database.execute(
+        "CREATE TRIGGER count_gone AFTER DELETE ON logs FOR EACH ROW UPDATE tally SET n = n + 1 WHERE id = 1"
+    )
+    purging = ready(tmp_path, any_mysql_database, {**RULE, "archive": True})
+    with servers_zone(any_mysql_database, "+08:00"), closing(any_mysql_database.connect()) as holder:
+        holder.cursor().execute("BEGIN")
+        holder.cursor().execute("SELECT * FROM tally FOR UPDATE")
+        # The third question comes after the first batch was locked out.
+        result = purging.purge(until=Until(told_to_stop=at_call(3, holder.rollback)))
+    assert (result["locked_out"], result["deleted"], result["left_changed"]) == (1, 1, 0)
+
+
 @contextmanager
 def servers_zone(database: AnyDatabase, zone: str) -> Iterator[None]:
     """Sessions that begin within the block speak in another time zone."""
@@ -536,6 +554,16 @@ def test_where_the_site_says_cascade_foreign_keys_do_their_work(
     with_children(database, action)
     assert ready(tmp_path, database, {**RULE, "cascade": True}).purge()["deleted"] == 1
     assert database.query("SELECT id, log_id FROM items ORDER BY id") == remain
+
+
+def test_rows_do_not_go_by_cascade_before_their_own_rule_has_archived_them(
+    tmp_path: Path, database: AnyDatabase
+) -> None:
+    with_children(database, "CASCADE")
+    child = {"table": "items", "column": "made_at", "keep_days": 30, "archive": True}
+    with pytest.raises(PurgeRefused, match="would go that its own rule has not archived yet"):
+        ready(tmp_path, database, {**RULE, "cascade": True}, child).purge()
+    assert database.query("SELECT id FROM items ORDER BY id") == [(1,), (2,)]
 
 
 def test_a_cascade_without_an_index_is_refused_on_postgresql(

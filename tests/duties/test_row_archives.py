@@ -18,12 +18,23 @@ from tests.duties.test_purge_rows import at_call, left, make_logs, old, ready
 from tests.engines.restoring import stock_programs
 from tests.faults.scene import Moment
 from tests.servers.databases import AnyDatabase, MySqlDatabase, PostgresDatabase, is_mysql
+from tests.servers.oss_server import OssServer
 from upkeep.domain.manifest import NAME as MANIFEST
 from upkeep.domain.row_archive import ENDED
+from upkeep.duties.purge_rows import purge_rows
 from upkeep.duties.restore_rows import restore_rows
 from upkeep.duties.until import Until
-from upkeep.errors import ManifestBroken, ObjectDamaged, ObjectMissing, PurgeRefused, StoreError, StoreUnreachable
+from upkeep.errors import (
+    ManifestBroken,
+    ObjectDamaged,
+    ObjectMissing,
+    PurgeRefused,
+    SourceError,
+    StoreError,
+    StoreUnreachable,
+)
 from upkeep.stores.local_store import LocalStore
+from upkeep.stores.oss_store import OssStore
 
 RULE = {"table": "logs", "column": "created_at", "keep_days": 30, "archive": True}
 
@@ -103,6 +114,28 @@ def test_a_row_that_changed_after_it_was_archived_stays(tmp_path: Path, database
     assert [line["body"] for line in purging.lines() if line["id"] == "2"] == ["row 2", "new"]
     assert restore(purging)["passed_over"] == 1
     assert [row[2] for row in contents(database)] == ["row 1", "new", "row 3"]
+
+
+@pytest.mark.parametrize(
+    "keeper",
+    [
+        "CREATE TRIGGER keep BEFORE DELETE ON logs FOR EACH ROW WHEN (OLD.id > 1) EXECUTE FUNCTION keep()",
+        "CREATE RULE keep AS ON DELETE TO logs WHERE OLD.id > 1 DO INSTEAD NOTHING",
+    ],
+    ids=["trigger", "rule"],
+)
+def test_rows_that_the_server_keeps_are_an_error_and_not_archived_night_after_night(
+    tmp_path: Path, postgres_database: PostgresDatabase, keeper: str
+) -> None:
+    make_logs(postgres_database, old(3), old(2), old(1))
+    postgres_database.execute("CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NULL; END$$")
+    postgres_database.execute(keeper)
+    purging = ready(tmp_path, postgres_database, RULE)
+    for _ in range(2):
+        with pytest.raises(SourceError, match=r"2 of 3 archived rows of public.logs were not deleted: a trigger"):
+            purging.purge()
+    assert left(postgres_database) == [1, 2, 3]
+    assert len(purging.archives().committed()[0]) == 1
 
 
 def test_a_store_that_fails_costs_no_row(tmp_path: Path, one_of_each: AnyDatabase) -> None:
@@ -614,6 +647,22 @@ def test_an_archive_that_lost_its_manifest_is_not_swept_away(tmp_path: Path, mar
     purging.store.delete(archive.prefix + MANIFEST)
     purging.purge()
     assert (purging.store.root / archive.prefix / archive.files[0].name).exists()
+
+
+def test_a_leftover_that_the_store_holds_back_does_not_stop_the_purge(
+    tmp_path: Path, mariadb_database: MySqlDatabase
+) -> None:
+    make_logs(mariadb_database, old(1))
+    purging = ready(tmp_path, mariadb_database, RULE)
+    left_over = "shop/app/rows-logs/20261101T000000Z-abcd/part-00001.jsonl.zst"
+    with OssServer(tmp_path / "bucket") as oss:
+        job = purging.job(store=OssStore(url=f"oss://{oss.bucket}/prod", endpoint=oss.endpoint))
+        for stored in purging.store.list():  # tonight's backup and its proof
+            job.store.put(stored.key, purging.store.get(stored.key))
+        job.store.put(left_over, b"half an archive")
+        oss.hold(f"prod/{left_over}")
+        assert purge_rows(job, "app", 0)["deleted"] == 1
+        assert left_over in {stored.key for stored in job.store.list()}
 
 
 def test_a_table_of_which_nothing_was_kept_is_an_error_and_no_green_nothing(

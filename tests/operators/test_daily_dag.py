@@ -52,6 +52,13 @@ def test_the_sample_sites_make_their_dags_without_import_errors(airflow_database
     assert {"kindergarten_daily", "chronoretrace_daily"} <= set(bag.dags)
 
 
+def test_purge_rules_run_one_after_the_other(airflow_database: None) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+
+    purge = DagBag(dag_folder=str(DAGS)).dags["kindergarten_daily"].get_task("purge_rows")
+    assert purge.max_active_tis_per_dagrun == 1
+
+
 def test_a_broken_site_file_is_an_import_error_that_names_it_and_hides_no_other(
     sites: Sites, tmp_path: Path, airflow_database: None
 ) -> None:

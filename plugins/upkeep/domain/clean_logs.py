@@ -69,7 +69,9 @@ class Judge:
         moment = utc(now, "now")
         self._changed_from = scan_began_ns - CLOCK_NS
         self._device = device
-        self._remove_before = _ns(moment - timedelta(days=rule.keep_days)) if rule.keep_days is not None else -1
+        self._remove_before = (
+            _ns(moment - timedelta(days=rule.keep_days)) if rule.keep_days is not None else float("-inf")
+        )
         self._compress_over = rule.compress_over_mb * 1e6 if rule.compress_over_mb is not None else float("inf")
         self._compress_before = _ns(moment - timedelta(days=rule.compress_after_days))
         forms = [form for pattern in rule.patterns for form in (pattern, pattern + SUFFIX)]

@@ -89,9 +89,12 @@ def _why_it_stays(table: PartitionedTable, part: Part, archived: Archived, measu
             "forgets with that when a table was changed",
             again,
         )
-    then = archived.rows[held]
-    if measured.rows is not None and then is not None and measured.rows != then:
-        return Refusal(
-            f"it has {measured.rows:,} rows and had {then:,} when backup {archived.backup_id} was taken", again
-        )
+    if measured.rows is not None:
+        then = archived.rows[held]
+        if then is None:
+            return Refusal(f"backup {archived.backup_id} has only estimates of its rows", again)
+        if measured.rows != then:
+            return Refusal(
+                f"it has {measured.rows:,} rows and had {then:,} when backup {archived.backup_id} was taken", again
+            )
     return None

@@ -17,7 +17,7 @@ NULL, MySQL's zero date and PostgreSQL's infinities are no dates, and such rows 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -141,13 +141,16 @@ class PurgePlan:
         }
 
 
-def find_refusals(rule: Rule, table: Table | None, *, read_only: str = "") -> tuple[Refusal, ...]:
+def find_refusals(
+    rule: Rule, table: Table | None, *, read_only: str = "", archived: Collection[str] = ()
+) -> tuple[Refusal, ...]:
     """Everything that speaks against carrying out ``rule``, all at once.
 
     :param table: None when the database has no table of that name.
     :param read_only: why the server takes no changes, where it doesn't.
+    :param archived: the tables, as the site file names them, whose own rules archive rows before they go.
     """
-    return tuple(_refusals(rule, table, read_only))
+    return tuple(_refusals(rule, table, read_only, archived))
 
 
 def find_index(rule: Rule, table: Table) -> str:
@@ -188,7 +191,7 @@ def _when(rule: Rule, cut: datetime) -> str:
     return f"{clock} {zone} (keep_days {rule.keep_days})"
 
 
-def _refusals(rule: Rule, table: Table | None, read_only: str) -> Iterator[Refusal]:
+def _refusals(rule: Rule, table: Table | None, read_only: str, archived: Collection[str]) -> Iterator[Refusal]:
     if read_only:
         yield Refusal(read_only, "purge on the primary: point conn_id of this database at it")
     if table is None:
@@ -213,7 +216,7 @@ def _refusals(rule: Rule, table: Table | None, read_only: str) -> Iterator[Refus
             f"give it one, for example: {_add_key(table)}",
         )
     for key in table.foreign_keys:
-        yield from _foreign_key_refusals(rule, table, key)
+        yield from _foreign_key_refusals(rule, table, key, archived)
     if rule.archive:
         for column in table.kept_columns:
             if column.form == "none":
@@ -244,7 +247,7 @@ def _column_refusals(rule: Rule, table: Table) -> Iterator[Refusal]:
         )
 
 
-def _foreign_key_refusals(rule: Rule, table: Table, key: ForeignKey) -> Iterator[Refusal]:
+def _foreign_key_refusals(rule: Rule, table: Table, key: ForeignKey, archived: Collection[str]) -> Iterator[Refusal]:
     changes = key.on_delete in ("CASCADE", "SET NULL", "SET DEFAULT")
     what = f"foreign key {key.name} of {key.table} ({', '.join(key.columns)}) refers to {table.label}"
     if not changes:
@@ -264,11 +267,22 @@ def _foreign_key_refusals(rule: Rule, table: Table, key: ForeignKey) -> Iterator
             f"{what} ON DELETE CASCADE: rows of {key.table} would go that no archive holds",
             f"drop that key and purge {key.table} by a rule of its own, or take archive: true out of this rule",
         )
+    elif key.on_delete == "CASCADE" and _bare(key.table) in map(_bare, archived):
+        # Its rule comes first, but it may stop early: at the end of the window, or where rows are locked.
+        yield Refusal(
+            f"{what} ON DELETE CASCADE: rows of {key.table} would go that its own rule has not archived yet",
+            f"drop that key, or take archive: true out of the rule for {key.table}",
+        )
     if not key.indexed:
         yield Refusal(
             f"{what}, and no index leads to the rows that refer to it: every delete would read all of {key.table}",
             f"CREATE INDEX CONCURRENTLY ON {key.table} ({', '.join(quoted(table.engine, n) for n in key.columns)})",
         )
+
+
+def _bare(name: str) -> str:
+    """A table's name, whoever wrote it: PostgreSQL puts odd names in quotes, and public may be left out."""
+    return name.replace('"', "").removeprefix("public.")
 
 
 def _hints(rule: Rule, table: Table, before: str) -> Iterator[str]:

@@ -73,7 +73,7 @@ def plan_purge(job: Job, database: str) -> list[PurgePlan]:
     if not rules:
         return []
     with open_row_purge(job.engine(database)) as session:
-        return [_plan(job, session, rule)[0] for rule in rules]
+        return [_plan(job, database, session, rule)[0] for rule in rules]
 
 
 def purge_rows(
@@ -214,7 +214,7 @@ class _Purge:
         return f"no row of {self._job.site.name}/{self._database} table {self._rule.table} is deleted"
 
     def _accepted(self, session: RowPurge) -> tuple[PurgePlan, Table]:
-        plan, table = _plan(self._job, session, self._rule)
+        plan, table = _plan(self._job, self._database, session, self._rule)
         for line in plan.lines():
             log.info("%s", line)
         if plan.refusals or table is None:
@@ -397,10 +397,11 @@ class _Chunk:
             self.reached = self._rows.place_of(last)
 
 
-def _plan(job: Job, session: RowPurge, rule: Rule) -> tuple[PurgePlan, Table | None]:
+def _plan(job: Job, database: str, session: RowPurge, rule: Rule) -> tuple[PurgePlan, Table | None]:
     cut = cut_off(job.now(), rule.keep_days, job.site.timezone)
     table = session.look(rule.table)
-    refusals = find_refusals(rule, table, read_only=session.read_only())
+    archived = [other.table for other in job.database(database).purge if other.archive]
+    refusals = find_refusals(rule, table, read_only=session.read_only(), archived=archived)
     column = table.column(rule.column) if table else None
     if refusals or table is None or column is None:
         return make_plan(rule, cut, table=table, before="", estimate=None, refusals=refusals), table

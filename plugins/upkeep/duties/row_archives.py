@@ -31,7 +31,7 @@ from upkeep.duties.packing import identity_of, pack, packed_name, packing_tools,
 from upkeep.engines.feeding import feed
 from upkeep.engines.pipeline import Pipeline
 from upkeep.engines.row_purge import RowPurge
-from upkeep.errors import ManifestBroken, ObjectDamaged, ObjectMissing, StoreError
+from upkeep.errors import ManifestBroken, ObjectDamaged, ObjectMissing, StoreError, StoreFull, StoreUnreachable
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +68,14 @@ class Archives:
             if MANIFEST not in names and ENDED in names:
                 log.error("%s%s has lost its manifest: it is left as it is", self.folder, archive_id)
             elif MANIFEST not in names:
-                for name in names:
-                    self._job.store.delete(f"{self.folder}{archive_id}/{name}")
+                try:
+                    for name in names:
+                        self._job.store.delete(f"{self.folder}{archive_id}/{name}")
+                except (StoreUnreachable, StoreFull):
+                    raise
+                except StoreError as error:  # a retention lock, keys that may not delete: no reason to keep rows
+                    log.warning("the unfinished %s%s stays: %s", self.folder, archive_id, error.message)
+                    continue
                 removed += len(names)
                 log.warning("removed %s%s, which a killed run left without a manifest", self.folder, archive_id)
         return removed

@@ -313,10 +313,12 @@ class _MySqlOldRows(OldRows):
         fires = bool(self._table.delete_triggers)
         if fires:
             self._session.run(sql("mysql", "set_time_zone_server"))
-        deleted = sum(self._run("delete_rows", some) for some in _statements(keys))
-        if fires:
-            self._session.run(sql("mysql", "set_time_zone_utc"))
-        return deleted
+        try:
+            return sum(self._run("delete_rows", some) for some in _statements(keys))
+        finally:
+            if fires:
+                with suppress(pymysql.MySQLError):  # only a lost connection refuses it, and is told by the next call
+                    self._session.run(sql("mysql", "set_time_zone_utc"))
 
     def _run(self, statement: str, keys: Sequence[Key]) -> int:
         where, values = _which(self._table.primary_key, keys)

@@ -17,6 +17,7 @@ from upkeep.domain.load import Pressure
 from upkeep.domain.purge import Estimate, Rule
 from upkeep.domain.row_archive import Row, fingerprint, key_text, line_of
 from upkeep.domain.tables import Column, Table
+from upkeep.errors import SourceError
 
 Key = tuple[Any, ...]
 
@@ -81,14 +82,21 @@ class OldRows(ABC):
         """Of rows whose fingerprints were archived delete those that are still the same and old, and commit.
 
         The rows are read again under lock: what is deleted is, to the letter, what the archive holds.
-        Errors: ``LockedOut``.
+        Errors: ``LockedOut``, ``SourceError`` when the server keeps some of them.
         """
         with self._session.changing(self._table):
             found = self._fetch(list(archived), "lock_rows")
             same = [key for key, (row, old) in found.items() if old and fingerprint(line_of(row)) == archived[key]]
             going = set(same)
             left = tuple(key_text(row, self._table.primary_key) for key, (row, _) in found.items() if key not in going)
-            return Deleted(self._delete(same), left)
+            deleted = self._delete(same)
+            if deleted < len(same):  # they are locked, so they were there: each night would archive them again
+                raise SourceError(
+                    f"{len(same) - deleted} of {len(same)} archived rows of {self._table.label} were not deleted: a "
+                    "trigger, a rule or a row-level policy of the server keeps them",
+                    hint="let it delete them, or take the purge rule for this table out of the site file",
+                )
+            return Deleted(deleted, left)
 
     @abstractmethod
     def rehearse(self, keys: Sequence[Key]) -> None:

@@ -40,7 +40,7 @@ from upkeep.engines.mysql_migration import MySqlMigration
 from upkeep.engines.mysql_restore import MySqlRestorer
 from upkeep.engines.postgres_migration import PostgresMigration
 from upkeep.engines.postgres_restore import PostgresRestorer
-from upkeep.errors import Busy, MigrationFailed, MigrationRefused, RestoreUnavailable, Stopped
+from upkeep.errors import Busy, MigrationFailed, MigrationRefused, NoFreshBackup, RestoreUnavailable, Stopped
 from upkeep.resources import sql
 
 
@@ -135,6 +135,24 @@ def test_a_good_migration_is_rehearsed_run_and_recorded_and_never_run_twice(shop
     with pytest.raises(MigrationRefused, match="was done on"):
         migrate(shop.job("again"), migration, approver="li")
     assert shop.columns() == ["id", "name", "class"]
+
+
+def test_a_backup_that_took_hours_counts_from_its_end_and_one_that_is_too_old_is_made_anew(
+    mariadb_database: Database, sites: SiteFactory, scratches: Callable[[str], Server]
+) -> None:
+    shop = open_shop("mariadb", mariadb_database, sites, scratches)
+    migration = Migration("app", GOOD, BACK, on_failure="stop")
+    shop.rehearsed(migration)
+    slow = shop.job("slow")
+    slow.now = lambda: datetime.now(UTC) - timedelta(hours=3)
+    first = secure_migration(slow, migration)["backup_id"]
+    assert secure_migration(shop.job("slow"), migration)["reason"] == "young enough and proven"
+    late = shop.job("slow")
+    late.now = lambda: datetime.now(UTC) + timedelta(hours=2)
+    with pytest.raises(NoFreshBackup, match=r"its newest, \S+, is structure and was finished 2 h ago"):
+        run_migration(late, migration, approver="li")
+    assert secure_migration(late, migration)["backup_id"] != first
+    assert run_migration(late, migration, approver="li")["outcome"] == "migrated"
 
 
 # One that fails on live, where somebody has taken a number since the rehearsal.

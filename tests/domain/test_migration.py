@@ -167,6 +167,14 @@ def test_rows_are_missed_where_live_lost_more_than_the_rehearsal() -> None:
     assert [line.split()[1] for line in missed] == ["a", "b", "gone", "made", "other"]
 
 
+def test_no_rows_are_missed_where_a_migration_adds_or_removes_a_fixed_number_of_them() -> None:
+    rehearsed = tables_changed({"codes": 2, "old": 1000, "all": 5000}, {"codes": 502, "old": 400, "all": 0})
+    before = {"codes": 40, "old": 700, "all": 6000}
+    assert rows_missed(rehearsed, before, {"codes": 540, "old": 100, "all": 0}) == []
+    (missed,) = rows_missed(rehearsed, before, {"codes": 40, "old": 100, "all": 0})
+    assert "codes has 40 rows, it had 40; by the rehearsal (2 to 502) it should have at least about 540" in missed
+
+
 def test_a_table_that_was_not_counted_in_time_is_not_taken_for_one_that_is_gone() -> None:
     rehearsed = tables_changed({"a": 1000}, {"a": 500, "made": 2})
     assert rows_missed(rehearsed, {"a": 1000, "large": 9}, {"a": None, "large": None, "made": None}) == []

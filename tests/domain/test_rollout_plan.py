@@ -260,7 +260,10 @@ def test_gates_judge_status_readiness_and_restarts() -> None:
         (5, 20, 2, "ceil(5 * 20 / 70) = 2"),
         (4, 10, 2, "kept within 2 to 10"),
         (8, 140, 10, "ceil(8 * 140 / 70) = 16, kept within 2 to 10"),
-        (1, 70, 2, "within 10 % of the target 70, kept within 2 to 10"),
+        (20, 95, 20, "ceil(20 * 95 / 70) = 28, kept within 2 to 20"),
+        (20, 35, 10, "ceil(20 * 35 / 70) = 10"),
+        (1, 70, 1, "within 10 % of the target 70"),
+        (1, 90, 2, "ceil(1 * 90 / 70) = 2"),
     ],
 )
 def test_replicas_are_advised_by_the_autoscaler_s_formula(current: int, metric: float, replicas: int, why: str) -> None:
@@ -270,10 +273,9 @@ def test_replicas_are_advised_by_the_autoscaler_s_formula(current: int, metric: 
 
 
 @given(st.integers(1, 50), st.floats(0, 500), st.floats(1, 100))
-def test_advice_never_leaves_the_bounds_and_never_scales_against_the_load(
+def test_advice_goes_no_further_outside_the_bounds_and_never_scales_against_the_load(
     current: int, metric: float, target: float
 ) -> None:
     advice = recommend_replicas(current, metric, target).replicas
-    assert 2 <= advice <= 10
-    if 2 <= current <= 10:
-        assert advice >= current if metric >= target else advice <= current
+    assert min(2, current) <= advice <= max(10, current)
+    assert advice >= current if metric >= target else advice <= current

@@ -40,7 +40,7 @@ from upkeep.engines.mysql_migration import MySqlMigration
 from upkeep.engines.mysql_restore import MySqlRestorer
 from upkeep.engines.postgres_migration import PostgresMigration
 from upkeep.engines.postgres_restore import PostgresRestorer
-from upkeep.errors import Busy, MigrationFailed, MigrationRefused, RestoreUnavailable, Stopped
+from upkeep.errors import Busy, MigrationFailed, MigrationRefused, NoFreshBackup, RestoreUnavailable, Stopped
 from upkeep.resources import sql
 
 
@@ -135,6 +135,24 @@ def test_a_good_migration_is_rehearsed_run_and_recorded_and_never_run_twice(shop
     with pytest.raises(MigrationRefused, match="was done on"):
         migrate(shop.job("again"), migration, approver="li")
     assert shop.columns() == ["id", "name", "class"]
+
+
+def test_a_backup_that_took_hours_counts_from_its_end_and_one_that_is_too_old_is_made_anew(
+    mariadb_database: Database, sites: SiteFactory, scratches: Callable[[str], Server]
+) -> None:
+    shop = open_shop("mariadb", mariadb_database, sites, scratches)
+    migration = Migration("app", GOOD, BACK, on_failure="stop")
+    shop.rehearsed(migration)
+    slow = shop.job("slow")
+    slow.now = lambda: datetime.now(UTC) - timedelta(hours=3)
+    first = secure_migration(slow, migration)["backup_id"]
+    assert secure_migration(shop.job("slow"), migration)["reason"] == "young enough and proven"
+    late = shop.job("slow")
+    late.now = lambda: datetime.now(UTC) + timedelta(hours=2)
+    with pytest.raises(NoFreshBackup, match=r"its newest, \S+, is structure and was finished 2 h ago"):
+        run_migration(late, migration, approver="li")
+    assert secure_migration(late, migration)["backup_id"] != first
+    assert run_migration(late, migration, approver="li")["outcome"] == "migrated"
 
 
 # One that fails on live, where somebody has taken a number since the rehearsal.
@@ -610,10 +628,12 @@ class History:
         self.shop, self.migration = shop, migration
         self.digest = plan_migration(shop.job(), migration).digest
 
-    def attempt(self, *, stands: int, fails: bool = True, digest: str = "") -> None:
+    def attempt(self, *, stands: int, fails: bool = True, digest: str = "", first: int = 1) -> None:
         digest = digest or self.digest
-        with self.act("migrate", f"migrate {digest} from statement 1 of 3, behind b2", fails=fails, stands=stands):
-            for number in range(1, stands + 2 if fails else stands + 1):
+        with self.act(
+            "migrate", f"migrate {digest} from statement {first} of 3, behind b2", fails=fails, stands=stands
+        ):
+            for number in range(first, stands + 2 if fails else stands + 1):
                 with self.act("migrate_statement", f"{digest} {number}/3: DROP", fails=number > stands):
                     pass
 
@@ -670,6 +690,21 @@ def test_a_rollback_that_broke_off_is_told_and_what_was_done_goes_on_nowhere(his
     history.attempt(stands=0)
     assert "was done on" in history.refused()
     assert "was done to its end; start at 1" in history.refused(start_at=2)
+
+
+def test_a_rollback_after_going_on_half_way_takes_back_what_the_attempts_before_did_too(history: History) -> None:
+    history.attempt(stands=1)
+    history.attempt(stands=2, first=2)
+    with history.act("undo_migration", f"undo {history.digest}: half"):
+        pass
+    refuse_begun(history.shop.job(), history.migration)
+    assert "was not begun, or was taken back; start at 1" in history.refused(start_at=3)
+    history.attempt(stands=1)
+    history.attempt(stands=2)
+    with history.act("undo_migration", f"undo {history.digest}: half"):
+        pass
+    half = "statement 1 of 3 ran, statement 2 was refused"
+    assert half in history.refused(), "one that began anew took back what it did itself, by the ledger no more"
 
 
 def test_what_goes_on_half_way_does_not_go_on_with_what_only_its_first_session_knew(history: History) -> None:

@@ -743,6 +743,10 @@ def test_over_live_needs_an_approval_a_hook_or_a_waiver_and_a_fresh_backup(shop:
         swap_live(later, wanted, approver="li", waivers=waivers)
     made = secure_live(later, wanted)
     assert made["backup_id"] != wanted.backup_id
+    approved_late = sites.job("night", now=lambda: datetime.now(UTC) + timedelta(hours=5))
+    with pytest.raises(NoFreshBackup, match=r"its newest, \S+, is structure and was finished 3 h ago"):
+        swap_live(approved_late, wanted, approver="li", waivers=waivers)
+    assert secure_live(approved_late, wanted)["backup_id"] != made["backup_id"], "this run's own is too old by now"
     plan = plan_restore(later, RestoreRequest("app"))
     assert plan.backup_id == wanted.backup_id, "nobody who asks for the newest means what had to be replaced"
     assert f"{made['backup_id']} is passed over" in "\n".join(plan.lines())

@@ -9,7 +9,7 @@ from math import ceil
 TOLERANCE = Fraction(1, 10)
 """Kubernetes' own default: within it nothing is changed, or the number would flap."""
 LOWEST, HIGHEST = 2, 10
-"""The manuals' bounds."""
+"""The manuals' bounds; what is outside them already isn't moved against the load to get there."""
 TARGET_PCT = 70
 """Of the CPU that the pods request; the manuals add a replica above it."""
 
@@ -21,7 +21,7 @@ class Advice:
 
 
 def recommend_replicas(current: int, metric: float, target: float = TARGET_PCT) -> Advice:
-    """``ceil(current * metric / target)``, nothing within the tolerance, never outside the bounds.
+    """``ceil(current * metric / target)``, nothing within the tolerance, never further outside the bounds.
 
     ``metric`` and ``target`` share a unit, such as percent of the requested CPU. Three replicas at 90 % with a target
     of 70 %: ceil(3 * 90 / 70) = 4. Errors: ``ValueError`` for a target that isn't above zero.
@@ -34,7 +34,8 @@ def recommend_replicas(current: int, metric: float, target: float = TARGET_PCT) 
     else:
         wanted = ceil(current * ratio)
         why = f"ceil({current} * {metric:g} / {target:g}) = {wanted}"
-    bounded = min(max(wanted, LOWEST), HIGHEST)
+    lowest, highest = min(LOWEST, current), max(HIGHEST, current)
+    bounded = min(max(wanted, lowest), highest)
     if bounded != wanted:
-        why += f", kept within {LOWEST} to {HIGHEST}"
+        why += f", kept within {lowest} to {highest}"
     return Advice(bounded, why)

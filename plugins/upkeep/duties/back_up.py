@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from typing import Any
 
 import upkeep
@@ -43,12 +44,14 @@ OWN_BACKUPS_LOOKED_AT = 3
 """How many of the newest backups are searched for one that this very run made before it was killed."""
 
 
-def back_up(job: Job, target: str, *, dry_run: bool = False) -> dict[str, Any]:
+def back_up(job: Job, target: str, *, dry_run: bool = False, reuse_since: datetime | None = None) -> dict[str, Any]:
     """Make one backup of one target, or find the one that this run already made.
 
     What an earlier run left is settled first: backups waiting in the spool are shipped, unfinished ones are removed.
     Where the store is away, full, or refuses the account, the backup is finished into the spool, and ``BackupSpooled``
     says so.
+
+    :param reuse_since: one that this run had finished before then is too old to be found; None: none is.
 
     Errors: ``Busy``, ``SourceError``, ``ToolError``, ``StoreError``, ``BackupSpooled``.
     """
@@ -59,7 +62,7 @@ def back_up(job: Job, target: str, *, dry_run: bool = False) -> dict[str, Any]:
     act = job.act("back_up", target, command=f"back up as {ref.backup_id}")
     with job.ledger.record(act) as entry, job.hold(target) as hold:
         away = _settle(job, target, hold)
-        if own := _made_by_this_run(job, target, away):
+        if own := _made_by_this_run(job, target, away, reuse_since):
             log.info("%s was made by an earlier try of this run", own.ref.backup_id)
             entry.note(bytes=own.size, backup_id=own.ref.backup_id, size=own.size, found=True)
             if away:
@@ -227,7 +230,7 @@ def _unfinished_removed(store: Store, ref: BackupRef) -> Iterator[None]:
         raise
 
 
-def _made_by_this_run(job: Job, target: str, away: StoreError | None) -> Backup | None:
+def _made_by_this_run(job: Job, target: str, away: StoreError | None, since: datetime | None) -> Backup | None:
     """The backup that an earlier try of this same run finished before it was killed, if it is not known to be bad."""
     store = job.spool if away else job.store
     try:
@@ -239,6 +242,8 @@ def _made_by_this_run(job: Job, target: str, away: StoreError | None) -> Backup 
             manifest, _ = read_manifest(store, backup.ref)
         except (ManifestBroken, StoreError):
             continue  # an old backup's trouble; verify is there to tell of it
+        if since and datetime.fromisoformat(manifest.finished_at) < since:
+            continue
         if manifest.run.get("run_id") == job.run.run_id and not backup.failure:
             return backup
     return None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from upkeep.domain.proof import ProofLevel, is_proven
 from upkeep.domain.retention import FUTURE_TOLERANCE
 from upkeep.domain.units import human_seconds
-from upkeep.duties.catalogue import read_catalogue
+from upkeep.duties.catalogue import Backup, read_catalogue
 from upkeep.duties.job import Job
 from upkeep.errors import NoFreshBackup
 
@@ -47,6 +47,28 @@ def require_fresh_backup(job: Job, target: str, refused: str) -> str:
             hint="find out why there is no newer one, back it up and verify that, then run this task again",
         )
     return backup_id
+
+
+def ended_at(job: Job, backup: Backup) -> datetime:
+    """When the backup was made, by the ledger: where one takes hours, none could be young if its age counted from its
+    beginning. One whose end the ledger doesn't know, of a killed task, counts from its beginning.
+    """
+    act = job.last_act(
+        "back_up",
+        backup.ref.target,
+        lambda one: one.detail.get("backup_id") == backup.ref.backup_id and not one.detail.get("found"),
+    )
+    ended = datetime.fromisoformat(act.finished.at) if act and act.finished else backup.taken_at
+    return max(ended, backup.taken_at)
+
+
+def newest_told(job: Job, target: str) -> str:
+    """How far and how old the newest backup is, for an error that says why it isn't enough."""
+    backups = read_catalogue(job.store, job.site.name, target).backups
+    if not backups:
+        return "it has no backup"
+    age = human_seconds((job.now() - ended_at(job, backups[-1])).total_seconds())
+    return f"its newest, {backups[-1].ref.backup_id}, is {backups[-1].standing} and was finished {age} ago"
 
 
 def check_backup(job: Job, target: str) -> dict[str, Any]:

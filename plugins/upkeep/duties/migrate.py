@@ -19,6 +19,7 @@ from upkeep.domain.proof import ProofLevel, is_proven
 from upkeep.domain.units import human_seconds
 from upkeep.duties.back_up import back_up
 from upkeep.duties.catalogue import read_catalogue
+from upkeep.duties.fresh_backup import ended_at, newest_told
 from upkeep.duties.job import Job, within
 from upkeep.duties.migration_history import backup_behind, earlier_attempt, first_statement
 from upkeep.duties.migration_plan import (
@@ -63,7 +64,7 @@ def secure_migration(job: Job, migration: Migration, *, start_at: int | None = N
         return {**result, "backup_id": backup_behind(earlier), "reason": "it was begun behind this one"}
     if backup_id := _secured(job, target, _rehearsal(job, plan, target)):
         return {**result, "backup_id": backup_id, "reason": "young enough and proven"}
-    backup_id = str(back_up(job, target)["backup_id"])
+    backup_id = str(back_up(job, target, reuse_since=job.now() - FRESH)["backup_id"])
     verify(job, target, backup_id)
     return {**result, "backup_id": backup_id, "reason": "made for this migration"}
 
@@ -88,7 +89,8 @@ def run_migration(job: Job, migration: Migration, *, approver: str, start_at: in
             backup_id = backup_behind(earlier) if resumed and earlier else _secured(job, target, rehearsal)
             if not backup_id:
                 raise NoFreshBackup(
-                    f"{target} has no proven backup that is younger than the rehearsal",
+                    f"{target} has no proven backup that is younger than the rehearsal and "
+                    f"{human_seconds(FRESH.total_seconds())}: {newest_told(job, target)}",
                     hint="start the migration anew, as another run: it makes one before it begins",
                 )
             if resumed and plan.on_failure == "restore":
@@ -152,14 +154,14 @@ def _rehearsal(job: Job, plan: MigrationPlan, target: str, *, resumed: bool = Fa
 
 
 def _secured(job: Job, target: str, rehearsal: Record) -> str:
-    """A proven backup of the last hour that was begun after the rehearsal, by the ledger's order: what was written in
-    between would be lost by a restore, and backups' ids know whole seconds only. Else empty.
+    """A proven backup that was finished within the last hour and begun after the rehearsal, by the ledger's order: what
+    was written in between would be lost by a restore, and backups' ids know whole seconds only. Else empty.
     """
     catalogue = read_catalogue(job.store, job.site.name, target)
     counts_from = min(job.site.retention.policy(job.site.timezone).counts_from, ProofLevel.STRUCTURE)
     for one in job.ledger.acts(job.site.name, target=target, duty="back_up", newest_first=True, limit=LOOK_BACK):
         backup = catalogue.find(str(one.detail.get("backup_id")))
-        if backup is None or one.detail.get("found") or job.now() - backup.taken_at > FRESH:
+        if backup is None or one.detail.get("found") or job.now() - ended_at(job, backup) > FRESH:
             continue
         proven = is_proven(backup.level, backup.failure is not None, counts_from=counts_from)
         if proven and rehearsal.finished and one.started.seq > rehearsal.finished.seq:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import takewhile
 
 from upkeep.domain.migration import MigrationPlan, stands
 from upkeep.domain.sql_statements import missing_from_session
@@ -160,8 +161,11 @@ def _was_undone(job: Job, target: str, plan: MigrationPlan, attempt: Record) -> 
             unharmed = not attempt.detail.get("in_part") and (plan.whole or leaves_nothing(plan, 1))
         if unharmed and not _own_acts(job, target, "commit_migration", plan, attempt):
             return True
-    if any(one.state == "done" for one in _own_acts(job, target, "undo_migration", plan, attempt, "undo ")):
-        return True
+    later = [one for one in reversed(_attempts(job, target, plan)) if one.started.seq > attempt.started.seq]
+    # The script of one that went on half-way takes back what those before it did, too.
+    for one in (attempt, *takewhile(lambda one: " from statement 1 of " not in one.started.command, later)):
+        if any(act.state == "done" for act in _own_acts(job, target, "undo_migration", plan, one, "undo ")):
+            return True
     # A backup from after it holds what it did; backups' ids sort by their time.
     return any(
         one.state == "done"

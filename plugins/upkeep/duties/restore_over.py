@@ -26,6 +26,7 @@ from upkeep.domain.units import human_seconds
 from upkeep.duties.back_up import back_up
 from upkeep.duties.catalogue import read_catalogue
 from upkeep.duties.database_copy import open_restorer
+from upkeep.duties.fresh_backup import ended_at, newest_told
 from upkeep.duties.job import Job
 from upkeep.duties.restore_copy import compare_again, load_copy
 from upkeep.duties.restore_others import bring_other_beside, other_was_begun, swap_other
@@ -40,7 +41,7 @@ from upkeep.site import Database, ScaleToZero
 log = logging.getLogger(__name__)
 
 FRESH = timedelta(hours=1)
-"""How old the newest backup of what is live may be."""
+"""How old the newest backup of what is live may be, from its end."""
 _TEXT = r'"(?:[^"\\]|\\.)*"'
 _SWAP = re.compile(rf"swap ({_TEXT}) over ({_TEXT}), which stays as ({_TEXT}); backup (\S+)")
 
@@ -133,7 +134,8 @@ def secure_live(job: Job, request: RestoreRequest, *, waived: str = "", dry_run:
         return {**result, "backup_id": None, "reason": "would be backed up and verified"}
     # Noted in an act of its own: by it the next restore knows that this one holds what was wrong.
     with job.ledger.record(job.act(SAFETY, target, command="back up what is live")) as entry:
-        made = str(back_up(job, target)["backup_id"])
+        # Not one that this run made before: of before the migration that failed, or an approval that came late.
+        made = str(back_up(job, target, reuse_since=_fresh_since(job, target))["backup_id"])
         entry.note(backup_id=made)
         verify(job, target, made)
         entry.note(light="green", summary=f"what is live is kept as {made}")
@@ -308,19 +310,20 @@ def restore_over(job: Job, request: RestoreRequest, *, approver: str, waivers: W
 
 
 def fresh_backup(job: Job, target: str) -> str:
-    """The id of the newest backup, if it is proven and younger than ``FRESH``; else empty.
-
-    Where writes are stopped, nothing has changed since: its age counts up to then.
-    """
-    stopped = stopped_at(job, target)
-    at = datetime.fromisoformat(stopped.at) if stopped else job.now()
+    """The id of the newest backup, if it is proven and younger than ``FRESH``; else empty."""
     backups = read_catalogue(job.store, job.site.name, target).backups
     level = min(job.site.retention.policy(job.site.timezone).counts_from, ProofLevel.STRUCTURE)
     newest = backups[-1] if backups else None
-    if newest is None or at - newest.taken_at > FRESH:
+    if newest is None or ended_at(job, newest) < _fresh_since(job, target):
         return ""
     proven = is_proven(newest.level, newest.failure is not None, counts_from=level)
     return newest.ref.backup_id if proven else ""
+
+
+def _fresh_since(job: Job, target: str) -> datetime:
+    """Where writes are stopped, nothing has changed since: a backup's age counts up to then."""
+    stopped = stopped_at(job, target)
+    return (datetime.fromisoformat(stopped.at) if stopped else job.now()) - FRESH
 
 
 def refuse_obstacles(server: LiveServer, live: str) -> None:
@@ -381,7 +384,8 @@ def _require_waived(job: Job, target: str, waivers: Waivers) -> None:
 def _require_fresh(job: Job, target: str, waivers: Waivers) -> None:
     if not waivers.backup and not fresh_backup(job, target):
         raise NoFreshBackup(
-            f"{job.site.name}/{target} has no proven backup of the last {human_seconds(FRESH.total_seconds())}",
+            f"{job.site.name}/{target} has no proven backup of the last {human_seconds(FRESH.total_seconds())}: "
+            f"{newest_told(job, target)}",
             hint="run the whole restore again: it makes one first; where live can't be dumped any more, give "
             "--waive-backup REASON (in the form: no fresh backup first, because)",
         )

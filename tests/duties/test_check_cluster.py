@@ -199,7 +199,7 @@ def test_an_account_without_any_right_gets_the_name_of_every_rule(
     endpoint = account(namespace, "read", folder=tmp_path)
     client.RbacAuthorizationV1Api(namespace.api).delete_namespaced_role("upkeep-read", namespace.name)
     sites.cluster(namespace.name, endpoint, leave_out=["certificates", "nodes"])
-    namespace.wait_for("the right is gone", lambda: checked(sites)[0]["light"] == "amber")
+    namespace.wait_for("the right is gone", lambda: checked(sites)[0]["light"] == "red")
     unread = checked(sites)[0]["unread"]
     assert 'deployments (forbidden: no rule has verb list, resource deployments, apiGroup "apps")' in unread
     assert any('resource endpointslices, apiGroup "discovery.k8s.io"' in why for why in unread)

@@ -32,6 +32,11 @@ from upkeep.duties.sample_capacity import sample_capacity
 from upkeep.ledger.samples import Samples
 from upkeep.site import LookedAt
 
+LISTED = (
+    "pods", "services", "persistentvolumeclaims", "deployments", "statefulsets", "daemonsets", "jobs", "endpointslices",
+    "nodes", "secrets",
+)  # fmt: skip
+
 
 def checked(sites: SiteFactory) -> dict[str, Any]:
     job = sites.job(now=lambda: NOW)
@@ -157,6 +162,46 @@ def test_an_answer_that_is_no_answer_costs_its_kind_and_no_other(sites: SiteFact
     assert "deployments (HTTP 503 Service Unavailable)" in found["unread"]
     assert found["figures"]["pods"] == 1
     assert "not looked at: deployments, statefulsets, daemonsets, certificates" in found["summary"]
+
+
+@pytest.mark.parametrize("status", [403, 429, 500, 503])
+def test_a_cluster_that_shows_nothing_of_the_namespace_is_red(sites: SiteFactory, status: int) -> None:
+    with ApiServer() as server:
+        server.put("pods", pod())
+        server.lists_answer.update(dict.fromkeys(LISTED, status))
+        sites.cluster("shop", server.endpoint())
+        found = checked(sites)
+    assert (found["light"], found["reds"], found["figures"]) == ("red", 1, {})
+    assert found["summary"].startswith("namespace: none of its objects could be read; not looked at: pods, services, ")
+    assert len(found["unread"]) == len(LISTED)
+
+
+@pytest.mark.parametrize(("status", "light"), [(403, "amber"), (429, "red"), (503, "red")])
+def test_pods_that_an_overloaded_api_does_not_list_are_red_and_the_rest_is_read(
+    sites: SiteFactory, status: int, light: str
+) -> None:
+    with ApiServer() as server:
+        server.put("nodes", node("node-1", condition("MemoryPressure", True)))
+        server.lists_answer["pods"] = status
+        sites.cluster("shop", server.endpoint())
+        found = checked(sites)
+    assert found["light"] == light
+    assert ("pods could not be read" in found["summary"]) == (light == "red")
+    assert "node node-1" in found["summary"]
+
+
+def test_a_site_that_leaves_all_but_unreadable_certificates_out_is_not_red(sites: SiteFactory) -> None:
+    broken = {"metadata": {"name": "web"}, "type": "kubernetes.io/tls", "data": {"tls.crt": "bm9uZQ=="}}
+    with ApiServer() as server:
+        server.put("secrets", broken)
+        sites.cluster(
+            "shop", server.endpoint(), leave_out=[kind for kind in get_args(LookedAt) if kind != "certificates"]
+        )
+        found = checked(sites)
+    assert (found["light"], found["unread"]) == (
+        "amber",
+        ["certificate in secret web (its tls.crt is not a certificate)"],
+    )
 
 
 def test_what_a_site_leaves_out_is_neither_read_nor_remarked(sites: SiteFactory) -> None:

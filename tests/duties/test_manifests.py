@@ -329,6 +329,43 @@ def test_an_object_that_the_api_refuses_is_told_with_its_reason(namespace: Names
         namespace.core.read_namespaced_config_map("good", namespace.name)
 
 
+def test_a_claim_that_was_enlarged_and_a_role_binding_that_was_made_anew_are_notes(namespace: Namespace) -> None:
+    volume_spec = {"accessModes": ["ReadWriteOnce"], "storageClassName": ""}
+
+    def claim(size: str) -> dict[str, Any]:
+        return {
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "uploads"},
+            "spec": {**volume_spec, "resources": {"requests": {"storage": size}}},
+        }  # fmt: skip
+
+    def binding(role: str) -> dict[str, Any]:
+        role_ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role}
+        return {
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "bound"},
+            "roleRef": role_ref,
+        }  # fmt: skip
+
+    owner = {"namespace": namespace.name, "name": "uploads"}
+    of_volume = {**volume_spec, "capacity": {"storage": "2Gi"}, "hostPath": {"path": "/nowhere"}, "claimRef": owner}
+    namespace.core.create_persistent_volume({"metadata": {"name": namespace.name}, "spec": of_volume})
+    try:
+        namespace.create(claim("2Gi"), binding("new"))
+        named = ("uploads", namespace.name)
+        namespace.wait_for(
+            "the claim is bound",
+            lambda: namespace.core.read_namespaced_persistent_volume_claim(*named).status.phase == "Bound",
+        )
+        content, index = packed([CONFIG_MAP, claim("1Gi"), binding("old")])
+        applied = dry_run(namespace.endpoint, namespace.name, iter([content]), index=index)
+    finally:
+        namespace.core.delete_persistent_volume(namespace.name)
+    assert (applied.objects, applied.refused) == (1, [])
+    assert [note.partition(" differs today")[0] for note in applied.notes] == [
+        "PersistentVolumeClaim uploads",
+        "RoleBinding bound",
+    ]
+
+
 def test_a_namespace_that_shows_nothing_is_an_error_and_no_empty_backup(
     namespace: Namespace, sites: SiteFactory
 ) -> None:

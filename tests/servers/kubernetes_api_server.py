@@ -49,6 +49,8 @@ class ApiServer:
         """By pod, container, and whether it is the log of the run before this one."""
         self.forbidden: set[str] = set()
         """Resources that the account may not read, ``pods/log`` among them."""
+        self.lists_answer: dict[str, int] = {}
+        """The HTTP status with which a resource's list fails, such as 429 of an API server that has too much to do."""
         self.away: set[str] = set()
         """Groups that are registered and don't answer."""
         self.expired = False
@@ -129,6 +131,8 @@ class ApiServer:
                 if resource in self.forbidden:
                     where = f'resource "{resource}" in API group "{group}"'
                     return _status(403, f"{resource} is forbidden: User cannot list {where}")
+                if status := self.lists_answer.get(resource):
+                    return _status(status, f"the list of {resource} failed")
                 return self._list(group, version, resource, query)
             case _:
                 return _status(404, "the server could not find the requested resource")

@@ -41,6 +41,8 @@ class ClusterObjects:
     """By kind, in the plural. ``endpoints`` holds Endpoints, ``endpointslices`` those of whatever version there is."""
     certificates: list[SecretCertificate] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
+    answers: dict[str, int] = field(default_factory=dict)
+    """The HTTP status of each kind that was asked for, 200 for what was read."""
 
 
 def judge_cluster(
@@ -72,11 +74,23 @@ def judge_cluster(
     found += _jobs(items.get("jobs", ()))
     found += [finding for node in items.get("nodes", ()) for finding in _node(node, now)]
     found += _certificates(seen.certificates, now, certificate_days)
+    found += _unanswered(seen.answers)
     own = ("pods", *_WORKLOADS, "services")
     if all(kind in items and not items[kind] for kind in own):
         what = "holds nothing: no pod, workload or service"
         found.append(_amber("namespace", "", what, "is its name right? The API lists what doesn't exist as empty"))
     return sorted(grouped(found), key=lambda finding: finding.light != "red")
+
+
+def _unanswered(answers: Mapping[str, int]) -> Iterator[ClusterFinding]:
+    """One kind that can't be read is a remark; a namespace of which nothing is known can't pass for a healthy one."""
+    pods = answers.get("pods", 200)
+    if answers and 200 not in answers.values():
+        hint = "what was not looked at says why, kind by kind: a missing rule, or an API server that does not answer"
+        yield _red("namespace", "", "none of its objects could be read", hint)
+    elif pods >= 500 or pods == 429:
+        hint = "is the API server overloaded, or its etcd? kubectl get pods says the same"
+        yield _red("namespace", "", f"its pods could not be read: HTTP {pods}", hint)
 
 
 def grouped(findings: Iterable[ClusterFinding]) -> list[ClusterFinding]:

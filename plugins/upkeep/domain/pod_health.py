@@ -57,7 +57,7 @@ class ClusterFinding:
         """``pod web-7d4-x``, or ``3 pods of deployment web, such as web-7d4-x``."""
         if self.count > 1:
             return f"{self.count} {self.kind}s of {self.owner}, such as {self.name}"
-        return f"{self.kind} {self.name}"
+        return f"{self.kind} {self.name}".rstrip()
 
     @property
     def says(self) -> str:

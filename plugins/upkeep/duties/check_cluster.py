@@ -38,8 +38,8 @@ SUBJECT_CHARS, SAYS_CHARS, HINT_CHARS = 160, 260, 200
 
 
 def check_cluster(job: Job) -> dict[str, Any]:
-    """Read and judge the namespace. A cluster that doesn't answer is red, not an error; a kind that the account may not
-    list is amber, and the remark names the rule that is missing.
+    """Read and judge the namespace. A cluster that doesn't answer, or shows nothing of it, is red, not an error; a kind
+    that the account may not list is amber, and the remark names the rule that is missing.
     """
     section = job.site.cluster
     if section is None:

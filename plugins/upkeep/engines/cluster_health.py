@@ -108,7 +108,16 @@ class ClusterReading:
         namespace = "" if resource in _OF_NOBODY else self.namespace
         with degrading_to(seen.unread, kind, resource, group):
             path = path_of(resource, namespace, group=group, version=version)
-            seen.items[kind] = list(list_objects(self.api, path))
+            seen.items[kind] = self._listed(seen, kind, path)
+
+    def _listed(self, seen: ClusterObjects, kind: str, path: str, **query: str) -> list[Any]:
+        try:
+            found = list_objects(self.api, path, **query)
+        except ApiException as error:
+            seen.answers[kind] = error.status or 0
+            raise
+        seen.answers[kind] = 200
+        return found
 
     def _take_endpoints(self, seen: ClusterObjects) -> None:
         versions: list[str] = []
@@ -124,7 +133,7 @@ class ClusterReading:
         """Only the certificates stay; the keys beside them are dropped with the answer."""
         with degrading_to(seen.unread, "certificates", "secrets"):
             path = path_of("secrets", self.namespace)
-            for secret in list_objects(self.api, path, fieldSelector="type=kubernetes.io/tls"):
+            for secret in self._listed(seen, "certificates", path, fieldSelector="type=kubernetes.io/tls"):
                 name = str(secret["metadata"]["name"])
                 try:
                     pem = base64.b64decode((secret.get("data") or {}).get("tls.crt") or "")

@@ -19,7 +19,11 @@ from upkeep.engines.manifests_check import read_archive
 FIELD_MANAGER = "upkeep"
 APPLY = "application/apply-patch+yaml; charset=utf-8"
 """With its charset the client library leaves the body alone; without, it would make JSON of it a second time."""
-_UNLIKE = re.compile("immutable|may not be chang|forbidden: updates to|cannot be changed|may not change", re.IGNORECASE)
+_UNLIKE = re.compile(
+    "immutable|may not be chang|forbidden: updates to|cannot be changed|may not change|field can ?not be less than"
+    "|cannot change roleRef",
+    re.IGNORECASE,
+)
 """What the API says of a change that it never takes: the object in the cluster differs, and would have to go first."""
 
 

@@ -43,6 +43,7 @@ from upkeep.duties.tend_partitions import tend_partitions
 from upkeep.duties.tend_tables import tend_tables
 from upkeep.duties.verify import verify
 from upkeep.engines.grants import FLAVOURS, PARTS, Names, grants, written
+from upkeep.errors import PurgeRefused
 from upkeep.resources import include_folder
 
 RUNBOOK = Path(__file__).resolve().parents[2] / "docs" / "runbooks" / "daily.md"
@@ -137,6 +138,57 @@ def test_the_account_does_the_whole_day_on_mysql(
         assert (plan.refusals, plan.notes) == ((), ())
         assert purge_rows(sites.job(), "app", 0)["deleted"] == 1
     assert database.query("SELECT id FROM audit_logs") == [(2,)]
+
+
+def test_a_cascade_into_a_database_that_the_account_may_not_see_is_refused(
+    sites: SiteFactory, any_mysql_database: MySqlDatabase, tmp_path: Path
+) -> None:
+    """InnoDB asks for no rights when it cascades; names that InnoDB writes in a way of its own are met all the same."""
+    database, other = any_mysql_database, MySqlDatabase(any_mysql_database.server, f"other-{secrets.token_hex(4)}é")
+    make_old_rows(database)
+    database.execute("RENAME TABLE audit_logs TO `audit-日志ä`")
+    rule = {**RULE, "table": "audit-日志ä", "archive": False, "cascade": True}
+    tables = {"purge_rows": ["audit-日志ä"]}
+    with other.existing(), account(database.server, "daily", database=database.name, tables=tables) as user:
+        other.execute(
+            "CREATE TABLE `it-ems.é` (id INT PRIMARY KEY, log INT, "
+            f"CONSTRAINT fk FOREIGN KEY (log) REFERENCES `{database.name}`.`audit-日志ä` (id) ON DELETE CASCADE)"
+        )
+        other.execute("INSERT INTO `it-ems.é` VALUES (1, 1)")
+        sites.database(database, endpoint=replace(database.endpoint(), user=user, secret=SECRET), purge=[rule])
+        whole_day(sites, "database/app", "app", tmp_path)
+        with pytest.raises(PurgeRefused, match=f"foreign key fk of {other.name}.it-ems.é .log. .*CASCADE") as refused:
+            purge_rows(sites.job(), "app", 0)
+        assert "grant the account SELECT and DELETE on the whole of that database" in refused.value.hint
+        database.execute(f"GRANT SELECT, DELETE ON {other.quoted}.* TO {user}@'%'")
+        assert purge_rows(sites.job(), "app", 0)["deleted"] == 1
+        assert other.query("SELECT * FROM `it-ems.é`") == []
+
+
+def test_keys_within_the_database_are_told_once(sites: SiteFactory, any_mysql_database: MySqlDatabase) -> None:
+    database = any_mysql_database
+    make_old_rows(database)
+    for action in ("CASCADE", "SET NULL", "NO ACTION"):
+        database.execute(
+            f"CREATE TABLE `by {action}` (id INT PRIMARY KEY, log INT, "
+            f"FOREIGN KEY (log) REFERENCES audit_logs (id) ON DELETE {action})"
+        )
+    with account(database.server, "daily", database=database.name) as user:
+        sites.database(database, endpoint=replace(database.endpoint(), user=user, secret=SECRET), purge=[RULE])
+        (plan,) = plan_purge(sites.job(), "app")
+    said = sorted(re.sub(r".* of by .*ON DELETE (.*): .*", r"\1", refusal.reason) for refusal in plan.refusals)
+    assert said == ["CASCADE", "NO ACTION", "SET NULL"]
+
+
+def test_an_account_that_may_not_ask_innodb_is_told_so(sites: SiteFactory, any_mysql_database: MySqlDatabase) -> None:
+    database = any_mysql_database
+    make_old_rows(database)
+    with account(database.server, "daily", database=database.name) as user:
+        database.execute(f"REVOKE PROCESS ON *.* FROM {user}@'%'")
+        sites.database(database, endpoint=replace(database.endpoint(), user=user, secret=SECRET), purge=[RULE])
+        (plan,) = plan_purge(sites.job(), "app")
+    assert plan.refusals == ()
+    assert any("other databases go with those of audit_logs: grant PROCESS" in note for note in plan.notes)
 
 
 def test_the_role_does_the_whole_day_on_postgres(

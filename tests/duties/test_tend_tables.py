@@ -235,6 +235,26 @@ def test_an_account_that_may_not_vacuum_is_told_and_the_plan_is_shown_by_the_com
     assert "app: public.orders: vacuum (about" in capsys.readouterr().out
 
 
+def test_what_the_server_warns_of_while_it_does_the_work_is_an_amber_note(
+    tmp_path: Path, postgres_database: PostgresDatabase
+) -> None:
+    make_bloated(postgres_database)
+    postgres_database.execute(
+        "CREATE FUNCTION warned(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE WARNING 'an odd row' USING HINT = 'look at it'; RETURN $1; END $$"
+    )
+    postgres_database.execute("CREATE INDEX by_warning ON orders (warned(n))")
+    tending = Tending(tmp_path, postgres_database, analyze=["orders"])
+    result = tending.tend()
+    assert "vacuum public.orders" in result["tended"], result
+    note = "vacuum public.orders: the server warned: an odd row. look at it"
+    assert (result["light"], note in result["notes"], note in result["summary"]) == ("amber", True, True), result
+    assert result["hint"] == "the work was done: see to what the server warned of"
+    detail = tending.done()["app/public.orders"].detail
+    assert (detail["light"], detail["warned"]) == ("amber", ["an odd row. look at it"])
+    assert "permission denied" not in str(result)
+
+
 # What stands in the way
 
 

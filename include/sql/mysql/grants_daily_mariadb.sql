@@ -1,7 +1,7 @@
 -- The day on MariaDB. Behind each statement: the duties that need it. One that names {table} is run for each table with a
 -- purge rule.
 GRANT SELECT, SHOW VIEW, TRIGGER, EVENT ON {database}.* TO {account};  -- back_up, purge_rows, sample_capacity: sizes
-GRANT RELOAD, PROCESS, BINLOG MONITOR ON *.* TO {account};  -- back_up, check_health: transactions and waits
+GRANT RELOAD, PROCESS, BINLOG MONITOR ON *.* TO {account};  -- back_up, check_health: transactions and waits; purge_rows: keys of other databases
 GRANT SELECT ON mysql.proc TO {account};  -- back_up: routines
 GRANT SLAVE MONITOR ON *.* TO {account};  -- check_health, purge_rows: lag; replicas are asked too
 GRANT REPLICATION MASTER ADMIN ON *.* TO {account};  -- purge_rows: which replicas there are

@@ -256,6 +256,14 @@ def _foreign_key_refusals(rule: Rule, table: Table, key: ForeignKey, archived: C
             f"purge {key.table} first and drop the key, or give it ON DELETE CASCADE and set cascade: true in the rule",
         )
         return
+    if not key.permitted:
+        yield Refusal(
+            f"{what} ON DELETE {key.on_delete}: the purge would change {key.table} as well, where this account has no "
+            "rights",
+            "drop that key; or, if that is meant, grant the account SELECT and DELETE on the whole of that database "
+            "and set cascade: true in the rule",
+        )
+        return
     if not rule.cascade:
         yield Refusal(
             f"{what} ON DELETE {key.on_delete}: the purge would change {key.table} as well",

@@ -36,6 +36,8 @@ class ForeignKey:
     """In the words of SQL: CASCADE, SET NULL, SET DEFAULT, RESTRICT, NO ACTION."""
     indexed: bool = True
     """Whether finding the rows that refer to one of ours takes an index; without one, each delete reads that table."""
+    permitted: bool = True
+    """Whether the account has rights on the table it belongs to; InnoDB changes its rows without asking for any."""
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,7 @@ class _Done:
     postponed: list[Item] = field(default_factory=list)
     failed: list[tuple[Item, SourceError]] = field(default_factory=list)
     refused: tuple[Item, ...] = ()
+    warned: list[str] = field(default_factory=list)
     notes: tuple[str, ...] = ()
     healthy: int = 0
     freed: int = 0
@@ -122,7 +123,7 @@ class _Done:
     def light(self) -> str:
         if self.failed or not self.whole:
             return "red"
-        return "amber" if self.skipped or self.postponed or self.refused else "green"
+        return "amber" if self.skipped or self.postponed or self.refused or self.warned else "green"
 
     def told(self) -> dict[str, Any]:
         """For the ledger and the task's result; small, however many tables there are."""
@@ -134,7 +135,7 @@ class _Done:
             "skipped": [cut(f"{item.kind} {item.label}: {why}", 200) for item, why in self.skipped[:SHOWN]],
             "refused": [cut(item.line(), 200) for item in self.refused[:SHOWN]],
             "postponed": [[item.kind, item.label] for item in self.postponed[:SHOWN]],
-            "notes": [cut(note, 200) for note in self.notes[:5]],
+            "notes": [cut(note, 200) for note in (*self.warned, *self.notes)[:5]],
         }
 
     def _summary(self) -> str:
@@ -151,7 +152,7 @@ class _Done:
         if self.freed > 0:
             said += f"; {human_bytes(self.freed)} freed"
         named = [f"{item.label}: {why}" for item, why in self.skipped[:1]] + [item.line() for item in self.refused[:1]]
-        return "; ".join([said, *named])
+        return "; ".join([said, *named, *self.warned[:1]])
 
     def _hint(self) -> str:
         if self.failed:
@@ -160,7 +161,9 @@ class _Done:
             return self.refused[0].remedy
         if self.skipped:
             return "nothing is broken: the next window tries again; if it stays so, find out who keeps the table busy"
-        return "they come first in the next window; if they never fit, lengthen it" if self.postponed else ""
+        if self.postponed:
+            return "they come first in the next window; if they never fit, lengthen it"
+        return "the work was done: see to what the server warned of" if self.warned else ""
 
 
 class _Needless(Exception):
@@ -259,19 +262,21 @@ class _Tending:
             self._clear_the_way(action, judging, session, load)
             log.info("%s (%s)", action.statement, action.reason)
             begun = time.monotonic()
-            session.apply(action, self._why_stop, self._until.seconds_left(self._job.now()))
+            warned = session.apply(action, self._why_stop, self._until.seconds_left(self._job.now()))
             seconds = time.monotonic() - begun
         after = session.size(action)
         freed = action.bytes - after if action.kind != "analyze" else 0  # others may be at work on it meanwhile
         self.done.freed += freed
         self.done.tended.append(action)
+        self.done.warned += [cut(f"{action.kind} {action.label}: the server warned: {words}", 200) for words in warned]
         sizes = f"{human_bytes(action.bytes)} -> {human_bytes(after)}, " if freed else ""
         entry.note(
             bytes=max(0, freed),
             after=after,
             seconds=round(seconds, 2),
-            light="green",
-            summary=f"{action.kind}: {sizes}{human_seconds(seconds)}; {action.reason}",
+            light="amber" if warned else "green",
+            warned=[cut(words, 200) for words in warned],
+            summary="; ".join((f"{action.kind}: {sizes}{human_seconds(seconds)}", action.reason, *warned[:1])),
         )
 
     def _clear_the_way(self, action: Item, judging: _Judging, session: TableCareSession, load: ServerLoad) -> None:

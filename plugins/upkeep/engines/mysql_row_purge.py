@@ -29,6 +29,7 @@ from upkeep.engines.mysql_restore_line import restore_line
 from upkeep.engines.mysql_session import MySqlSession, why_read_only
 from upkeep.engines.mysql_statements import limit_statements
 from upkeep.engines.row_purge import STATEMENT_LIMIT_S, Found, Key, LockedOut, OldRows, Place, RowPurge
+from upkeep.engines.writes_held import NO_PRIVILEGE
 from upkeep.resources import sql
 
 STATEMENT_KEYS = 900
@@ -103,28 +104,53 @@ class MySqlRowPurge(MySqlSession, RowPurge):
         columns = self.dicts(sql("mysql", "list_columns_of_table"), name)
         indexes = self.dicts(sql("mysql", "list_indexes_of_table").format(table=_id(name)))
         key = tuple(str(i["Column_name"]) for i in _in_order(indexes) if i["Key_name"] == "PRIMARY")
+        foreign_keys, notes = self._foreign_keys(name)
         return Table(
             engine="mysql",
             place=(name,),
             columns=tuple(_column(column) for column in columns),
             primary_key=key,
             indexes=_usable(indexes),
-            foreign_keys=tuple(self._foreign_keys(name)),
+            foreign_keys=foreign_keys,
             storage=str(facts["storage"]),
             transactional=bool(int(facts["transactional"])),
             partitioned=bool(int(facts["partitioned"])),
             delete_triggers=tuple(str(row["name"]) for row in self.dicts(sql("mysql", "list_delete_triggers"), name)),
             spared=self._spared(name, key, columns),
+            notes=notes,
         )
 
-    def _foreign_keys(self, name: str) -> Iterator[ForeignKey]:
+    def _foreign_keys(self, name: str) -> tuple[tuple[ForeignKey, ...], tuple[str, ...]]:
+        """Those that refer to a table, and what can't be seen of them.
+
+        The server lists to an account only keys of tables on which it has rights. InnoDB lists all.
+        """
+        listed = tuple(self._keys("list_keys_to_table", name, permitted=True))
+        newer = self.flavour == "mysql" and self.version >= (8,)
+        try:
+            every = list(self._keys(f"list_innodb_{'' if newer else 'sys_'}keys_to_table", name, permitted=False))
+        except pymysql.MySQLError as error:
+            if error.args[0] not in NO_PRIVILEGE:
+                raise
+            note = f"this account may not see whether rows of other databases go with those of {name}: grant PROCESS"
+            return listed, (note,)
+        known = {(key.table, key.columns) for key in listed}
+        return (*listed, *(key for key in every if (key.table, key.columns) not in known)), ()
+
+    def _keys(self, statement: str, name: str, *, permitted: bool) -> Iterator[ForeignKey]:
+        """``permitted``: whether the account has rights on the tables of other databases among them."""
         found: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
-        for row in self.dicts(sql("mysql", "list_keys_to_table"), name):
+        for row in self.dicts(sql("mysql", statement), name):
             found.setdefault((str(row["table_schema"]), str(row["table_name"]), str(row["name"])), []).append(row)
         for (schema, table, key), rows in found.items():
-            label = table if schema == self.engine.database else f"{schema}.{table}"
-            columns = tuple(str(row["column_name"]) for row in rows)
-            yield ForeignKey(key, label, columns, str(rows[0]["on_delete"]).upper())  # InnoDB insists on an index
+            ours = schema == self.engine.database
+            yield ForeignKey(
+                name=key,
+                table=table if ours else f"{schema}.{table}",
+                columns=tuple(str(row["column_name"]) for row in rows),
+                on_delete=str(rows[0]["on_delete"]).upper(),  # InnoDB insists on an index
+                permitted=ours or permitted,
+            )
 
     def _spared(self, name: str, key: Sequence[str], columns: Sequence[Mapping[str, Any]]) -> Key | None:
         counted = next((str(column["name"]) for column in columns if int(column["counted"])), None)

@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -236,7 +236,7 @@ class MySqlTableCare(MySqlSession, TableCareSession):
 
     # Work.
 
-    def apply(self, action: Item, why_stop: WhyStop, seconds: float | None) -> None:
+    def apply(self, action: Item, why_stop: WhyStop, seconds: float | None) -> Sequence[str]:
         with self._told(f"{action.kind} {action.label} in"), closing(self.engine.connect()) as beside:
             session = int(self._connection.thread_id())  # type: ignore[no-untyped-call]  # the stubs leave it out
             queue = _Queue(beside, (self.engine.database, action.place[-1]), session, self.engine.lock_timeout_s)
@@ -247,6 +247,7 @@ class MySqlTableCare(MySqlSession, TableCareSession):
             finally:
                 with suppress(pymysql.MySQLError, OSError):
                     limit_statements(self._connection, STATEMENT_LIMIT_S)
+        return ()
 
     def _carry_out(self, action: Item, reasons: Any) -> None:
         try:

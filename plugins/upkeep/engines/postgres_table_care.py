@@ -9,7 +9,7 @@ that fails. VACUUM doesn't give the table's empty end back where there are stand
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,14 @@ from upkeep.errors import SourceError
 from upkeep.resources import sql
 
 CANCEL_LIMIT_S = 5.0
+WARNINGS = 5
+"""Remembered of one statement: there may be one for each row or page."""
 _NOT_HAD = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+_PASSES_OVER = {
+    "vacuum_is_relation_owner", "vacuum_is_permitted_for_relation", "vacuum_rel", "analyze_rel", None,
+}  # fmt: skip
+"""Functions of the server whose warnings say that it passed a table over: from PostgreSQL 11, from 16, and before 11.
+The words may be in any language. Where none is named, the worst is supposed."""
 EXACT_OVER_BYTES = 8 * 1_048_576
 """pgstattuple reads what it measures: only what the estimate suspects, and not what is small anyway."""
 SUSPECT_PCT = 20
@@ -37,6 +44,7 @@ SUSPECT_PCT = 20
 class PostgresTableCare(PostgresSession, TableCareSession):
     def __init__(self, engine: PostgresEngine) -> None:
         super().__init__(engine)
+        self._refused: list[str] = []
         self._warnings: list[str] = []
         self._exactly = True
 
@@ -175,12 +183,13 @@ class PostgresTableCare(PostgresSession, TableCareSession):
 
     # Work.
 
-    def apply(self, action: Item, why_stop: WhyStop, seconds: float | None) -> None:
+    def apply(self, action: Item, why_stop: WhyStop, seconds: float | None) -> Sequence[str]:
         with self.engine.told(f"{action.kind} {action.label} in"):
             self._patience(seconds)
             try:
                 with watched(why_stop, self._cancel) as reasons:
                     self._carry_out(action, reasons, seconds)
+                    return tuple(self._warnings)
             finally:
                 # Neither may hide what became of the action; what isn't dropped here the next run sweeps.
                 with suppress(psycopg.Error, SourceError):
@@ -193,6 +202,7 @@ class PostgresTableCare(PostgresSession, TableCareSession):
             self._connection.cancel_safe(timeout=CANCEL_LIMIT_S)
 
     def _carry_out(self, action: Item, reasons: Any, seconds: float | None) -> None:
+        self._refused.clear()
         self._warnings.clear()
         begun = time.monotonic()
         try:
@@ -208,12 +218,15 @@ class PostgresTableCare(PostgresSession, TableCareSession):
                 raise Ended("the window closed") from error
             raise
         # What an account may not vacuum is passed over with a warning.
-        if self._warnings:
-            raise psycopg.errors.InsufficientPrivilege(f"permission denied: {self._warnings[0]}")
+        if self._refused:
+            raise psycopg.errors.InsufficientPrivilege(f"permission denied: {self._refused[0]}")
 
     def _hear(self, said: psycopg.errors.Diagnostic) -> None:
         if said.severity_nonlocalized == "WARNING":  # what was said is gone once this returns
-            self._warnings.append(said.message_primary or "")
+            told = self._refused if said.source_function in _PASSES_OVER else self._warnings
+            words = ". ".join(filter(None, (said.message_primary, said.message_hint)))
+            if words not in told and len(told) < WARNINGS:
+                told.append(words)
 
     def _statement(self, action: Item) -> str:
         if action.kind in ("vacuum", "vacuum freeze") and self.server.version >= (12,) and self._has_standbys():

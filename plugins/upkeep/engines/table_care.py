@@ -53,8 +53,8 @@ class TableCareSession(ABC):
         """Wait for a moment in which ``action`` would make no transaction fail. Errors: ``NotNow``, ``Ended``."""
 
     @abstractmethod
-    def apply(self, action: Item, why_stop: WhyStop, seconds: float | None) -> None:
-        """Carry out one action, for at most so many seconds.
+    def apply(self, action: Item, why_stop: WhyStop, seconds: float | None) -> Sequence[str]:
+        """Carry out one action, for at most so many seconds. Returns what the server warned of, though it did the work.
 
         Errors: ``NotNow`` when a lock was not had, ``Ended``, ``SourceError`` for whatever else the server says.
         """

@@ -1,0 +1,12 @@
+-- Foreign keys of InnoDB that refer to one table, whether or not the account may see the tables that they belong to. Needs
+-- PROCESS. For MySQL 8.
+SELECT SUBSTR(f.ID, LOCATE('/', f.ID) + 1) AS name,
+       SUBSTRING_INDEX(f.FOR_NAME, '/', 1) AS table_schema,
+       SUBSTR(f.FOR_NAME, LOCATE('/', f.FOR_NAME) + 1) AS table_name,
+       c.FOR_COL_NAME AS column_name,
+       CASE WHEN f.TYPE & 1 THEN 'CASCADE' WHEN f.TYPE & 2 THEN 'SET NULL' WHEN f.TYPE & 16 THEN 'NO ACTION'
+            ELSE 'RESTRICT' END AS on_delete
+  FROM information_schema.INNODB_FOREIGN f
+  JOIN information_schema.INNODB_FOREIGN_COLS c ON c.ID = f.ID
+ WHERE f.REF_NAME = CONCAT(DATABASE(), '/', %s)
+ ORDER BY f.ID, c.POS;

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.duties.rollouts import Rollouts, finish
+from tests.duties.rollouts import Health, Rollouts, finish
 from tests.servers.kubernetes_cluster import Namespace
 from upkeep.duties.cluster_work import Wait
 from upkeep.duties.restart import plan_restart, restart
@@ -53,6 +53,27 @@ def test_undo_restart_and_scale_are_done_once_and_confirmed(tmp_path: Path, name
     with pytest.raises(RolloutRefused, match=r"isn't as it was planned|a rollout is under way"):
         restart(scene.job("late"), plan, approver="li.si")
     scene.require_clean_ledger()
+
+
+def test_scaled_to_zero_its_own_address_is_not_asked_for_and_every_other_is(
+    tmp_path: Path, namespace: Namespace
+) -> None:
+    health = Health()
+    scene = Rollouts(tmp_path, namespace, health.url, "a", "b")
+
+    def without(name: str, *failing: str) -> None:
+        health.happens = lambda _: None if scene.live(name).replicas else health.failing.update(failing)
+
+    without("a", "/a")
+    found = carry_out(scene, scale, plan_scale(scene.job("scale"), "a", 0), "scale")
+    assert (found["replicas"], found["light"]) == (0, "green")
+
+    health.failing.clear()
+    without("b", "/a", "/b")
+    with pytest.raises(RolloutFailed, match="http a: broke") as failed:
+        carry_out(scene, scale, plan_scale(scene.job("other"), "b", 0), "other")
+    assert "http b" not in str(failed.value)
+    health.stop()
 
 
 def test_a_step_that_does_not_get_there_in_time_fails_with_the_cluster_s_words(

@@ -124,7 +124,7 @@ def _addresses(job: Job) -> tuple[Gate, ...]:
     from upkeep.engines.health import endpoint_figures
 
     asked: list[tuple[str, HttpEndpoint, int | None]] = [
-        (f"http {deployment.name}", HttpEndpoint(name="gate", url=deployment.health_url, timeout_s=TIMEOUT_S), None)
+        (of_address(deployment.name), HttpEndpoint(name="gate", url=deployment.health_url, timeout_s=TIMEOUT_S), None)
         for deployment in cluster_of(job).deployments
         if deployment.health_url
     ]
@@ -135,6 +135,11 @@ def _addresses(job: Job) -> tuple[Gate, ...]:
 
     with ThreadPoolExecutor(max_workers=8) as pool:
         return tuple(pool.map(ask, asked))
+
+
+def of_address(name: str) -> str:
+    """The gate of a deployment's own ``health_url``."""
+    return f"http {name}"
 
 
 def of_pods(name: str) -> str:

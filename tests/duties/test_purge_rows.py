@@ -317,6 +317,23 @@ def test_a_lock_that_a_trigger_meets_leaves_the_session_in_utc(
     assert (result["locked_out"], result["deleted"], result["left_changed"]) == (1, 1, 0)
 
 
+def test_a_key_that_triggers_would_make_name_other_rows_is_not_archived_by(
+    tmp_path: Path, any_mysql_database: MySqlDatabase
+) -> None:
+    """West of Greenwich the key of an archived row names one that is five hours younger and in no archive yet."""
+    any_mysql_database.execute(
+        "CREATE TABLE logs (created_at timestamp NOT NULL DEFAULT '2026-01-01', PRIMARY KEY (created_at))"
+    )
+    any_mysql_database.execute("CREATE TABLE gone (n int)")
+    any_mysql_database.execute("CREATE TRIGGER tell AFTER DELETE ON logs FOR EACH ROW INSERT INTO gone VALUES (1)")
+    any_mysql_database.execute("INSERT INTO logs VALUES ('2026-08-01 00:00:00'), ('2026-08-01 05:00:00')")
+    with servers_zone(any_mysql_database, "-05:00"), pytest.raises(PurgeRefused, match="key names another row"):
+        ready(tmp_path, any_mysql_database, {**RULE, "archive": True}).purge()
+    assert any_mysql_database.query("SELECT count(*) FROM logs") == [(2,)]
+    any_mysql_database.execute("DROP TRIGGER tell")
+    assert ready(tmp_path, any_mysql_database, {**RULE, "archive": True}).purge()["deleted"] == 2
+
+
 @contextmanager
 def servers_zone(database: AnyDatabase, zone: str) -> Iterator[None]:
     """Sessions that begin within the block speak in another time zone."""

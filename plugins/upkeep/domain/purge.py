@@ -218,6 +218,13 @@ def _refusals(rule: Rule, table: Table | None, read_only: str, archived: Collect
     for key in table.foreign_keys:
         yield from _foreign_key_refusals(rule, table, key, archived)
     if rule.archive:
+        clocks = [c.name for c in table.columns if c.name in table.primary_key and c.meaning == "instant"]
+        if table.engine == "mysql" and table.delete_triggers and clocks:
+            yield Refusal(
+                f"key column {clocks[0]} is a TIMESTAMP, and triggers ({', '.join(table.delete_triggers)}) have the "
+                "server's own time zone while rows go, where the same key names another row",
+                "take archive: true out of the rule if losing these rows is right, or drop those triggers",
+            )
         for column in table.kept_columns:
             if column.form == "none":
                 yield Refusal(

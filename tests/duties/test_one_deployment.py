@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.duties.rollouts import Health, Rollouts, finish
+from tests.plain_site import plain_site
 from tests.servers.kubernetes_cluster import Namespace
 from upkeep.duties.cluster_work import Wait
 from upkeep.duties.restart import plan_restart, restart
@@ -73,6 +74,27 @@ def test_scaled_to_zero_its_own_address_is_not_asked_for_and_every_other_is(
     with pytest.raises(RolloutFailed, match="http a: broke") as failed:
         carry_out(scene, scale, plan_scale(scene.job("other"), "b", 0), "other")
     assert "http b" not in str(failed.value)
+    health.stop()
+
+
+@pytest.mark.parametrize(("length", "fits"), [(8, True), (60, False)])
+def test_however_many_addresses_fail_before_the_ledger_keeps_them_or_nothing_is_changed(
+    tmp_path: Path, namespace: Namespace, length: int, fits: bool
+) -> None:
+    health = Health()
+    scene = Rollouts(tmp_path, namespace, "", "a")
+    tls = health.url.replace("http:", "https:")
+    endpoints = [{"name": f"e{number}".ljust(length, "x"), "url": f"{tls}/{number}"} for number in range(85)]
+    job = scene.job()
+    job.site = plain_site(tmp_path, cluster=scene.settings, endpoints=endpoints)
+    plan = plan_restart(job, "a")
+    if fits:
+        found = finish(lambda: restart(job, plan, approver="li.si"), scene.live)
+        assert found["light"] == "amber", "all of them failed already"
+    else:
+        with pytest.raises(RolloutRefused, match="the ledger has no room for the 86 gates as they were"):
+            restart(job, plan, approver="li.si")
+        assert scene.live("a").revision == 1
     health.stop()
 
 

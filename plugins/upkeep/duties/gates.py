@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from upkeep.domain.gates import Compared, Gate, compare_gates, judge_http, judge_pods
 from upkeep.duties.cluster_work import CHANGE, acts_of, cluster_of
 from upkeep.duties.job import Job
+from upkeep.errors import RolloutRefused
 from upkeep.ledger import Entry
 from upkeep.site import HttpEndpoint
 
@@ -29,6 +30,8 @@ PAUSE_S = 1.0
 """A gate is bad when it is bad three times in a row: services need a moment to notice their new pods."""
 TIMEOUT_S = 5.0
 SAID_CHARS = 150
+FAILING_CHARS = 4000
+"""What all gates that fail before may say together."""
 SHOWN, SUMMARY_CHARS = 30, 1500
 """Together as much as the ledger has room for: of a longer detail it keeps nothing at all."""
 DUTY = "check_gates"
@@ -40,6 +43,8 @@ def check_gates_before(job: Job, names: Sequence[str], deployments: Deployments)
     """The baseline: how everything was before the change. A gate that fails now is told, and stops nothing.
 
     Once this run has changed something no other is taken: what the change broke would count as failing before.
+
+    Errors: ``RolloutRefused`` where the ledger has no room for so many: after the change nothing could be told.
     """
     if acts_of(job, CHANGE) and (known := baseline(job)):
         return known
@@ -50,11 +55,16 @@ def check_gates_before(job: Job, names: Sequence[str], deployments: Deployments)
             stage="before",
             # Short, however many there are: what the ledger has no room for would be no baseline.
             holding=[gate.name for gate in gates if gate.ok],
-            failing={gate.name: gate.said[:SAID_CHARS] for gate in bad},
+            failing={gate.name: gate.said[: min(SAID_CHARS, FAILING_CHARS // len(bad))] for gate in bad},
             light="amber" if bad else "green",
             summary="; ".join(f"{gate.name} fails already: {gate.said}" for gate in bad)[:SUMMARY_CHARS]
             or _hold(gates),
             hint="these will not be blamed on the rollout; fix them first if you can" if bad else "",
+        )
+    if len(baseline(job)) < len(gates):
+        raise RolloutRefused(
+            f"the ledger has no room for the {len(gates)} gates as they were before the change: {len(bad)} fail",
+            hint="mend some of what fails, or take addresses out of the site file, and start anew",
         )
     return gates
 
@@ -64,8 +74,8 @@ def baseline(job: Job) -> tuple[Gate, ...]:
     for record in reversed(acts_of(job, DUTY)):
         if record.state == "done" and record.detail.get("stage") == "before":
             return (
-                *(Gate(name, True, "it held") for name in record.detail["holding"]),
-                *(Gate(name, False, said) for name, said in record.detail["failing"].items()),
+                *(Gate(name, True, "it held") for name in record.detail.get("holding", ())),
+                *(Gate(name, False, said) for name, said in record.detail.get("failing", {}).items()),
             )
     return ()
 

@@ -61,8 +61,9 @@ def read_folder(folder: LogFolder, past: FolderMemory, search: ErrorSearch, budg
     positions, left_out = Positions(past.positions), LeftOut()
     with LogFiles(folder.path) as logs:
         listed = logs.list(folder.patterns, left_out)
-        if past.positions and not listed:
-            review.unreadable.append("no file is left of those that an earlier review read")
+        last = past.reviewed_at.date().isoformat() if past.reviewed_at else ""
+        if not listed and any(position.seen == last for position in past.positions):
+            review.unreadable.append("no file is left of those that the last review read")
         for found in _in_reading_order(logs, listed, positions, left_out, today):
             try:
                 with logs.open(found.name) as file:

@@ -148,10 +148,10 @@ class LogFiles:
     def _walk(self, above: str, folder: int, patterns: Sequence[str], left_out: LeftOut, depth: int) -> Iterator[Found]:
         with os.scandir(folder) as entries:
             for entry in entries:
-                name = f"{above}{entry.name}"
+                name, is_folder = f"{above}{entry.name}", False
                 try:
                     state = entry.stat(follow_symlinks=False)
-                    if stat.S_ISDIR(state.st_mode):
+                    if is_folder := stat.S_ISDIR(state.st_mode):
                         yield from self._below(name, entry.name, folder, patterns, left_out, depth)
                     elif not any(fnmatch.fnmatchcase(entry.name, pattern) for pattern in patterns):
                         continue
@@ -162,7 +162,8 @@ class LogFiles:
                 except FileNotFoundError:
                     continue  # rotated away while we looked
                 except OSError as error:
-                    left_out.fail(name, str(error.strerror))
+                    # A folder that may not be entered, such as lost+found, needn't hold any of the files asked for.
+                    (left_out.add if is_folder else left_out.fail)(name, str(error.strerror))
 
     def _below(
         self, name: str, own_name: str, folder: int, patterns: Sequence[str], left_out: LeftOut, depth: int
